@@ -1,0 +1,1 @@
+"""Camera, light, rasterisers and the height field renderer: pure functions on tensors."""
