@@ -1,0 +1,116 @@
+"""Typed configuration: the one source of defaults. YAML files hold only what differs from here.
+
+Units are in the names: `_deg` degrees, `_px` pixels, `n_` counts. Light ranges are in house signs (a lamp above has ly < 0), so the
+published constants enter with lx and ly negated (`reference`: GAN2Shape `rand_light`, `view_mvn`, `light_mvn`).
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """Camera and canvas of the canonical height field."""
+
+    size: int = 64  # side of every render, pixels (published: 128)
+    fov_deg: float = 10.0  # field of view of the pinhole camera (published)
+    depth_half_range: float = 0.1  # canonical depth lives in 1 +- this (published .9-1.1)
+
+
+@dataclass(frozen=True)
+class PriorShapeConfig:
+    """The ellipsoid that starts the loop (published: near .91, far 1.02 from the mask's box)."""
+
+    relief: float = 0.6  # depth of the cap as a fraction of the published one; chosen per category on validation
+    far: float = 1.02  # depth of the sheet behind the cap (published)
+    near: float = 0.91  # nearest point of the cap at relief 1 (published)
+    radius: float = 0.4  # radius of the published sphere cap, scene units
+    slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one whose step-3 residual is least is kept
+    fit_steps: int = 600  # most Adam steps of the depth network's fit; it stops earlier on a plateau
+
+
+@dataclass(frozen=True)
+class ViewPriorConfig:
+    """Pseudo views: Gaussian perturbations about the input's own view, degrees and scene units."""
+
+    yaw_sd_deg: float = 14.0  # published 10.5, times view_scale 1-1.2
+    pitch_sd_deg: float = 6.0  # published .9; synthetic categories have more
+    roll_sd_deg: float = 0.0  # published .4
+    shift_sd: float = 0.0  # tx, ty in scene units
+    limit_sd: float = 2.0  # samples are redrawn beyond this many sd
+
+
+@dataclass(frozen=True)
+class LightPriorConfig:
+    """Pseudo lights: a box in direction, and a gain that trades ambient for diffuse (published `rand_light`, signs ours)."""
+
+    lx: tuple[float, float] = (-1.0, 1.0)  # image-right component of the direction towards the lamp
+    ly: tuple[float, float] = (-0.8, 0.2)  # negative is above
+    gain: tuple[float, float] = (-0.1, 0.6)  # r: diffuse + r, ambient + alpha r
+    alpha: float = -0.6  # see gain
+    mean: tuple[float, float, float, float] = (0.55, 0.67, 0.0, -0.3)  # ambient, diffuse, lx, ly added to L's output
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The four networks of the scene and the projector E (feasibility trial: about 1.5 M parameters together)."""
+
+    autoencoder_channels: tuple[int, ...] = (24, 48, 96, 96)  # strided convolutions of depth and albedo
+    code_dim: int = 128  # bottleneck of depth and albedo
+    encoder_channels: tuple[int, ...] = (24, 48, 96, 96)  # strided convolutions of view, light and E
+    encoder_dim: int = 192  # width before the last linear layer of view, light and E
+    angle_range_deg: float = 60.0  # V's tanh times this (published)
+    shift_range: float = 0.1  # V's tx, ty in scene units (published)
+
+
+@dataclass(frozen=True)
+class InvertConfig:
+    """W inversion of the input (Karras et al. 2020, section 5, without noise optimisation)."""
+
+    n_steps: int = 300  # Adam steps
+    n_starts: int = 64  # random latents ranked by the loss before the descent
+    n_tracks: int = 4  # best starts that are optimised side by side
+    lr: float = 0.05  # decayed to 0 over the second half by a cosine
+    pixel_weight: float = 2.0  # masked L1
+    feature_weight: float = 1.0  # L1 of the discriminator's first blocks
+
+
+@dataclass(frozen=True)
+class StepConfig:
+    """Counts and weights of the three steps of a stage."""
+
+    n_albedo: int = 80  # step 1
+    n_projection: tuple[int, ...] = (220, 120)  # step 2, by stage; the last value repeats
+    n_collect: int = 160  # projected samples kept for step 3
+    n_joint: int = 300  # step 3
+    batch: int = 16  # pseudo samples per step (published 8-16)
+    lr: float = 1e-3  # Adam of every network (trial; published 1e-4 over 10 x the steps)
+    lr_decay_from: float = 0.6  # a step's learning rate falls linearly to 0 after this fraction of it
+    betas: tuple[float, float] = (0.9, 0.99)  # Adam
+    pixel_weight: float = 1.0  # masked L1
+    feature_weight: float = 0.2  # discriminator features in steps 1 and 3 (published: LPIPS .5)
+    mask_weight: float = 0.2  # L1 between the warped canonical mask and the projected sample's mask, step 3
+    smooth_weight: float = 0.02  # mean |second difference| of depth over its half-range (.2 erased noses)
+    projection_feature_weight: float = 1.0  # discriminator features in step 2
+    latent_weight: float = 0.3  # mean |offset|^2 in units of w's standard deviation; rung C chooses it
+    mapping_tail: int = 0  # last mapping layers the offset passes (published 2 of 8); 0 adds it to w
+    refine_steps: int = 0  # Adam steps on w after E, for each collected sample
+    view_pull: float = 0.3  # weight of |V - asked view|^2 in step 3, fading to 0 over `pull_fraction`
+    light_pull: float = 0.3  # the same for light
+    pull_fraction: float = 0.5  # part of step 3 over which both pulls fade
+
+
+@dataclass(frozen=True)
+class ShapeConfig:
+    """Everything one reconstruction needs besides the prior and the image."""
+
+    category: str = "car"  # names a pack and a YAML
+    preset: str = "draft"  # names a YAML
+    seed: int = 0  # of the method's own random numbers
+    n_stages: int = 2  # albedo -> projection -> joint, repeated (published 4)
+    render: RenderConfig = field(default_factory=RenderConfig)
+    prior_shape: PriorShapeConfig = field(default_factory=PriorShapeConfig)
+    views: ViewPriorConfig = field(default_factory=ViewPriorConfig)
+    lights: LightPriorConfig = field(default_factory=LightPriorConfig)
+    networks: NetworkConfig = field(default_factory=NetworkConfig)
+    invert: InvertConfig = field(default_factory=InvertConfig)
+    steps: StepConfig = field(default_factory=StepConfig)
