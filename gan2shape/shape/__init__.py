@@ -1,0 +1,1 @@
+"""The method: prior shapes, sampling, networks, three steps, the loop, the reconstruction."""

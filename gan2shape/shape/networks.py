@@ -1,0 +1,103 @@
+"""The networks that hold a scene (depth, albedo, view, light) and the projector E.
+
+GAN2Shape section 3.1 and its appendix fix ranges and signs; widths here are a quarter of the published ones, because one
+64-pixel image needs no more (feasibility trial). Every network sees images in [-1, 1]. The canonical frame IS the input's
+frame: V and L are read relative to the input where `relative_to` says so, which fixes the gauge instead of regularising it.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gan2shape.config import NetworkConfig, RenderConfig
+
+LEAKY_SLOPE = 0.2  # as published
+GROUP_CHANNELS = 4  # channels per normalisation group, as published
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)
+
+
+class AutoEncoder(nn.Module):
+    """Image [B,3,S,S] -> map [B,C,S,S] without output activation. S must be a multiple of 2^(number of widths)."""
+
+    def __init__(self, out_channels: int, size: int, config: NetworkConfig):
+        super().__init__()
+        widths = config.autoencoder_channels
+        coarse = size // 2 ** len(widths)
+        down: list[nn.Module] = []
+        before = 3
+        for width in widths:
+            down += [nn.Conv2d(before, width, 4, 2, 1), _norm(width), nn.LeakyReLU(LEAKY_SLOPE)]
+            before = width
+        down += [nn.Conv2d(before, config.code_dim, coarse), nn.LeakyReLU(LEAKY_SLOPE)]
+        up: list[nn.Module] = [nn.ConvTranspose2d(config.code_dim, widths[-1], coarse), nn.LeakyReLU(LEAKY_SLOPE)]
+        before = widths[-1]
+        for width in reversed((widths[0], *widths[:-1])):
+            up += [nn.Upsample(scale_factor=2), nn.Conv2d(before, width, 3, 1, 1), _norm(width), nn.LeakyReLU(LEAKY_SLOPE)]
+            before = width
+        up += [nn.Conv2d(before, before, 3, 1, 1), nn.LeakyReLU(LEAKY_SLOPE), nn.Conv2d(before, out_channels, 5, 1, 2)]
+        self.body = nn.Sequential(*down, *up)
+
+    def forward(self, image: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C S S"]:
+        return self.body(image)
+
+
+class Encoder(nn.Module):
+    """Image [B,3,S,S] -> vector [B,D], nearly zero at the start so that every scene begins at its prior."""
+
+    def __init__(self, out_dim: int, size: int, config: NetworkConfig, last_scale: float = 0.1):
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 3
+        for width in config.encoder_channels:
+            layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(LEAKY_SLOPE)]
+            before = width
+        coarse = size // 2 ** len(config.encoder_channels)
+        layers += [nn.Conv2d(before, config.encoder_dim, coarse), nn.LeakyReLU(LEAKY_SLOPE), nn.Flatten()]
+        self.body = nn.Sequential(*layers)
+        self.last = nn.Linear(config.encoder_dim, out_dim)
+        with torch.no_grad():
+            self.last.weight.mul_(last_scale)
+            self.last.bias.zero_()
+
+    def forward(self, image: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]:
+        return self.last(self.body(image))
+
+
+class SceneNetworks(nn.Module):
+    """D, A, V, L of the paper with their output ranges (section 3.1). Only parameters and ranges live here."""
+
+    def __init__(self, render: RenderConfig, config: NetworkConfig, light_mean: tuple[float, float, float, float]):
+        super().__init__()
+        self.depth_net = AutoEncoder(1, render.size, config)
+        self.albedo_net = AutoEncoder(3, render.size, config)
+        self.view_net = Encoder(5, render.size, config)
+        self.light_net = Encoder(4, render.size, config)
+        self.depth_half_range = render.depth_half_range
+        angle = math.radians(config.angle_range_deg)
+        self.register_buffer("view_range", torch.tensor([angle] * 3 + [config.shift_range] * 2))
+        self.register_buffer("light_mean", torch.tensor(light_mean))
+
+    def depth(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
+        """Canonical depth 1 + half-range tanh(raw - mean raw): the mean distance is a gauge (DESIGN section 5)."""
+        raw = self.depth_net(image)
+        return 1.0 + self.depth_half_range * torch.tanh(raw - raw.mean((1, 2, 3), keepdim=True))
+
+    def albedo(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 3 S S"]:
+        """Canonical albedo in (-1, 1)."""
+        return torch.tanh(self.albedo_net(image))
+
+    def views(self, images: Float[Tensor, "B 3 S S"], reference: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "B 6"]:
+        """Views of `images` relative to the input `reference`, whose own view is zero by construction; tz is 0."""
+        raw = self.view_net(torch.cat([images, reference]))
+        free = torch.tanh(raw[:-1] - raw[-1:]) * self.view_range
+        return torch.nn.functional.pad(free, (0, 1))
+
+    def lights(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 4"]:
+        """(ambient, diffuse, lx, ly) about the category's mean; half the tanh range for the two strengths (published)."""
+        offset = torch.tanh(self.light_net(images)) * self.light_mean.new_tensor([0.5, 0.5, 1.0, 1.0])
+        return self.light_mean + offset

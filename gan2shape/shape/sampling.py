@@ -1,0 +1,37 @@
+"""Random views and lights of the pseudo samples: perturbations about the input's own view (GAN2Shape section 3.2, DESIGN section 2)."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.config import LightPriorConfig, ViewPriorConfig
+
+
+def sample_views(n: int, config: ViewPriorConfig, generator: torch.Generator) -> Float[Tensor, "n 6"]:
+    """n views from a Gaussian truncated at `limit_sd`; angles in radians. Drawn on the generator's device (CPU for one seed
+    to mean the same on every machine)."""
+    radians = math.pi / 180.0
+    sd = torch.tensor([config.pitch_sd_deg * radians, config.yaw_sd_deg * radians, config.roll_sd_deg * radians,
+                       config.shift_sd, config.shift_sd, 0.0])  # fmt: skip
+    # Inverse-CDF sampling of the truncated normal: no rejection loop, one uniform per number.
+    edge = 0.5 * (1.0 + math.erf(config.limit_sd / math.sqrt(2.0)))
+    uniform = torch.rand(n, 6, generator=generator) * (2 * edge - 1) + (1 - edge)
+    normal = math.sqrt(2.0) * torch.erfinv(2 * uniform - 1)
+    return normal * sd
+
+
+def sample_lights(
+    n: int, config: LightPriorConfig, base: Float[Tensor, "4"], generator: torch.Generator
+) -> Float[Tensor, "n 4"]:
+    """n lights: direction uniform in the box; gain r adds r to the diffuse and alpha r to the ambient strength of `base`.
+
+    base: (ambient, diffuse, lx, ly) of the input. Strengths are kept non-negative.
+    """
+    low = torch.tensor([config.gain[0], config.lx[0], config.ly[0]])
+    high = torch.tensor([config.gain[1], config.lx[1], config.ly[1]])
+    gain, lx, ly = (low + (high - low) * torch.rand(n, 3, generator=generator)).unbind(1)
+    ambient = (base[0].cpu() + config.alpha * gain).clamp_min(0.0)
+    diffuse = (base[1].cpu() + gain).clamp_min(0.0)
+    return torch.stack([ambient, diffuse, lx, ly], 1)
