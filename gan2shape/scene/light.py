@@ -1,0 +1,93 @@
+"""Normals of a depth map, Lambert shading, and lamps seen from another frame.
+
+Conventions
+-----------
+* Normals have unit length and point to the camera (z < 0).
+* light = (ambient, diffuse, lx, ly); the direction TOWARDS the lamp is (lx, ly, -1) / norm. y is down, so a lamp above has
+  ly < 0 and brightens the top. (The published code points normals and light into the scene: its lx, ly enter negated.)
+* Image and albedo values lie in [-1, 1]; shading multiplies (value + 1) / 2, as stored (gamma-encoded) unless `linear`.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gan2shape.records import UserError
+from gan2shape.scene.camera import DEFAULT_FOV_DEG, focal_px
+
+GAMMA = 2.2  # display exponent of `linear=True`
+MIN_LINEAR = 1e-4  # below this the power has an unbounded slope
+
+
+def normals_from_depth(
+    depth: Float[Tensor, "B 1 S S"], fov_deg: float = DEFAULT_FOV_DEG
+) -> Float[Tensor, "B 3 S S"]:
+    """Unit normals by central differences of the unprojected points; second-order one-sided differences at the border."""
+    size = depth.shape[-1]
+    if size < 3:
+        raise ValueError(f"normals need at least 3 x 3 pixels, not {size}")
+    z = depth[:, 0]
+    ray = (torch.arange(size, device=depth.device, dtype=depth.dtype) + 0.5 - size / 2) / focal_px(size, fov_deg)
+    du, dv = _difference(z, -1), _difference(z, -2)
+    # P = z (x, y, 1) with the ray slopes x(u), y(v). The cross product dP/dv x dP/du is, up to the positive factor z * step,
+    # (du, dv, -z*step - x du - y dv): the terms of second order cancel.
+    step = 1 / focal_px(size, fov_deg)
+    normal = torch.stack([du, dv, -z * step - ray * du - ray[:, None] * dv], 1)
+    return F.normalize(normal, dim=1)
+
+
+def _difference(z: Tensor, dim: int) -> Tensor:
+    """Change per pixel along `dim`, same shape, exact for quadratics."""
+    size = z.shape[dim]
+    inner = (z.narrow(dim, 2, size - 2) - z.narrow(dim, 0, size - 2)) / 2
+    first, second, third = (z.narrow(dim, i, 1) for i in range(3))
+    last, before, earlier = (z.narrow(dim, size - 1 - i, 1) for i in range(3))
+    head = (4 * second - 3 * first - third) / 2
+    tail = (3 * last - 4 * before + earlier) / 2
+    return torch.cat([head, inner, tail], dim)
+
+
+def lamp_direction(light: Float[Tensor, "B 4"]) -> Float[Tensor, "B 3"]:
+    """Unit direction towards the lamp, (lx, ly, -1) / norm."""
+    return F.normalize(torch.cat([light[:, 2:], -torch.ones_like(light[:, :1])], 1), dim=1)
+
+
+def shade(normals: Float[Tensor, "B 3 S S"], light: Float[Tensor, "B 4"]) -> Float[Tensor, "B 1 S S"]:
+    """Lambert shading: ambient + diffuse * max(0, n . l). A batch of 1 on either side is shared."""
+    towards = lamp_direction(light)
+    cosine = torch.einsum("bchw,bc->bhw", normals.expand(max(len(normals), len(light)), -1, -1, -1), towards)
+    ambient, diffuse = light[:, 0, None, None], light[:, 1, None, None]
+    return (ambient + diffuse * cosine.clamp(min=0))[:, None]
+
+
+def apply_light(
+    albedo: Float[Tensor, "B 3 S S"], shading: Float[Tensor, "B 1 S S"], *, linear: bool = False
+) -> Float[Tensor, "B 3 S S"]:
+    """Image = (albedo / 2 + .5) * shading * 2 - 1; not clipped. `linear` multiplies in linear light (gamma 2.2)."""
+    reflectance = albedo / 2 + 0.5
+    if linear:
+        lit = reflectance.clamp(min=MIN_LINEAR) ** GAMMA * shading
+        return lit.clamp(min=MIN_LINEAR**GAMMA) ** (1 / GAMMA) * 2 - 1
+    return reflectance * shading * 2 - 1
+
+
+def lamp_in_front(light: Float[Tensor, "B 4"], turn: Float[Tensor, "B 3 3"]) -> Bool[Tensor, "B"]:
+    """Whether the lamp, re-expressed by x' = turn x, still lies in front of the object (z < 0)."""
+    return _turned(light, turn)[:, 2] < 0
+
+
+def rotate_light(light: Float[Tensor, "B 4"], turn: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B 4"]:
+    """The same lamp in the frame x' = turn x; ambient and diffuse stay.
+
+    Camera to canonical frame: `rotate_light(light, rotation(view[:, :3]).transpose(1, 2))`.
+    Raises UserError when a lamp gets behind the object, which (lx, ly, -1) cannot express (test with `lamp_in_front`).
+    """
+    direction = _turned(light, turn)
+    if bool((direction[:, 2] >= 0).any()):
+        raise UserError("The lamp is behind the object in the other frame; choose a smaller light angle or a smaller turn.")
+    return torch.cat([light[:, :2].expand(len(direction), -1), direction[:, :2] / -direction[:, 2:]], 1)
+
+
+def _turned(light: Tensor, turn: Tensor) -> Tensor:
+    return (turn @ lamp_direction(light)[..., None]).squeeze(-1)
