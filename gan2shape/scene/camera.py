@@ -5,8 +5,8 @@ Conventions
 * Camera frame: x right, y down, z forward (OpenCV). Pixel centres at i + 0.5, so the principal point is (S/2, S/2).
 * view = (pitch, yaw, roll, tx, ty, tz): radians and scene units. It moves the OBJECT: x' = R (x - c) + c + t with
   c = (0, 0, 1), R = Rz(roll) Ry(yaw) Rx(pitch).
-* Positive yaw: the image-right side comes nearer, the front turns to image left. Positive pitch: the top comes nearer (we
-  look from above). Positive roll: clockwise on the screen.
+* Positive yaw: the image-right side comes nearer, the front turns to image left. Positive pitch: the top comes nearer
+  (we look from above). Positive roll: clockwise on the screen.
 """
 
 import math
@@ -26,7 +26,7 @@ def intrinsics(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "3 3"]:
-    """Camera matrix of a square image: focal length S/2/tan(fov/2) px, principal point S/2 px. `fov_deg` is the full angle."""
+    """Camera matrix of a square image that sees `fov_deg` degrees: focal length S/2/tan(fov/2), principal point S/2 px."""
     focal = focal_px(size, fov_deg)
     rows = [[focal, 0.0, size / 2], [0.0, focal, size / 2], [0.0, 0.0, 1.0]]
     return torch.tensor(rows, device=device, dtype=dtype)
@@ -63,7 +63,7 @@ def rotation(pitch_yaw_roll: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch
 
 
 def rotation_to_angles(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
-    """(pitch, yaw, roll) in radians of a rotation matrix; yaw in [-pi/2, pi/2]. Inverse of `rotation` away from |yaw| = pi/2."""
+    """(pitch, yaw, roll) in radians of a rotation matrix: the inverse of `rotation` for |yaw| < pi/2."""
     pitch = torch.atan2(matrix[..., 2, 1], matrix[..., 2, 2])
     yaw = torch.atan2(-matrix[..., 2, 0], torch.hypot(matrix[..., 2, 1], matrix[..., 2, 2]))
     roll = torch.atan2(matrix[..., 1, 0], matrix[..., 0, 0])
@@ -119,8 +119,8 @@ def inverse_view(view: Float[Tensor, "B 6"]) -> Float[Tensor, "B 6"]:
 def relative_view(view: Float[Tensor, "B 6"], reference: Float[Tensor, "B 6"]) -> Float[Tensor, "B 6"]:
     """`view` re-expressed in the frame of `reference` (both given in the object's frame): R = R1 R0^T, t = t1 - R t0.
 
-    What the camera of `reference` sees becomes canonical, so `relative_view(v, v)` is zero. A ladder uses this to give true
-    views in the exam view's frame.
+    What the camera of `reference` sees becomes canonical, so `relative_view(v, v)` is zero. A ladder uses this to give
+    true views in the exam view's frame.
     """
     inverse = inverse_view(reference).expand(max(len(view), len(reference)), -1)
     return compose_views(inverse, view.expand_as(inverse))

@@ -3,8 +3,9 @@
 Conventions
 -----------
 * Normals have unit length and point to the camera (z < 0).
-* light = (ambient, diffuse, lx, ly); the direction TOWARDS the lamp is (lx, ly, -1) / norm. y is down, so a lamp above has
-  ly < 0 and brightens the top. (The published code points normals and light into the scene: its lx, ly enter negated.)
+* light = (ambient, diffuse, lx, ly); the direction TOWARDS the lamp is (lx, ly, -1) / norm. y is down, so a lamp above
+  has ly < 0 and brightens the top. (The published code points normals and light into the scene: its lx, ly enter
+  negated.)
 * Image and albedo values lie in [-1, 1]; shading multiplies (value + 1) / 2, as stored (gamma-encoded) unless `linear`.
 """
 
@@ -23,15 +24,15 @@ MIN_LINEAR = 1e-4  # below this the power has an unbounded slope
 def normals_from_depth(
     depth: Float[Tensor, "B 1 S S"], fov_deg: float = DEFAULT_FOV_DEG
 ) -> Float[Tensor, "B 3 S S"]:
-    """Unit normals by central differences of the unprojected points; second-order one-sided differences at the border."""
+    """Unit normals by central differences of the unprojected points; one-sided of the same order at the border."""
     size = depth.shape[-1]
     if size < 3:
         raise ValueError(f"normals need at least 3 x 3 pixels, not {size}")
     z = depth[:, 0]
     ray = (torch.arange(size, device=depth.device, dtype=depth.dtype) + 0.5 - size / 2) / focal_px(size, fov_deg)
     du, dv = _difference(z, -1), _difference(z, -2)
-    # P = z (x, y, 1) with the ray slopes x(u), y(v). The cross product dP/dv x dP/du is, up to the positive factor z * step,
-    # (du, dv, -z*step - x du - y dv): the terms of second order cancel.
+    # P = z (x, y, 1) with the ray slopes x(u), y(v). The cross product dP/dv x dP/du is, up to the positive factor z *
+    # step, (du, dv, -z*step - x du - y dv): the terms of second order cancel.
     step = 1 / focal_px(size, fov_deg)
     normal = torch.stack([du, dv, -z * step - ray * du - ray[:, None] * dv], 1)
     return F.normalize(normal, dim=1)
@@ -85,7 +86,7 @@ def rotate_light(light: Float[Tensor, "B 4"], turn: Float[Tensor, "B 3 3"]) -> F
     """
     direction = _turned(light, turn)
     if bool((direction[:, 2] >= 0).any()):
-        raise UserError("The lamp is behind the object in the other frame; choose a smaller light angle or a smaller turn.")
+        raise UserError("The lamp is behind the object in the other frame; choose a smaller light angle or turn.")
     return torch.cat([light[:, :2].expand(len(direction), -1), direction[:, :2] / -direction[:, 2:]], 1)
 
 

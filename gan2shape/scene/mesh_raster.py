@@ -68,7 +68,7 @@ def interpolate_at_pixels(
 
 
 def interpolate(attributes: Float[Tensor, "B V C"], faces: Int[Tensor, "F 3"], fragments: Fragments) -> Tensor:
-    """Vertex attributes at each pixel, [B, C, H, W]; 0 where nothing is drawn. Differentiable in attributes and weights."""
+    """Vertex attributes at each pixel, [B, C, H, W]; 0 where nothing is drawn. Differentiable in both arguments."""
     batch, n_vertices, channels = attributes.shape
     first = torch.arange(batch, device=attributes.device).view(batch, 1, 1, 1) * n_vertices
     corner = faces[fragments.face.clamp(min=0)] + first

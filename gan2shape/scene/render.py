@@ -1,15 +1,15 @@
 """Draw a height field with its texture in any view, differentiably.
 
-Method (Pan et al. 2021 §3.1, after Wu et al. 2020): the canonical depth is a grid mesh; its DEPTH is rasterised in the target
-view; each target pixel's surface point is moved back and projected into the canonical image, where `grid_sample` fetches the
-colour that was shaded there. Colour gradients never go through the rasteriser.
+Method (Pan et al. 2021 §3.1, after Wu et al. 2020): the canonical depth is a grid mesh; its DEPTH is rasterised in the
+target view; each target pixel's surface point is moved back and projected into the canonical image, where `grid_sample`
+fetches the colour that was shaded there. Colour gradients never go through the rasteriser.
 
-Why the grid comes from the target depth and not from interpolated canonical coordinates: both are the same function of depth
-and view (the point lies on the same triangle), so they have the same gradients; this way needs one interpolated number a
-pixel, and rounding errors run along the viewing ray, so that the identity view is exact.
+Why the grid comes from the target depth and not from interpolated canonical coordinates: both are the same function of
+depth and view (the point lies on the same triangle), so they have the same gradients; this way needs one interpolated
+number a pixel, and rounding errors run along the viewing ray, so that the identity view is exact.
 
-Mesh vertices are the pixel centres plus a ring on the image border (half a pixel out, depth repeated), so that the identity
-view covers every pixel. Conventions: `camera` and `light`; grids are in [-1, 1] with `align_corners=False`.
+Mesh vertices are the pixel centres plus a ring on the image border (half a pixel out, depth repeated), so that the
+identity view covers every pixel. Conventions: `camera` and `light`; grids are in [-1, 1] with `align_corners=False`.
 """
 
 import torch
@@ -26,7 +26,7 @@ DEFAULT_DEPTH_RANGE = (0.9, 1.1)  # canonical depth lives in 1 +- 0.1
 
 
 def grid_faces(size: int, device: torch.device | str | None = None) -> Int[Tensor, "F 3"]:
-    """The 2 (size - 1)^2 triangles of a size x size vertex grid (row-major), wound so that their normals face the camera."""
+    """The 2 (size - 1)^2 triangles of a size x size vertex grid (row-major); their normals face the camera."""
     index = torch.arange(size * size, device=device).view(size, size)
     a, b, c, d = index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]
     return torch.stack([torch.stack([a, b, c], -1), torch.stack([b, d, c], -1)], 2).reshape(-1, 3)
@@ -55,8 +55,8 @@ def render_depth(
         depth: canonical depth, one per view or a single one shared by all (A = B or 1).
         out_size: side of the target image (same field of view); default S.
         far: target depth of pixels that the surface does not cover.
-    Returns: z in the target camera, coverage in {0, 1}, and the canonical coordinates of each pixel's surface point. Depth
-    and grid are differentiable in `depth` and `view`; the mask has no gradient.
+    Returns: z in the target camera, coverage in {0, 1}, and the canonical coordinates of each pixel's surface point.
+    Depth and grid are differentiable in `depth` and `view`; the mask has no gradient.
     """
     size = depth.shape[-1]
     out_size = out_size or size
@@ -72,7 +72,7 @@ def render_depth(
 def sampling_grid(
     target: Float[Tensor, "B 1 H H"], view: Float[Tensor, "B 6"], fov_deg: float = DEFAULT_FOV_DEG
 ) -> Float[Tensor, "B H H 2"]:
-    """Canonical image coordinates in [-1, 1] of the points that a depth map in `view` shows (differentiable in both)."""
+    """Canonical image coordinates in [-1, 1] of the points that a depth map in `view` shows; differentiable in both."""
     side = target.shape[-1]
     K = intrinsics(side, fov_deg, device=target.device, dtype=target.dtype)
     canonical = project(move_back(unproject(target, K).flatten(1, 2), view), K)
@@ -88,8 +88,8 @@ def render_scene(
 ) -> Render:
     """Draw B views of a scene. Shading uses canonical normals and light, so shaded texture does not depend on the view.
 
-    `depth_range[1]` is the depth of uncovered pixels; their colour is the canonical image where that far plane would be seen.
-    A scene whose depth is one map expanded to B (stride 0) computes its normals once.
+    `depth_range[1]` is the depth of uncovered pixels; their colour is the canonical image where that far plane would be
+    seen. A scene whose depth is one map expanded to B (stride 0) computes its normals once.
     """
     depth = scene.depth[:1] if len(scene.depth) > 1 and scene.depth.stride(0) == 0 else scene.depth
     shading = shade(normals_from_depth(depth, fov_deg), scene.light)
@@ -108,6 +108,7 @@ def warp_mask(
 ) -> Float[Tensor, "B 1 H W"]:
     """Forward warp of a canonical mask: where the masked part of the surface is seen in the target view.
 
-    `grid` and `covered` come from `render_depth`, which has already decided what hides what; the mask is 0 off the surface.
+    `grid` and `covered` come from `render_depth`, which has already decided what hides what; the mask is 0 off the
+    surface.
     """
     return warp(mask, grid) * covered

@@ -1,12 +1,13 @@
 """The scatter z-buffer that every rasteriser of this package shares.
 
-A triangle is bucketed by the number of pixels its bounding box spans (1, 2, 4, 8, ... up to the image side); every triangle
-of a bucket tests the same K x K block of pixel centres, and `scatter_reduce(amin)` keeps the nearest hit of each pixel. Memory
-and time follow the area of the triangles' boxes, not pixels x faces.
+A triangle is bucketed by the number of pixels its bounding box spans (1, 2, 4, 8, ... up to the image side); every
+triangle of a bucket tests the same K x K block of pixel centres, and `scatter_reduce(amin)` keeps the nearest hit of
+each pixel. Memory and time follow the area of the triangles' boxes, not pixels x faces.
 
-Conventions: pixel centres at i + 0.5, u to the right and v down in pixels, z > 0 in front of the camera. A pixel is covered
-when its centre lies in the triangle or on its border. Edge functions are evaluated relative to the pixel centre, which makes
-the two triangles at a shared edge compute exactly opposite numbers: meshes have no cracks. Both sides of a triangle are drawn.
+Conventions: pixel centres at i + 0.5, u to the right and v down in pixels, z > 0 in front of the camera. A pixel is
+covered when its centre lies in the triangle or on its border. Edge functions are evaluated relative to the pixel
+centre, which makes the two triangles at a shared edge compute exactly opposite numbers: meshes have no cracks. Both
+sides of a triangle are drawn.
 """
 
 import torch
@@ -21,7 +22,7 @@ FACE_BITS = 32
 
 
 def edge_functions(u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Signed double areas opposite to the corners 0, 1, 2, from corner coordinates RELATIVE to the pixel centre (last dim 3)."""
+    """Signed double areas opposite to corners 0, 1, 2, from corner coordinates RELATIVE to the pixel centre (last dim)."""
     u0, u1, u2 = u.unbind(-1)
     v0, v1, v2 = v.unbind(-1)
     return u1 * v2 - v1 * u2, u2 * v0 - v2 * u0, u0 * v1 - v0 * u1
