@@ -1,0 +1,50 @@
+# `make help` lists the targets. Needs only Python 3.11 or 3.12 and make; everything is installed into .venv.
+PYTHON ?= python3
+VENV ?= .venv
+CATEGORY ?= car
+PRESET ?= draft
+PIP_ARGS ?=
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
+# Every public tensor signature is checked while the tests run.
+PYTEST := $(BIN)/python -m pytest --jaxtyping-packages=gan2shape,beartype.beartype
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast lint format wheel clean
+
+help:  ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing gan2shape into $(VENV) ..."
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	@echo "Installing the development tools into $(VENV) ..."
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+run: $(VENV)/.core  ## install, then reconstruct a sample of the bundled generator (CATEGORY=car PRESET=draft)
+	$(BIN)/gan2shape run --category $(CATEGORY) --preset $(PRESET)
+
+test: $(VENV)/.dev  ## install, then run every test
+	$(PYTEST)
+
+test-fast: $(VENV)/.dev  ## the tests that take seconds
+	$(PYTEST) -m "not slow"
+
+lint: $(VENV)/.dev  ## style, formatting rules, import floors
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+
+wheel: $(VENV)/.dev  ## build dist/*.whl
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps -w dist .
+
+clean:  ## remove what the targets above made, .venv included
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .import_linter_cache

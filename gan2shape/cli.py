@@ -1,0 +1,304 @@
+"""The `gan2shape` command. Each verb parses, calls ONE function of the library and prints the result.
+
+Nothing heavy is imported before a verb runs, so that `--help` answers at once. Exit codes: 0 done, 2 bad input (one
+sentence on stderr), 130 interrupted. With `--json` the last line on stdout is one JSON object.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gan2shape import outdir
+
+RUN_EXAMPLES = """
+Recover the 3D shape of one image.
+
+Examples:
+
+  gan2shape run --category car                              a sample of the bundled generator
+
+  gan2shape run --category car --seed 7 --preset full       another one, with more steps
+
+  gan2shape run --category car --image photo.png --mask mask.png
+
+  gan2shape run --category car --dry-run steps.n_joint=100  print the configuration and stop
+
+  gan2shape run --resume runs/0003-car-draft                go on after the last finished step
+"""
+
+app = typer.Typer(
+    help="Depth, albedo, viewpoint and light of one image, learnt from a 2D GAN.\n\n"
+    "Start with:  gan2shape run --category car",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench_app = typer.Typer(
+    help="Measure the method against known 3D.\n\n"
+    "Examples:\n\n  gan2shape bench ladder --category car\n\n  gan2shape bench shape --category car --count 8",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(bench_app, name="bench")
+
+Category = Annotated[str, typer.Option("--category", "-c", help="Which generator and settings: car, head, …")]
+Preset = Annotated[str, typer.Option("--preset", "-p", help="smoke, draft, full or paper: how long to work.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
+Settings = Annotated[list[str] | None, typer.Argument(metavar="[key=value …]", help="Changes to the configuration.")]
+
+
+def speaks_plainly(verb: Callable) -> Callable:
+    """Turn bad input into one sentence on stderr and exit code 2, and an interrupt into one line and 130."""
+
+    @functools.wraps(verb)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return verb(*args, **kwargs)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(130) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            from gan2shape.records import UserError  # late: it brings torch
+
+            if not isinstance(error, UserError):
+                raise
+            typer.echo(f"gan2shape: {error}", err=True)
+            raise typer.Exit(2) from None
+
+    return wrapped
+
+
+def emit(payload: dict, as_json: bool, lines: list[str]) -> None:
+    """The result: `lines` for people, or `payload` as the last line of stdout."""
+    if as_json:
+        typer.echo(json.dumps(payload, default=_jsonable))
+    else:
+        for line in lines:
+            typer.echo(line)
+
+
+def _jsonable(value: Any) -> Any:
+    """Paths, and numbers of numpy or torch."""
+    return value.as_posix() if isinstance(value, Path) else value.item() if hasattr(value, "item") else str(value)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Depth, albedo, viewpoint and light of one image, learnt from a 2D GAN.
+
+    Start with:  gan2shape run --category car
+    """
+    if version:
+        from gan2shape import __version__
+
+        typer.echo(f"gan2shape {__version__}")
+        raise typer.Exit()
+
+
+@app.command(help=RUN_EXAMPLES)
+@speaks_plainly
+def run(
+    settings: Settings = None,
+    category: Category = "car",
+    image: Annotated[Path | None, typer.Option(help="Image to explain; alpha serves as the mask.")] = None,
+    latent: Annotated[Path | None, typer.Option(help="A saved w (.npz, .safetensors) instead of an image.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the generator's sample; 0 with no input at all.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Object mask of --image, same size.")] = None,
+    preset: Preset = "draft",
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder of the files [default: runs/NNNN-category-preset].")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on in an earlier run's folder.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Recover the 3D shape of one image."""
+    words = tuple(settings or ())
+    if dry_run:
+        _print_config(category, preset, words, as_json)
+        return
+    check_inputs(image=image, latent=latent, seed=seed, mask=mask, resume=resume)
+    folder = resume or out or outdir.next_run_dir(Path("runs"), f"{category}-{preset}")
+    created = outdir.claim(folder)
+    try:
+        from gan2shape.progress import open_reporter
+        from gan2shape.requests import RunRequest
+        from gan2shape.shape.api import run_job
+
+        request = RunRequest(category, preset, image, mask, latent, seed, device, folder, resume, words)
+        with open_reporter() as report:
+            result = run_job(request, report)
+    finally:
+        outdir.release(created)  # removes the folder only where nothing was written
+    lines = [f"{name:16s} {path}" for name, path in result.files.items()]
+    lines += [f"{name:16s} {value:.4g}" for name, value in result.figures.items()]
+    emit({"verb": "run", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
+
+
+def check_inputs(*, image, latent, seed, mask, resume) -> None:
+    """Raise UserError for options that contradict each other or name files that are not there."""
+    from gan2shape.records import UserError
+
+    given = [name for name, value in (("--image", image), ("--latent", latent), ("--seed", seed)) if value is not None]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} exclude each other: give one input.")
+    if mask is not None and image is None:
+        raise UserError("--mask belongs to an --image: give both.")
+    for name, path in (("--image", image), ("--latent", latent), ("--mask", mask)):
+        if path is not None and not path.is_file():
+            raise UserError(f"{name} {path} is not a file: check the path.")
+    if resume is not None and not resume.is_dir():
+        raise UserError(f"--resume {resume} is not a folder: name the folder of an earlier run.")
+
+
+def _print_config(category: str, preset: str, words: tuple[str, ...], as_json: bool) -> None:
+    """The resolved configuration as YAML, or as one JSON object."""
+    from dataclasses import asdict
+
+    from gan2shape.compose import compose, to_yaml
+    from gan2shape.config import ShapeConfig
+
+    config = compose(ShapeConfig, category, preset, words)
+    emit({"verb": "run", "dry_run": True, "config": asdict(config)}, as_json, [to_yaml(config).rstrip()])
+
+
+@app.command()
+@speaks_plainly
+def synth(
+    category: Category = "car",
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the first image; the next ones count up.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("synth"),
+    as_json: Json = False,
+) -> None:
+    """Draw objects with known 3D: PNGs, one .npz with the truth, a contact sheet.
+
+    Example:  gan2shape synth --category car --count 64 --out cars
+    """
+    created = outdir.claim(out)
+    try:
+        from gan2shape.synth.dataset import generate
+
+        files = generate(category, count, seed, out)
+    finally:
+        outdir.release(created)
+    emit({"verb": "synth", "category": category, "count": count, "out_dir": out, "files": files}, as_json,
+         [f"{name:16s} {path}" for name, path in files.items()])  # fmt: skip
+
+
+@app.command()
+@speaks_plainly
+def train(
+    category: Category = "car",
+    data: Annotated[Path | None, typer.Option(help="Folder of `gan2shape synth`; drawn anew if absent.")] = None,
+    kimg: Annotated[int, typer.Option(min=1, help="Thousands of images to show.")] = 300,
+    out: Annotated[Path, typer.Option(help="Folder of checkpoints and sample sheets.")] = Path("training"),
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = True,
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Train the generator of a category.
+
+    Example:  gan2shape train --category car --data cars --kimg 300 --out training/car
+    """
+    created = outdir.claim(out)
+    try:
+        from gan2shape.gan.training import train as train_gan
+        from gan2shape.progress import open_reporter
+
+        with open_reporter() as report:
+            result = train_gan(category, data, out, kimg, device, resume, tuple(settings or ()), report)
+    finally:
+        outdir.release(created)
+    emit({"verb": "train", **result}, as_json, [f"{name:16s} {value}" for name, value in result.items()])
+
+
+@bench_app.command("ladder")
+@speaks_plainly
+def bench_ladder(
+    category: Category = "car",
+    rung: Annotated[list[str] | None, typer.Option(help="O0, O1, O2, O3, C, O4, O5; all unless given.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Objects of each rung.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Say which part limits the result: the oracle ladder on validation objects.
+
+    Example:  gan2shape bench ladder --category car --rung O1 --rung O2
+    """
+    from gan2shape.bench.ladder import main as ladder
+    from gan2shape.progress import open_reporter
+
+    with open_reporter() as report:
+        rows = ladder(category, tuple(rung or ()), count, device, tuple(settings or ()), report)
+    emit({"verb": "bench ladder", "rows": rows}, as_json, format_rows(rows))
+
+
+@bench_app.command("shape")
+@speaks_plainly
+def bench_shape(
+    category: Category = "car",
+    preset: Preset = "draft",
+    count: Annotated[int, typer.Option(min=1, help="Objects, always the first seeds.")] = 8,
+    split: Annotated[str, typer.Option(help="val to tune on, test once a release.")] = "val",
+    out: Annotated[Path | None, typer.Option(help="Folder of the rows; a second call goes on there.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Compare the method with its baselines on the frozen exam, one row per object as it goes.
+
+    Example:  gan2shape bench shape --category car --preset draft --count 8
+    """
+    folder = out or Path("runs") / f"bench-{category}-{split}-{preset}"
+    created = outdir.claim(folder)
+    try:
+        from gan2shape.bench.table import main as table
+        from gan2shape.progress import open_reporter
+
+        with open_reporter() as report:
+            rows = table(category, preset, count, split, folder, device, tuple(settings or ()), report)
+    finally:
+        outdir.release(created)
+    emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
+
+
+def format_rows(rows: list[dict]) -> list[str]:
+    """A plain table: the union of the rows' keys as columns, numbers to four digits."""
+    if not rows:
+        return ["no rows"]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_cell(part) for part in value) + "]"
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    """Entry point of the console script. Ctrl-C outside a verb (while importing) is one line as well."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("Interrupted.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

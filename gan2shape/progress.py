@@ -1,0 +1,98 @@
+"""Progress of long loops: a bar on a terminal, plain lines elsewhere, nothing in tests.
+
+A loop calls `report("joint step 1/2", step, n_steps, loss=0.12)` after each step, steps counted from 1. Everything goes
+to stderr, so that stdout carries results only.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, TextIO
+
+PLAIN_INTERVAL_S = 5.0  # between two plain lines of one stage
+
+
+class Reporter(Protocol):
+    """What the loops call."""
+
+    def __call__(self, stage: str, step: int, n_steps: int, **figures: float) -> None:
+        """`step` of `n_steps` of `stage` is done; `figures` are shown as they are named."""
+
+
+def silent(stage: str, step: int, n_steps: int, **figures: float) -> None:
+    """A reporter that says nothing."""
+
+
+def format_seconds(seconds: float) -> str:
+    """`42 s`, `3 min 05 s`, `2 h 07 min`."""
+    whole = round(max(seconds, 0.0))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_figures(figures: dict[str, float]) -> str:
+    """`loss 0.1234 psnr 27.1`."""
+    return " ".join(f"{name} {float(value):.4g}" for name, value in figures.items())
+
+
+class PlainReporter:
+    """One line at a stage's first and last step, and every few seconds between."""
+
+    def __init__(self, stream: TextIO, interval_s: float = PLAIN_INTERVAL_S, clock=time.monotonic) -> None:
+        self.stream, self.interval_s, self.clock = stream, interval_s, clock
+        self.stage: str | None = None
+        self.started_s = self.said_s = 0.0
+        self.first_step = 0
+
+    def __call__(self, stage: str, step: int, n_steps: int, **figures: float) -> None:
+        now = self.clock()
+        fresh = stage != self.stage
+        if fresh:
+            self.stage, self.started_s, self.first_step = stage, now, step
+        if not (fresh or step >= n_steps or now - self.said_s >= self.interval_s):
+            return
+        self.said_s = now
+        elapsed, done = now - self.started_s, step - self.first_step
+        tail = f"{format_seconds(elapsed)} gone"
+        if done > 0 and step < n_steps:
+            tail += f", {format_seconds(elapsed / done * (n_steps - step))} left"
+        parts = [f"{stage}: {step}/{n_steps}", format_figures(figures), "" if fresh and step < n_steps else tail]
+        print("  ".join(part for part in parts if part), file=self.stream, flush=True)
+
+
+class BarReporter:
+    """A rich bar for each stage. Use `open_reporter`, which starts and stops it."""
+
+    def __init__(self, progress) -> None:
+        self.progress = progress
+        self.tasks: dict[str, int] = {}
+
+    def __call__(self, stage: str, step: int, n_steps: int, **figures: float) -> None:
+        if stage not in self.tasks:
+            self.tasks[stage] = self.progress.add_task(stage, total=n_steps, figures="")
+        self.progress.update(self.tasks[stage], completed=step, total=n_steps, figures=format_figures(figures))
+
+
+@contextmanager
+def open_reporter(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[Reporter]:
+    """A reporter for `stream` (stderr unless given): bars on a terminal, plain lines otherwise."""
+    stream = stream or sys.stderr
+    if quiet:
+        yield silent
+    elif not stream.isatty():
+        yield PlainReporter(stream)
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        columns = (
+            TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+            TextColumn("[dim]{task.fields[figures]}"), TimeElapsedColumn(), TextColumn("left"), Remaining(),
+        )  # fmt: skip
+        with Progress(*columns, console=Console(file=stream), refresh_per_second=5) as progress:
+            yield BarReporter(progress)
