@@ -1,0 +1,1 @@
+"""Inversion: the latent that explains an image."""

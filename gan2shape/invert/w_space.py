@@ -1,0 +1,115 @@
+"""W inversion: find w with G(w) close to an image (Karras et al. 2020, section 5, without noise optimisation).
+
+Many random starts are ranked in one batch, the best few descend side by side, and half-way only the best one goes on. Loss:
+L1 of pixels and of the discriminator's first blocks (no VGG exists offline). Images in [-1, 1]; masks in [0, 1].
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gan2shape.config import InvertConfig
+from gan2shape.gan.packs import Prior
+from gan2shape.progress import Reporter, silent
+
+FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """The latent of each image and what the generator makes of it."""
+
+    latent: Float[Tensor, "B D"]
+    image: Float[Tensor, "B 3 S S"]
+    loss: Float[Tensor, " B"]
+
+
+def image_loss(
+    made: Float[Tensor, "B 3 S S"],
+    wanted: Float[Tensor, "B 3 S S"],
+    wanted_features: list[Tensor],
+    weight: Float[Tensor, "B 1 S S"],
+    prior: Prior,
+    config: InvertConfig,
+) -> Float[Tensor, " B"]:
+    """Each image's distance: weighted L1 of pixels plus L1 of discriminator features."""
+    pixel = ((made - wanted).abs().mean(1, keepdim=True) * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
+    feature = torch.zeros_like(pixel)
+    for found, want in zip(prior.discriminator.features(made, FEATURE_BLOCKS), wanted_features, strict=True):
+        feature = feature + (found - want).abs().mean((1, 2, 3)) / want.abs().mean().clamp_min(1e-6)
+    return config.pixel_weight * pixel + config.feature_weight * feature / len(wanted_features)
+
+
+def invert(
+    images: Float[Tensor, "B 3 S S"],
+    prior: Prior,
+    config: InvertConfig,
+    seed: int = 0,
+    masks: Float[Tensor, "B 1 S S"] | None = None,
+    report: Reporter = silent,
+) -> Inversion:
+    """Invert every image of a batch. `masks`, where given, say which pixels count (the rest counts a tenth).
+
+    Deterministic with `seed` on one machine. Cost: about 3 x n_steps / 2 x (n_tracks + 1) forward passes of G and D an image.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    n_images = len(images)
+    weight = torch.ones_like(images[:, :1]) if masks is None else 0.1 + 0.9 * masks
+    with torch.no_grad():
+        features = list(prior.discriminator.features(images, FEATURE_BLOCKS))
+    starts = _rank_starts(images, features, weight, prior, config, generator)
+    latents = _descend(starts, images, features, weight, prior, config, (0, config.n_steps // 2), report)
+    keep = latents.view(n_images, -1, latents.shape[-1])
+    with torch.no_grad():
+        losses = _losses(latents, images, features, weight, prior, config).view(n_images, -1)
+    best = keep[torch.arange(n_images), losses.argmin(1)]
+    best = _descend(best, images, features, weight, prior, config, (config.n_steps // 2, config.n_steps), report)
+    with torch.no_grad():
+        made = prior.generator.synthesis(best)
+        return Inversion(best, made, image_loss(made, images, features, weight, prior, config))
+
+
+def _repeat(n_tracks: int, *tensors: Tensor) -> list[Tensor]:
+    return [tensor.repeat_interleave(n_tracks, 0) for tensor in tensors]
+
+
+def _losses(latents, images, features, weight, prior: Prior, config: InvertConfig) -> Tensor:
+    images, weight, *features = _repeat(len(latents) // len(images), images, weight, *features)
+    return image_loss(prior.generator.synthesis(latents), images, features, weight, prior, config)
+
+
+def _rank_starts(images, features, weight, prior: Prior, config: InvertConfig, generator: torch.Generator) -> Tensor:
+    """[B * n_tracks, D]: for each image the mean latent and the best of `n_starts` random ones, pulled half-way to the mean."""
+    z = torch.randn(config.n_starts, prior.generator.config.z_dim, generator=generator).to(images.device)
+    with torch.no_grad():
+        candidates = prior.w_mean + 0.7 * (prior.generator.mapping(z) - prior.w_mean)  # psi .7, as samples are published
+        candidates = torch.cat([prior.w_mean[None], candidates])
+        made = prior.generator.synthesis(candidates)
+        losses = []
+        for i in range(len(images)):
+            n = len(made)
+            one = [image[i : i + 1].expand(n, *image.shape[1:]) for image in (images, weight, *features)]
+            losses.append(image_loss(made, one[0], one[2:], one[1], prior, config))
+        best = torch.stack(losses).topk(config.n_tracks, largest=False).indices
+    return candidates[best].flatten(0, 1)
+
+
+def _descend(latents, images, features, weight, prior: Prior, config: InvertConfig, span: tuple[int, int], report: Reporter):
+    """Adam from step span[0] to span[1] of the whole schedule; the rate is flat, then a cosine to 0 over the second half."""
+    free = nn.Parameter(latents.clone())
+    optimizer = torch.optim.Adam([free], lr=config.lr, betas=(0.9, 0.99))
+    images, weight, *features = _repeat(len(latents) // len(images), images, weight, *features)
+    half = config.n_steps / 2
+    for step in range(*span):
+        fade = 1.0 if step < half else 0.5 * (1 + math.cos(math.pi * (step - half) / half))
+        optimizer.param_groups[0]["lr"] = config.lr * fade
+        loss = image_loss(prior.generator.synthesis(free), images, features, weight, prior, config)
+        optimizer.zero_grad(set_to_none=True)
+        loss.sum().backward()
+        optimizer.step()
+        if step % 10 == 9:
+            report("invert", step + 1, config.n_steps, loss=float(loss.detach().min()))
+    return free.detach()

@@ -1,0 +1,78 @@
+"""Drawing the current scene as the GAN would see it: shaded object over a quiet background.
+
+Shading happens in the canonical frame (DESIGN section 2); colour and mask are fetched by one `grid_sample` with the grid of the
+drawn depth, never through the rasteriser's own gradient (DESIGN section 4).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.config import RenderConfig
+from gan2shape.scene.light import apply_light, normals_from_depth, shade
+from gan2shape.scene.render import render_depth
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What stays the same while the scene is learnt: where the object is in the input, and what lies behind it."""
+
+    mask: Float[Tensor, "1 1 S S"]  # canonical object mask, in [0, 1]
+    background: Float[Tensor, "1 3 S S"]  # image without the object, in [-1, 1]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Pseudo samples: the scene under B views and lights."""
+
+    image: Float[Tensor, "B 3 S S"]  # object over the background
+    mask: Float[Tensor, "B 1 S S"]  # soft object mask in the view
+    depth: Float[Tensor, "B 1 S S"]  # z in the view's camera
+    covered: Float[Tensor, "B 1 S S"]  # 1 where any part of the height field (object or sheet) is seen
+
+
+def fill_background(
+    image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"], sigma_fraction: float = 0.25
+) -> Float[Tensor, "1 3 S S"]:
+    """The image with its object replaced by a wide Gaussian average of what surrounds it (normalised convolution)."""
+    size = image.shape[-1]
+    centres = torch.arange(size, device=image.device, dtype=image.dtype)
+    kernel = torch.exp(-0.5 * ((centres[:, None] - centres[None, :]) / (sigma_fraction * size)).square())
+    keep = (1.0 - torch.nn.functional.max_pool2d(mask, 3, stride=1, padding=1)).clamp_min(1e-4)
+    blurred = kernel @ (image * keep) @ kernel
+    average = blurred / (kernel @ keep @ kernel)
+    return image * (1 - mask) + average * mask
+
+
+def draw(
+    depth: Float[Tensor, "1 1 S S"],
+    albedo: Float[Tensor, "1 3 S S"],
+    canvas: Canvas,
+    views: Float[Tensor, "B 6"],
+    lights: Float[Tensor, "B 4"],
+    render: RenderConfig,
+) -> Drawing:
+    """The scene under B views and lights, composited over the canvas' background."""
+    n = views.shape[0]
+    shading = shade(normals_from_depth(depth, render.fov_deg), lights)
+    texture = apply_light(albedo, shading)
+    target_depth, covered, grid = render_depth(depth, views, render.fov_deg)
+    layers = torch.cat([texture, canvas.mask.expand(n, -1, -1, -1)], 1)
+    seen = torch.nn.functional.grid_sample(layers, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    mask = seen[:, 3:] * covered
+    image = mask * seen[:, :3] + (1 - mask) * canvas.background
+    return Drawing(image.clamp(-1, 1), mask, target_depth, covered)
+
+
+def draw_input(
+    depth: Float[Tensor, "1 1 S S"],
+    albedo: Float[Tensor, "1 3 S S"],
+    canvas: Canvas,
+    light: Float[Tensor, "1 4"],
+    render: RenderConfig,
+) -> Float[Tensor, "1 3 S S"]:
+    """The scene in the input's own view. The canonical frame is that view, so nothing has to be warped."""
+    texture = apply_light(albedo, shade(normals_from_depth(depth, render.fov_deg), light))
+    return (canvas.mask * texture + (1 - canvas.mask) * canvas.background).clamp(-1, 1)

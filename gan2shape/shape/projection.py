@@ -1,0 +1,141 @@
+"""Step 2: pull pseudo samples onto the GAN's manifold, G(w + E(x)) (GAN2Shape section 3.3).
+
+The offset is what makes a projection CORRECT the shape instead of copying the wrong pseudo sample: it is kept small in units of
+w's own spread, and, with `mapping_tail` > 0, in the range of the last mapping layers. E sees a pseudo sample and is read
+relative to the input (`relative_enc` of the published code), so that the input itself projects onto w exactly.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gan2shape.config import ShapeConfig, StepConfig
+from gan2shape.gan.packs import Prior
+from gan2shape.progress import Reporter
+from gan2shape.shape.draw import Drawing, draw
+from gan2shape.shape.losses import feature_distance
+from gan2shape.shape.networks import Encoder, SceneNetworks
+from gan2shape.shape.sampling import sample_lights, sample_views
+from gan2shape.shape.stages import Samples, Target, current_scene, decayed, guard
+
+FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric (published: 4 of its 6-8)
+
+
+def prior_features(prior: Prior):
+    """The discriminator's first blocks as a function image -> feature maps."""
+    return lambda images: prior.discriminator.features(images, FEATURE_BLOCKS)
+
+
+def project(
+    encoder: Encoder,
+    prior: Prior,
+    latent: Float[Tensor, "1 D"],
+    images: Float[Tensor, "B 3 S S"],
+    reference: Float[Tensor, "1 3 S S"],
+    steps: StepConfig,
+) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+    """(latents of the projections, offsets in units of w's standard deviation)."""
+    raw = encoder(torch.cat([images, reference]))
+    relative = raw[:-1] - raw[-1:]
+    if steps.mapping_tail > 0:
+        offset = prior.generator.offset_through_mapping(relative, steps.mapping_tail)
+        return latent + offset, offset / prior.w_std
+    return latent + relative * prior.w_std, relative
+
+
+def projection_loss(
+    made: Float[Tensor, "B 3 S S"], offset: Float[Tensor, "B D"], drawn: Drawing, prior: Prior, steps: StepConfig
+) -> Float[Tensor, ""]:
+    """Pixels inside the pseudo sample's mask, discriminator features of the whole, and |offset|^2 (GAN2Shape equation 4)."""
+    error = (made - drawn.image).abs().mean(1, keepdim=True)
+    pixel = (error * drawn.mask).sum() / drawn.mask.sum().clamp_min(1.0)
+    features = feature_distance(made, drawn.image, prior_features(prior))
+    return (
+        steps.pixel_weight * pixel
+        + steps.projection_feature_weight * features
+        + steps.latent_weight * offset.square().mean()
+    )
+
+
+def draw_pseudo(
+    networks: SceneNetworks, target: Target, config: ShapeConfig, n: int, generator: torch.Generator
+) -> tuple[Drawing, Float[Tensor, "n 6"], Float[Tensor, "n 4"]]:
+    """n pseudo samples of the current scene with their views and lights (no gradient)."""
+    with torch.no_grad():
+        depth, albedo, light = current_scene(networks, target)
+        views = sample_views(n, config.views, generator).to(depth.device)
+        lights = sample_lights(n, config.lights, light[0], generator).to(depth.device)
+        return draw(depth, albedo, target.canvas, views, lights, config.render), views, lights
+
+
+def projection_step(
+    encoder: Encoder,
+    networks: SceneNetworks,
+    target: Target,
+    latent: Float[Tensor, "1 D"],
+    prior: Prior,
+    config: ShapeConfig,
+    n_steps: int,
+    generator: torch.Generator,
+    report: Reporter,
+) -> None:
+    """Train E on pseudo samples of the current scene; generator and discriminator stay frozen."""
+    steps = config.steps
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=steps.lr, betas=steps.betas)
+    for step in range(n_steps):
+        decayed(optimizer, steps, step, n_steps)
+        drawn, _, _ = draw_pseudo(networks, target, config, steps.batch, generator)
+        latents, offset = project(encoder, prior, latent, drawn.image, target.image, steps)
+        made = prior.generator.synthesis(latents)
+        loss = projection_loss(made, offset, drawn, prior, steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % 10 == 9:
+            report("projection", step + 1, n_steps, loss=guard(loss, "the projection step", step))
+
+
+def refine(
+    latents: Float[Tensor, "B D"], centre: Float[Tensor, "1 D"], drawn: Drawing, prior: Prior, steps: StepConfig
+) -> Float[Tensor, "B D"]:
+    """A few Adam steps on each latent after E. Helps where the pseudo samples are right (rung O3), may copy them where not."""
+    free = nn.Parameter(latents.detach().clone())
+    optimizer = torch.optim.Adam([free], lr=0.02)
+    for _ in range(steps.refine_steps):
+        loss = projection_loss(prior.generator.synthesis(free), (free - centre) / prior.w_std, drawn, prior, steps)
+        optimizer.zero_grad(set_to_none=True)
+        (loss * len(latents)).backward()
+        optimizer.step()
+    return free.detach()
+
+
+def collect(
+    encoder: Encoder,
+    networks: SceneNetworks,
+    target: Target,
+    latent: Float[Tensor, "1 D"],
+    prior: Prior,
+    mask_of,
+    config: ShapeConfig,
+    generator: torch.Generator,
+) -> Samples:
+    """Projected samples of the current scene for step 3. `mask_of(latents) -> (images, masks)` draws and masks them."""
+    batches = []
+    for start in range(0, config.steps.n_collect, config.steps.batch):
+        n = min(config.steps.batch, config.steps.n_collect - start)
+        drawn, views, lights = draw_pseudo(networks, target, config, n, generator)
+        batches.append((*project_drawn(encoder, drawn, target, latent, prior, mask_of, config.steps), views, lights))
+    images, masks, views, lights = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    return Samples(images, masks, views, lights, torch.ones(len(images), device=images.device))
+
+
+def project_drawn(
+    encoder: Encoder, drawn: Drawing, target: Target, latent: Tensor, prior: Prior, mask_of, steps: StepConfig
+) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"]]:
+    """(images, masks) of the projections of one batch of drawings."""
+    with torch.no_grad():
+        latents, _ = project(encoder, prior, latent, drawn.image, target.image, steps)
+    if steps.refine_steps > 0:
+        latents = refine(latents, latent, drawn, prior, steps)
+    with torch.no_grad():
+        return mask_of(latents)

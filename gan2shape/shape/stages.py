@@ -1,0 +1,198 @@
+"""The three steps of a stage (GAN2Shape section 3.3), as functions of frozen inputs and trained networks.
+
+    albedo step      the albedo network explains the input under the current shape
+    projection step  E learns to pull pseudo samples (new view, new light) onto the GAN:  G(w + E(x))
+    joint step       depth and albedo, shared, with each projected sample's own view and light, explain all of them
+
+The canonical frame is the input's frame, so the input's own view is zero by construction (networks.SceneNetworks.views).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.config import ShapeConfig, StepConfig
+from gan2shape.progress import Reporter
+from gan2shape.records import UserError
+from gan2shape.shape.draw import Canvas, draw, draw_input
+from gan2shape.shape.losses import FeatureMaps, feature_distance, masked_l1, smoothness
+from gan2shape.shape.networks import SceneNetworks
+
+
+@dataclass(frozen=True)
+class Target:
+    """The input as the steps use it."""
+
+    image: Float[Tensor, "1 3 S S"]
+    canvas: Canvas
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images of the object under other views and lights, as step 3 consumes them."""
+
+    images: Float[Tensor, "N 3 S S"]
+    masks: Float[Tensor, "N 1 S S"]
+    views: Float[Tensor, "N 6"]  # asked (or, on the ladder's first rung, true) views
+    lights: Float[Tensor, "N 4"]
+    weights: Float[Tensor, " N"]  # how much each counts, mean 1
+
+
+@dataclass(frozen=True)
+class JointOptions:
+    """How step 3 learns views and lights. The ladder's rungs differ here and nowhere else."""
+
+    estimate_views: bool = True  # False: `Samples.views` and `.lights` are taken as true (rung O1)
+    view_pull: float = 0.0
+    light_pull: float = 0.0
+
+
+def decayed(optimizer: torch.optim.Optimizer, steps: StepConfig, step: int, n_steps: int) -> None:
+    """Linear fall of the learning rate to 0 after `lr_decay_from` of the step."""
+    start = steps.lr_decay_from * n_steps
+    factor = 1.0 if step < start else max(0.0, (n_steps - step) / max(1.0, n_steps - start))
+    for group in optimizer.param_groups:
+        group["lr"] = steps.lr * factor
+
+
+def guard(loss: Tensor, stage: str, step: int) -> float:
+    """The loss as a number; raises UserError when it is not finite, so that no run writes a NaN mesh."""
+    value = float(loss.detach())
+    if value != value or value in (float("inf"), float("-inf")):
+        raise UserError(f"The loss became {value} in {stage} at step {step}: try a lower steps.lr.")
+    return value
+
+
+def fit_depth(
+    networks: SceneNetworks, target: Target, wanted: Float[Tensor, "1 1 S S"], config: ShapeConfig, report: Reporter
+) -> float:
+    """Fit the depth network to `wanted` (up to its mean, a gauge) until it stops improving; returns the rms error left.
+
+    A start that is fitted badly is a wrong start: 200 steps were too few in the feasibility trial.
+    """
+    optimizer = torch.optim.Adam(networks.depth_net.parameters(), lr=config.steps.lr, betas=config.steps.betas)
+    n_steps, check_every, least_gain = config.prior_shape.fit_steps, 50, 0.98
+    half_range = config.render.depth_half_range
+    best = previous = float("inf")
+    for step in range(n_steps):
+        decayed(optimizer, config.steps, step, n_steps)
+        error = (networks.depth(target.image) - wanted) / half_range
+        loss = (error - error.mean()).square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        best = min(best, loss.item())
+        if (step + 1) % check_every == 0:
+            report("fit", step + 1, n_steps, loss=guard(loss, "fit", step))
+            if best > least_gain * previous and step > config.steps.lr_decay_from * n_steps:
+                break
+            previous = best
+    return half_range * best**0.5
+
+
+def albedo_step(
+    networks: SceneNetworks, target: Target, features: FeatureMaps | None, config: ShapeConfig, report: Reporter
+) -> None:
+    """Step 1: explain the input by albedo alone; depth, view and light stay."""
+    steps = config.steps
+    optimizer = torch.optim.Adam(networks.albedo_net.parameters(), lr=steps.lr, betas=steps.betas)
+    with torch.no_grad():
+        depth, light = networks.depth(target.image), networks.lights(target.image)
+    for step in range(steps.n_albedo):
+        decayed(optimizer, steps, step, steps.n_albedo)
+        image = draw_input(depth, networks.albedo(target.image), target.canvas, light, config.render)
+        loss = _input_loss(image, target, features, steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % 10 == 9:
+            report("albedo", step + 1, steps.n_albedo, loss=guard(loss, "the albedo step", step))
+
+
+def joint_step(
+    networks: SceneNetworks,
+    target: Target,
+    samples: Samples,
+    features: FeatureMaps | None,
+    config: ShapeConfig,
+    options: JointOptions,
+    generator: torch.Generator,
+    report: Reporter,
+    n_steps: int | None = None,
+) -> float:
+    """Step 3: one depth and one albedo explain the input and every sample. Returns the mean sample loss of the last tenth."""
+    steps, n_steps = config.steps, n_steps or config.steps.n_joint
+    optimizer = torch.optim.Adam(networks.parameters(), lr=steps.lr, betas=steps.betas)
+    count = len(samples.images)
+    order = torch.randperm(count, generator=generator)
+    residuals: list[float] = []
+    for step in range(n_steps):
+        decayed(optimizer, steps, step, n_steps)
+        chosen = order[torch.arange(step * steps.batch, (step + 1) * steps.batch) % count].to(target.image.device)
+        pull = max(0.0, 1.0 - step / max(1.0, steps.pull_fraction * n_steps))
+        loss, sample_loss = joint_loss(networks, target, samples, chosen, features, config, options, pull)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step >= 0.9 * n_steps:
+            residuals.append(float(sample_loss.detach()))
+        if step % 10 == 9:
+            report("joint", step + 1, n_steps, loss=guard(loss, "the joint step", step), samples=float(sample_loss.detach()))
+    return sum(residuals) / max(1, len(residuals))
+
+
+def joint_loss(
+    networks: SceneNetworks,
+    target: Target,
+    samples: Samples,
+    chosen: Tensor,
+    features: FeatureMaps | None,
+    config: ShapeConfig,
+    options: JointOptions,
+    pull: float,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """(whole loss, the samples' part of it) for one batch; `pull` in [0, 1] scales the anchors of views and lights."""
+    steps, image = config.steps, target.image
+    wanted, wanted_masks = samples.images[chosen], samples.masks[chosen]
+    depth, albedo = networks.depth(image), networks.albedo(image)
+    lights = networks.lights(torch.cat([wanted, image]))
+    if options.estimate_views:
+        views, sample_lights = networks.views(wanted, image), lights[:-1]
+    else:
+        views, sample_lights = samples.views[chosen], samples.lights[chosen]
+    drawn = draw(depth, albedo, target.canvas, views, sample_lights, config.render)
+    # Both sides over one background: silhouettes that differ cost their contrast, and nothing else outside the object does.
+    shown = wanted_masks * wanted + (1 - wanted_masks) * target.canvas.background
+    either = torch.maximum(wanted_masks, drawn.mask.detach())
+    sample_loss = steps.pixel_weight * masked_l1(drawn.image, shown, either, samples.weights[chosen])
+    if steps.mask_weight > 0:
+        sample_loss = sample_loss + steps.mask_weight * (drawn.mask - wanted_masks).abs().sum() / either.sum()
+    if features is not None and steps.feature_weight > 0:
+        sample_loss = sample_loss + steps.feature_weight * feature_distance(drawn.image, shown, features)
+    own = draw_input(depth, albedo, target.canvas, lights[-1:], config.render)
+    loss = sample_loss + _input_loss(own, target, features, steps)
+    loss = loss + steps.smooth_weight * smoothness(depth, config.render.depth_half_range)
+    if options.estimate_views and pull > 0:
+        # Angles in units of 10 degrees, so that the two pulls have comparable sizes.
+        view_error = (views[:, :3] - samples.views[chosen][:, :3]) / 0.1745
+        light_error = sample_lights - samples.lights[chosen]
+        loss = loss + pull * options.view_pull * view_error.square().mean()
+        loss = loss + pull * options.light_pull * light_error.square().mean()
+    return loss, sample_loss
+
+
+def _input_loss(image: Tensor, target: Target, features: FeatureMaps | None, steps: StepConfig) -> Float[Tensor, ""]:
+    loss = steps.pixel_weight * masked_l1(image, target.image, target.canvas.mask)
+    if features is not None and steps.feature_weight > 0:
+        loss = loss + steps.feature_weight * feature_distance(image, target.image, features)
+    return loss
+
+
+@torch.no_grad()
+def current_scene(
+    networks: SceneNetworks, target: Target
+) -> tuple[Float[Tensor, "1 1 S S"], Float[Tensor, "1 3 S S"], Float[Tensor, "1 4"]]:
+    """(depth, albedo, light) that the networks hold for the input."""
+    return networks.depth(target.image), networks.albedo(target.image), networks.lights(target.image)
