@@ -1,0 +1,228 @@
+"""Sets of synthetic images: with their truth for exams and pictures, or colour only for training.
+
+Every image is a function of its category and one integer seed, whatever the set or the shard it is made in.
+Seeds 0 ... 999 999 are for training; exams start at EXAM_FIRST_SEED.
+
+    python -m gan2shape.synth.dataset --category car --count 48000 --out DIR --workers 2
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+import zlib
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from gan2shape.records import UserError
+from gan2shape.synth.objects import CategorySpec, ObjectMesh
+from gan2shape.synth.registry import get_category
+from gan2shape.synth.render import CHUNK, TruthRender, render_colour, render_objects, turntable_view
+
+EXAM_FIRST_SEED = 1_000_000
+SHARD = 1000  # images in a file of pre-rendered ones
+SHEET_COLUMNS, SHEET_SCALE, SHEET_LABEL_PX = 8, 2, 14
+
+
+@dataclass(frozen=True)
+class SyntheticItem:
+    """One object with the view, lamp and background it is seen under. Angles in radians."""
+
+    seed: int
+    params: Any  # the category's frozen dataclass of parameters
+    mesh: ObjectMesh
+    azimuth_rad: float  # turntable angles, see `render.turntable_view`
+    elevation_rad: float
+    view: np.ndarray  # float32 [6], house view vector
+    light: np.ndarray  # float32 [4], camera frame
+    background: np.ndarray  # float32 [3], in [0, 1]
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """Rendered items and their truth."""
+
+    items: list[SyntheticItem]
+    truth: TruthRender
+
+    @property
+    def view(self) -> torch.Tensor:
+        """[B, 6], house view vectors."""
+        return torch.from_numpy(np.stack([item.view for item in self.items]))
+
+    @property
+    def light(self) -> torch.Tensor:
+        """[B, 4], camera frame."""
+        return torch.from_numpy(np.stack([item.light for item in self.items]))
+
+
+def draw_item(spec: CategorySpec, seed: int) -> SyntheticItem:
+    """The object, view, lamp and background of one seed. The object's draw comes first: it alone fixes the mesh."""
+    rng = np.random.default_rng([seed, zlib.crc32(spec.name.encode())])
+    params = spec.sample(rng)
+    azimuth, elevation, roll = spec.views.sample(rng)
+    light = spec.lights.sample(rng).astype(np.float32)
+    low, high = np.array(spec.background_low), np.array(spec.background_high)
+    background = (low + rng.uniform() * (high - low)).astype(np.float32)
+    view = turntable_view(azimuth, elevation, roll).numpy()
+    return SyntheticItem(seed, params, spec.build(params), azimuth, elevation, view, light, background)
+
+
+def render_set(category: str, seeds: list[int], size: int = 64) -> SyntheticSet:
+    """Images and truth of the given seeds. Raises UserError for an unknown category."""
+    spec = get_category(category)
+    items = [draw_item(spec, seed) for seed in seeds]
+    return SyntheticSet(items, render_objects(*_stack(items), size=size, fov_deg=spec.fov_deg))
+
+
+def training_images(category: str, seeds: list[int], size: int = 64) -> np.ndarray:
+    """uint8 [N, S, S, 3] of the given seeds: the same pixels as `render_set`, without the truth."""
+    spec = get_category(category)
+    images = np.empty((len(seeds), size, size, 3), np.uint8)
+    for i in range(0, len(seeds), CHUNK):
+        items = [draw_item(spec, seed) for seed in seeds[i : i + CHUNK]]
+        images[i : i + len(items)] = render_colour(*_stack(items), size=size, fov_deg=spec.fov_deg)
+    return images
+
+
+def generate(category: str, count: int, seed: int, out_dir: str | Path, size: int = 64) -> Path:
+    """Write `count` images with seeds seed, seed + 1, ...: `images/SEED.png`, `truth.npz` and `contact_sheet.png`.
+
+    truth.npz: image, albedo float32 [N,3,S,S] in [-1,1]; depth, mask float32 [N,1,S,S]; hit bool; normals float32
+    [N,3,S,S]; view float32 [N,6]; light [N,4]; turntable [N,2] radians; seed int64; style and params (JSON) strings.
+    Returns `out_dir`. Raises UserError for an unknown category or a count below 1.
+    """
+    if count < 1:
+        raise UserError(f"There is nothing to draw with a count of {count}; ask for 1 or more images.")
+    out_dir = Path(out_dir)
+    made = render_set(category, list(range(seed, seed + count)), size)
+    (out_dir / "images").mkdir(parents=True, exist_ok=True)
+    pixels = to_uint8(made.truth.image)
+    for item, picture in zip(made.items, pixels, strict=True):
+        _replace(
+            out_dir / "images" / f"{item.seed:07d}.png", lambda path, p=picture: Image.fromarray(p).save(path, "PNG")
+        )
+    _replace(out_dir / "truth.npz", lambda path: _write_npz(path, truth_arrays(made)))
+    sheet = contact_sheet(pixels, [item.mesh.style for item in made.items])
+    _replace(out_dir / "contact_sheet.png", lambda path: sheet.save(path, "PNG"))
+    return out_dir
+
+
+def truth_arrays(made: SyntheticSet) -> dict[str, np.ndarray]:
+    """Everything known about a set, as arrays (the contents of truth.npz)."""
+    truth = {name: getattr(made.truth, name).numpy() for name in TruthRender.__dataclass_fields__}
+    return truth | {
+        "view": made.view.numpy(),
+        "light": made.light.numpy(),
+        "turntable": np.array([[i.azimuth_rad, i.elevation_rad] for i in made.items], np.float32),
+        "seed": np.array([i.seed for i in made.items], np.int64),
+        "style": np.array([i.mesh.style for i in made.items]),
+        "params": np.array([json.dumps(asdict(i.params), default=np.ndarray.tolist) for i in made.items]),
+    }
+
+
+def contact_sheet(images: np.ndarray, labels: list[str]) -> Image.Image:
+    """uint8 images [N, S, S, 3] in rows of eight, each with its label underneath."""
+    size = images.shape[1] * SHEET_SCALE
+    columns = min(SHEET_COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    sheet = Image.new("RGB", (columns * size, rows * (size + SHEET_LABEL_PX)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        x, y = (i % columns) * size, (i // columns) * (size + SHEET_LABEL_PX)
+        sheet.paste(Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST), (x, y))
+        pen.text((x + 4, y + size), label, fill="black")
+    return sheet
+
+
+def prerender(
+    category: str,
+    count: int,
+    first_seed: int,
+    out_dir: str | Path,
+    shard: int = SHARD,
+    workers: int = 2,
+    size: int = 64,
+) -> int:
+    """Write seeds first_seed ... first_seed + count - 1 as uint8 shards `images_00000.npy` [shard, S, S, 3].
+
+    Shards that exist are kept, so an interrupted run resumes; each is written under another name first. Returns the
+    number of shards written now. Raises UserError for an unknown category or exam seeds.
+    """
+    get_category(category)
+    if first_seed + count > EXAM_FIRST_SEED:
+        raise UserError(f"Seeds from {EXAM_FIRST_SEED} on are kept for exams; choose a smaller first seed or count.")
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for number, start in enumerate(range(first_seed, first_seed + count, shard)):
+        path = out_dir / f"images_{number:05d}.npy"
+        if not path.exists():
+            jobs.append((category, start, min(shard, first_seed + count - start), path, size))
+    began = time.perf_counter()
+    # spawn: workers must not inherit a torch that has already started its threads
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for done, future in enumerate(as_completed([pool.submit(_write_shard, *job) for job in jobs]), start=1):
+            n_images = future.result()
+            rate = done * n_images / (time.perf_counter() - began)
+            print(f"{done}/{len(jobs)} shards, {rate:.1f} images/s", flush=True)
+    return len(jobs)
+
+
+def to_uint8(image: torch.Tensor) -> np.ndarray:
+    """[-1, 1] float [N, 3, S, S] -> uint8 [N, S, S, 3]."""
+    return image.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def _write_shard(category: str, first_seed: int, count: int, path: Path, size: int) -> int:
+    torch.set_num_threads(1)
+    images = training_images(category, list(range(first_seed, first_seed + count)), size)
+    _replace(path, lambda temporary: _write_npy(temporary, images))
+    return count
+
+
+def _stack(items: list[SyntheticItem]) -> tuple[list[ObjectMesh], torch.Tensor, torch.Tensor, torch.Tensor]:
+    columns = ([getattr(i, name) for i in items] for name in ("view", "light", "background"))
+    return [i.mesh for i in items], *(torch.from_numpy(np.stack(c)) for c in columns)
+
+
+def _write_npy(path: Path, array: np.ndarray) -> None:
+    with path.open("wb") as file:  # a path would get ".npy" appended
+        np.save(file, array, allow_pickle=False)
+
+
+def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _replace(path: Path, write) -> None:
+    """Let `write` make a temporary file beside `path`, then put it in place at once."""
+    temporary = path.with_name(path.name + f".{os.getpid()}.part")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def main() -> None:
+    """Command line of `prerender`."""
+    parser = argparse.ArgumentParser(description="Pre-render training images of a synthetic category.")
+    parser.add_argument("--category", default="car")
+    parser.add_argument("--count", type=int, default=48_000)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--shard", type=int, default=SHARD)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--size", type=int, default=64)
+    args = parser.parse_args()
+    prerender(args.category, args.count, args.first_seed, args.out, args.shard, args.workers, args.size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""The categories that exist. A category is an entry of this dict, nothing else."""
+
+from gan2shape.records import UserError
+from gan2shape.synth import car
+from gan2shape.synth.objects import CategorySpec
+
+CATEGORIES: dict[str, CategorySpec] = {"car": car.SPEC}
+
+
+def get_category(name: str) -> CategorySpec:
+    """The registered category. Raises UserError for an unknown name."""
+    if name not in CATEGORIES:
+        raise UserError(f"There is no synthetic category '{name}'; choose one of {', '.join(sorted(CATEGORIES))}.")
+    return CATEGORIES[name]

@@ -1,0 +1,205 @@
+"""Draw object meshes: colour for training, and the truth behind every pixel for the exam.
+
+Conventions
+-----------
+* Views are the house's (pitch, yaw, roll, tx, ty, tz), see `scene.camera`; an object's frame is centred at (0, 0, 1).
+* Light = (ambient, diffuse, lx, ly), lamp direction (lx, ly, -1) / norm in the CAMERA frame of the image it lights.
+* Colour is the mean of 3 x 3 sub-samples of a pixel: albedo * (ambient + diffuse * max(0, n . l)) in stored (gamma)
+  values, composited over a plain background; the mask is the covered fraction of them. Depth, normals and albedo are
+  those of the surface point at the pixel CENTRE, which is the middle sub-sample: never blends across an outline.
+* Values of images and albedo are in [-1, 1].
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gan2shape.scene.camera import CENTRE_Z, DEFAULT_FOV_DEG, intrinsics, project, rotation, rotation_to_angles
+from gan2shape.scene.light import lamp_direction
+from gan2shape.scene.zbuffer import edge_functions, zbuffer
+from gan2shape.synth.objects import ObjectMesh
+
+SUPERSAMPLE = 3  # sub-samples along each side of a pixel; odd, so that one lies at the pixel's centre
+FAR_DEPTH = 1.1  # depth where nothing is seen: the far end of the height field's range
+DEFAULT_BACKGROUND = (0.92, 0.92, 0.92)  # image values in [0, 1]
+CHUNK = 8  # images drawn at once; more does not make it faster on a CPU and takes memory
+
+
+@dataclass(frozen=True)
+class TruthRender:
+    """Images of objects with what is known about each pixel."""
+
+    image: Float[Tensor, "B 3 S S"]  # in [-1, 1], anti-aliased
+    mask: Float[Tensor, "B 1 S S"]  # fraction of the pixel that the object covers
+    hit: Bool[Tensor, "B 1 S S"]  # whether it covers the pixel's centre: where the following are defined
+    depth: Float[Tensor, "B 1 S S"]  # z of the point at the pixel's centre; FAR_DEPTH where there is none
+    normals: Float[Tensor, "B 3 S S"]  # unit, z < 0, camera frame; (0, 0, -1) where there is none
+    albedo: Float[Tensor, "B 3 S S"]  # in [-1, 1]; the background where there is none
+
+
+def turntable_view(azimuth_rad: float, elevation_rad: float, roll_rad: float = 0.0) -> Float[Tensor, "6"]:
+    """House view of an object turned by `azimuth_rad` about its own vertical axis and seen from `elevation_rad` above.
+
+    The turntable's rotation is Rz(roll) Rx(elevation) Ry(azimuth); the house composes Rz Ry Rx, so its three angles
+    differ (all three are non-zero for a car seen from above at an angle). Exact except at 90 degrees
+    seen level, where the angles are not unique.
+    """
+
+    def turn(pitch: float, yaw: float, roll: float) -> Tensor:
+        return rotation(torch.tensor([pitch, yaw, roll], dtype=torch.float64))
+
+    matrix = turn(0, 0, roll_rad) @ turn(elevation_rad, 0, 0) @ turn(0, azimuth_rad, 0)
+    return torch.cat([rotation_to_angles(matrix), torch.zeros(3, dtype=torch.float64)]).float()
+
+
+def render_object(
+    mesh: ObjectMesh,
+    view: Float[Tensor, "B 6"],
+    light: Float[Tensor, "B 4"],
+    size: int = 64,
+    fov_deg: float = DEFAULT_FOV_DEG,
+    background: tuple[float, float, float] = DEFAULT_BACKGROUND,
+) -> TruthRender:
+    """One object under B views and lights, with its truth. `background` in [0, 1]; the rest as the module says."""
+    backgrounds = torch.tensor(background).expand(len(view), 3)
+    return render_objects([mesh] * len(view), view, light, backgrounds, size, fov_deg)
+
+
+def render_objects(
+    meshes: list[ObjectMesh],
+    view: Float[Tensor, "B 6"],
+    light: Float[Tensor, "B 4"],
+    background: Float[Tensor, "B 3"],
+    size: int = 64,
+    fov_deg: float = DEFAULT_FOV_DEG,
+) -> TruthRender:
+    """B objects, each under its own view, light and background colour (in [0, 1])."""
+    parts = [
+        _draw_chunk(
+            meshes[i : i + CHUNK], view[i : i + CHUNK], light[i : i + CHUNK], background[i : i + CHUNK], size, fov_deg
+        )
+        for i in range(0, len(meshes), CHUNK)
+    ]
+    names = ("image", "mask", "hit", "depth", "normals", "albedo")
+    return TruthRender(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
+
+
+def render_colour(
+    meshes: list[ObjectMesh],
+    view: Float[Tensor, "B 6"],
+    light: Float[Tensor, "B 4"],
+    background: Float[Tensor, "B 3"],
+    size: int = 64,
+    fov_deg: float = DEFAULT_FOV_DEG,
+) -> np.ndarray:
+    """The fast path for training images: uint8 [B, S, S, 3], nothing else."""
+    samples = _sample(meshes, view, light, size * SUPERSAMPLE, fov_deg)
+    image = _resolve(samples, samples.colour, background, size)
+    return image.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+# ---------------------------------------------------------------------------------------------------------- internals
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The covered sub-samples of a batch (N of them), as flat arrays."""
+
+    index: Tensor  # [N] position in the flattened [B, S * k, S * k]
+    depth: Tensor  # [N]
+    normal: Tensor  # [N, 3], camera frame
+    albedo: Tensor  # [N, 3], in [0, 1]
+    colour: Tensor  # [N, 3], in [0, 1]
+    batch: int
+
+
+def _draw_chunk(meshes, view, light, background, size, fov_deg) -> TruthRender:
+    fine = size * SUPERSAMPLE
+    samples = _sample(meshes, view, light, fine, fov_deg)
+    image = _resolve(samples, samples.colour, background, size)
+    ones = torch.ones(len(samples.index), 1)
+    mask = _resolve(samples, ones, torch.zeros(len(view), 1), size)
+    middle = SUPERSAMPLE // 2
+
+    def at_centres(values: Tensor, elsewhere: Tensor) -> Tensor:
+        full = elsewhere[:, None].repeat(1, fine * fine, 1).reshape(-1, values.shape[1])
+        full[samples.index] = values
+        full = full.view(samples.batch, fine, fine, -1)[:, middle::SUPERSAMPLE, middle::SUPERSAMPLE]
+        return full.permute(0, 3, 1, 2).contiguous()
+
+    facing = torch.tensor([[0.0, 0.0, -1.0]]).expand(len(view), 3)
+    return TruthRender(
+        image=image * 2 - 1,
+        mask=mask,
+        hit=at_centres(ones, torch.zeros(len(view), 1)) > 0,
+        depth=at_centres(samples.depth[:, None], torch.full((len(view), 1), FAR_DEPTH)),
+        normals=at_centres(samples.normal, facing),
+        albedo=at_centres(samples.albedo, background) * 2 - 1,
+    )
+
+
+@torch.no_grad()
+def _sample(meshes, view, light, fine: int, fov_deg: float) -> _Samples:
+    """Transform, cull, rasterise and shade; `fine` is the image side in sub-samples."""
+    turns = rotation(view[:, :3])
+    K = intrinsics(fine, fov_deg)
+    corners, normals, albedos = [], [], []
+    for mesh, turn, shift in zip(meshes, turns, view[:, 3:], strict=True):
+        points = torch.from_numpy(mesh.vertices) @ turn.T + shift
+        points[:, 2] += CENTRE_Z
+        triangle = points[torch.from_numpy(mesh.faces)]  # [F, 3 corners, 3]
+        a, b, c = triangle.unbind(1)
+        front = (torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0  # closed meshes: back faces are never seen
+        kept = front.nonzero().squeeze(1)
+        corners.append(triangle[kept])
+        normals.append(torch.from_numpy(mesh.corner_normals)[kept] @ turn.T)
+        albedos.append(_corner_albedo(mesh)[kept])
+    most = max(len(c) for c in corners)
+    # Padding faces have z = 0, which the z-buffer drops.
+    triangles = torch.stack([F.pad(c, (0, 0, 0, 0, 0, most - len(c))) for c in corners])
+    safe = torch.where(triangles[..., 2:] > 0, triangles, torch.ones_like(triangles))
+    px = project(safe.flatten(1, 2), K).view_as(triangles)
+    z = torch.where(triangles[..., 2] > 0, px[..., 2], torch.zeros_like(px[..., 2]))
+    face = zbuffer(px[..., 0], px[..., 1], z, fine, fine).flatten()
+    index = (face >= 0).nonzero().squeeze(1)
+    item = index // (fine * fine)
+    chosen = face[index] + item * most
+    bary, depth = _weights(px.flatten(0, 1)[chosen], index % (fine * fine), fine)
+    pad = [F.pad(n, (0, 0, 0, 0, 0, most - len(n))) for n in normals]
+    normal = F.normalize((torch.cat(pad)[chosen] * bary[..., None]).sum(1), dim=-1)
+    pad = [F.pad(c, (0, 0, 0, 0, 0, most - len(c))) for c in albedos]
+    albedo = (torch.cat(pad)[chosen] * bary[..., None]).sum(1)
+    cosine = (normal * lamp_direction(light)[item]).sum(-1).clamp(min=0)
+    shading = light[item, 0] + light[item, 1] * cosine
+    return _Samples(index, depth, normal, albedo, (albedo * shading[:, None]).clamp(max=1), len(meshes))
+
+
+def _corner_albedo(mesh: ObjectMesh) -> Tensor:
+    if mesh.corner_albedo is not None:
+        return torch.from_numpy(mesh.corner_albedo)
+    return torch.from_numpy(mesh.face_albedo)[:, None].expand(-1, 3, -1)
+
+
+def _weights(corners_px: Tensor, pixel: Tensor, fine: int) -> tuple[Tensor, Tensor]:
+    """Perspective-correct weights [N, 3] and depth [N] of triangles [N, 3, 3] at the centres of flat `pixel`s."""
+    x, y = (pixel % fine).float() + 0.5, torch.div(pixel, fine, rounding_mode="floor").float() + 0.5
+    edges = torch.stack(edge_functions(corners_px[..., 0] - x[:, None], corners_px[..., 1] - y[:, None]), -1)
+    weights = edges / corners_px[..., 2]
+    total = weights.sum(-1)
+    return weights / total[:, None], edges.sum(-1) / total
+
+
+def _resolve(samples: _Samples, values: Tensor, background: Tensor, size: int) -> Tensor:
+    """Mean over each pixel's sub-samples, uncovered ones taking the background: [B, C, S, S]."""
+    fine = size * SUPERSAMPLE
+    pixel = samples.index % (fine * fine)
+    row, col = torch.div(pixel, fine * SUPERSAMPLE, rounding_mode="floor"), (pixel % fine) // SUPERSAMPLE
+    item = samples.index // (fine * fine)
+    target = (item * size + row) * size + col
+    full = background[:, None].repeat(1, size * size, 1).reshape(-1, values.shape[1])
+    full.index_add_(0, target, (values - background[item]) / SUPERSAMPLE**2)
+    return full.view(samples.batch, size, size, -1).permute(0, 3, 1, 2).contiguous()
