@@ -1,0 +1,222 @@
+"""Height field to textured mesh, and GLB files.
+
+Conventions
+-----------
+* Meshes are in the glTF frame: +Y up, +Z towards the viewer, the object's turning centre (0, 0, 1) of the camera frame
+  at the origin. `gltf_axes` is the one place that converts.
+* uv has its origin at the image's lower left (u right, v up), as trimesh wants it; the GLB stores glTF's upper left.
+* The cut rule (which triangles belong to the object): all three corners lie in the mask after it has lost `erode_px`
+  pixels at its rim, and the triangle's normal is at most `max_angle_deg` from the viewing ray (steeper ones are
+  curtains between the object and what is behind it). Then pieces smaller than `min_piece` of the largest one go.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.outdir import write_bytes_atomic
+from gan2shape.records import UserError
+from gan2shape.scene.camera import CENTRE_Z, DEFAULT_FOV_DEG, intrinsics, move, project, unproject
+from gan2shape.scene.render import grid_faces, warp
+
+ERODE_PX = 0.75  # rim that mixes object and background in the photo
+MAX_ANGLE_DEG = 82.0  # from the viewing ray: 7 px of depth per px of image
+MIN_PIECE = 0.05  # of the largest piece's triangles
+FILL_STEPS = 4  # pixels by which depth is carried on beyond the mask before it is refined
+UNLIT = "KHR_materials_unlit"
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh with texture coordinates."""
+
+    vertices: np.ndarray  # [V, 3] float32, glTF frame
+    faces: np.ndarray  # [F, 3] int32, counter-clockwise seen from outside
+    uv: np.ndarray  # [V, 2] float32, origin at the lower left
+
+
+def gltf_axes(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Camera frame (x right, y down, z forward) to glTF: (x, -y, 1 - z)."""
+    x, y, z = points.unbind(-1)
+    return torch.stack([x, -y, CENTRE_Z - z], -1)
+
+
+def height_field_mesh(
+    depth: Float[Tensor, "1 1 S S"],
+    mask: Float[Tensor, "1 1 S S"],
+    fov_deg: float = DEFAULT_FOV_DEG,
+    *,
+    photo_view: Float[Tensor, "1 6"] | None = None,
+    upsample: int = 1,
+    erode_px: float = ERODE_PX,
+    max_angle_deg: float = MAX_ANGLE_DEG,
+    min_piece: float = MIN_PIECE,
+) -> Mesh:
+    """The object's surface as a mesh, cut by the rule above.
+
+    Args:
+        depth: canonical depth at the pixel centres.
+        mask: the object in the canonical image, in [0, 1]; above .5 is inside.
+        photo_view: where given, uv points into the picture taken in this view; else into the canonical image.
+        upsample: refine the grid this many times, depth by cubic interpolation.
+    Raises UserError where nothing is left.
+    """
+    depth, mask = depth.detach().float().cpu(), mask.detach().float().cpu()
+    inside = signed_rim_px(mask)
+    if upsample > 1:
+        size = depth.shape[-1] * upsample
+        depth = F.interpolate(carried_on(depth, mask), size=(size, size), mode="bicubic", align_corners=False)
+        inside = F.interpolate(inside, size=(size, size), mode="bilinear", align_corners=False)
+    size = depth.shape[-1]
+    K = intrinsics(size, fov_deg)
+    points = unproject(depth, K).flatten(1, 2)
+    faces = grid_faces(size)
+    faces = faces[(inside.flatten() >= erode_px)[faces].all(1)]
+    faces = faces[_angle_to_ray_deg(points[0], faces) <= max_angle_deg]
+    faces = large_pieces(faces.numpy(), size * size, min_piece)
+    if not len(faces):
+        raise UserError("the object mask leaves no surface to export: give a mask that covers the object.")
+    seen = points if photo_view is None else move(points, photo_view.detach().float().cpu())
+    uv = project(seen, K)[0, :, :2] / size
+    uv[:, 1] = 1 - uv[:, 1]
+    used, faces = np.unique(faces, return_inverse=True)
+    vertices = gltf_axes(points[0])[used]
+    return Mesh(vertices.numpy(), faces.reshape(-1, 3).astype(np.int32), uv[used].clamp(0, 1).numpy())
+
+
+def canonical_mask(
+    mask: Float[Tensor, "1 1 S S"], depth: Float[Tensor, "1 1 S S"], view: Float[Tensor, "1 6"], fov_deg: float
+) -> Float[Tensor, "1 1 S S"]:
+    """The photo's mask fetched for each canonical pixel, whose surface point `view` moves into the photo."""
+    size = depth.shape[-1]
+    K = intrinsics(size, fov_deg, device=depth.device, dtype=depth.dtype)
+    pixel = project(move(unproject(depth, K).flatten(1, 2), view), K)[..., :2]
+    return warp(mask, (pixel * (2 / size) - 1).unflatten(1, (size, size)))
+
+
+def signed_rim_px(mask: Float[Tensor, "1 1 S S"], reach_px: int = 3) -> Float[Tensor, "1 1 S S"]:
+    """Rough distance to the rim in pixels, positive inside, 0 on the .5 level, within +-reach_px.
+
+    Each erosion by a pixel (3 x 3, alternating with a plus so that corners stay round) adds one; the mask's own grey
+    levels give the fraction.
+    """
+    level = mask * 2 - 1  # 0 on the rim, about 1 half a pixel inside
+    inner = outer = (mask > 0.5).float()
+    distance = level.clamp(-0.5, 0.5)
+    for step in range(reach_px):
+        round_off = F.max_pool2d if step % 2 == 0 else _plus_max
+        inner = -round_off(-inner, 3, 1, 1)
+        outer = round_off(outer, 3, 1, 1)
+        distance = distance + inner - (1 - outer)
+    return distance
+
+
+def _plus_max(x: Tensor, *_: int) -> Tensor:
+    """Maximum over the pixel and its four neighbours."""
+    return torch.maximum(F.max_pool2d(x, (3, 1), 1, (1, 0)), F.max_pool2d(x, (1, 3), 1, (0, 1)))
+
+
+def carried_on(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> Float[Tensor, "1 1 S S"]:
+    """Depth continued a few pixels beyond the mask by averages of the known neighbours.
+
+    Interpolating across the outline would otherwise mix in the background.
+    """
+    known = (mask > 0.5).float()
+    filled = depth
+    for _ in range(FILL_STEPS):
+        weight = F.avg_pool2d(known, 3, 1, 1)
+        mean = F.avg_pool2d(filled * known, 3, 1, 1) / weight.clamp(min=1e-6)
+        filled = torch.where((known == 0) & (weight > 0), mean, filled)
+        known = (weight > 0).float()
+    return filled
+
+
+def _angle_to_ray_deg(points: Float[Tensor, "V 3"], faces: Tensor) -> Float[Tensor, " F"]:
+    """Angle between each triangle's normal and the ray from it to the camera at the origin, degrees."""
+    a, b, c = points[faces].double().unbind(1)
+    normal = F.normalize(torch.linalg.cross(b - a, c - a), dim=1, eps=1e-30)
+    to_camera = -F.normalize(a + b + c, dim=1)
+    return torch.rad2deg((normal * to_camera).sum(1).clamp(-1, 1).acos()).float()
+
+
+def large_pieces(faces: np.ndarray, n_vertices: int, min_piece: float) -> np.ndarray:
+    """Faces of the connected pieces that have at least `min_piece` times the triangles of the largest one."""
+    if not len(faces):
+        return faces
+    label = np.arange(n_vertices)
+    while True:  # smallest label of each piece, by spreading over faces and jumping pointers
+        before = label.copy()
+        lowest = label[faces].min(1)
+        for corner in range(3):
+            np.minimum.at(label, faces[:, corner], lowest)
+        label = label[label]
+        if np.array_equal(before, label):
+            break
+    piece = label[faces[:, 0]]
+    sizes = np.bincount(piece, minlength=n_vertices)
+    return faces[sizes[piece] >= max(min_piece * sizes.max(), 1)]
+
+
+def vertex_normals(mesh: Mesh) -> np.ndarray:
+    """Area-weighted unit normals [V, 3]."""
+    a, b, c = (mesh.vertices[mesh.faces[:, i]].astype(np.float64) for i in range(3))
+    normals = np.zeros((len(mesh.vertices), 3))
+    for corner in range(3):
+        np.add.at(normals, mesh.faces[:, corner], np.cross(b - a, c - a))
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
+
+
+def glb_bytes(mesh: Mesh, texture: np.ndarray, *, unlit: bool, fov_deg: float = DEFAULT_FOV_DEG) -> bytes:
+    """A GLB with one textured, double-sided mesh and the camera that took the picture.
+
+    texture: uint8 [H, W, 3]. unlit: KHR_materials_unlit (a photo has its light in it); else metallic 0, roughness 1.
+    """
+    import trimesh
+    from PIL import Image
+
+    if texture.dtype != np.uint8 or texture.ndim != 3 or texture.shape[2] != 3:
+        raise ValueError(f"texture must be uint8 [H, W, 3], not {texture.dtype} {texture.shape}")
+    material = trimesh.visual.material.PBRMaterial(
+        name="photo" if unlit else "albedo",
+        baseColorTexture=Image.fromarray(texture),
+        baseColorFactor=[255, 255, 255, 255],
+        metallicFactor=0.0,
+        roughnessFactor=1.0,
+        doubleSided=True,
+    )
+    solid = trimesh.Trimesh(
+        vertices=mesh.vertices,
+        faces=mesh.faces,
+        vertex_normals=vertex_normals(mesh),
+        visual=trimesh.visual.TextureVisuals(uv=mesh.uv, material=material),
+        process=False,
+    )
+
+    def finish(tree: dict) -> None:
+        tree["asset"]["generator"] = "gan2shape"
+        if unlit:
+            tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), UNLIT})
+            for entry in tree["materials"]:
+                entry.setdefault("extensions", {})[UNLIT] = {}
+        # The photo's own camera: glTF cameras look along -Z, and ours stands at (0, 0, 1) of the glTF frame.
+        perspective = {"aspectRatio": 1.0, "yfov": math.radians(fov_deg), "znear": 0.1}
+        tree["cameras"] = [{"name": "photo", "type": "perspective", "perspective": perspective}]
+        tree["nodes"].append({"name": "photo camera", "camera": 0, "translation": [0.0, 0.0, CENTRE_Z]})
+        tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)
+
+    scene = trimesh.Scene()
+    scene.add_geometry(solid, geom_name="object", node_name="object")
+    return scene.export(file_type="glb", include_normals=True, tree_postprocessor=finish)
+
+
+def write_glb(
+    path: Path, mesh: Mesh, texture: np.ndarray, *, unlit: bool, fov_deg: float = DEFAULT_FOV_DEG
+) -> Path:
+    """`glb_bytes` at `path`, atomically."""
+    return write_bytes_atomic(Path(path), glb_bytes(mesh, texture, unlit=unlit, fov_deg=fov_deg))

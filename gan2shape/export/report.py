@@ -1,0 +1,135 @@
+"""One self-contained page about a run: pictures, a small 3D viewer, losses, configuration. No external address."""
+
+import base64
+import json
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gan2shape.export import charts, pictures
+from gan2shape.export.mesh import Mesh, vertex_normals
+from gan2shape.resources import viz_dir
+
+if TYPE_CHECKING:
+    from gan2shape.export.bundle import Bundle
+
+STRIP_SIDE = 128  # pixels of one image of a strip
+CAPTIONS = {
+    "input": "input",
+    "recon": "reconstruction",
+    "depth": "depth (near is bright)",
+    "normal": "normals",
+    "albedo": "albedo",
+    "shading": "shading",
+    "mask": "mask",
+}
+STRIP_TITLES = {
+    "rotate_3d": "Rotation: effect-3D",
+    "rotate_gan": "Rotation: effect-GAN",
+    "relight_3d": "Relighting: effect-3D",
+    "relight_gan": "Relighting: effect-GAN",
+}
+STRIP_HINTS = {
+    "rotate_3d": "The recovered height field, rendered.",
+    "relight_3d": "The recovered height field, rendered.",
+    "rotate_gan": "The same pictures pulled back onto the generator's images.",
+    "relight_gan": "The same pictures pulled back onto the generator's images.",
+}
+
+
+def render_report(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
+    """The page as text. Raises nothing of its own: empty strips, losses or timings leave their sections out."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    from gan2shape import __version__
+    from gan2shape.export.bundle import panels
+
+    folder = viz_dir()
+    environment = Environment(
+        loader=FileSystemLoader(str(folder)), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    shown = {name: data_uri(pictures.enlarged(pixels, 256)) for name, pixels in panels(bundle).items()}
+    return environment.get_template("report.html.j2").render(
+        category=bundle.category,
+        version=__version__,
+        panels=[{"name": name, "caption": CAPTIONS[name], "uri": uri} for name, uri in shown.items()],
+        strips=[_strip(bundle, name) for name in bundle.strips],
+        facts=facts(bundle),
+        notes=bundle.notes,
+        charts=[
+            {"title": stage or "losses", "svg": Markup(charts.line_chart(lines, stage))}
+            for stage, lines in charts.curves(bundle.losses)
+            if lines
+        ],
+        timings=[{"name": name, "seconds": f"{seconds:.1f}"} for name, seconds in bundle.timings.items()],
+        timings_total=f"{sum(bundle.timings.values()):.1f}",
+        config_yaml=bundle.config_yaml,
+        style=Markup((folder / "report.css").read_text(encoding="utf-8")),
+        viewer_script=Markup((folder / "viewer.js").read_text(encoding="utf-8")),
+        viewer_data=Markup(viewer_json(bundle, photo_mesh, albedo_mesh)),
+        fallback_uri=shown["recon"],
+    )
+
+
+def data_uri(pixels: np.ndarray) -> str:
+    """A PNG as a `data:` address."""
+    return "data:image/png;base64," + base64.b64encode(pictures.png_bytes(pixels)).decode("ascii")
+
+
+def facts(bundle: "Bundle") -> list[dict]:
+    """The figures at the head of the page: name, value, hint."""
+    pitch, yaw, roll = (math.degrees(angle) for angle in bundle.view[0, :3].tolist())
+    ambient, diffuse, lx, ly = bundle.light[0].tolist()
+    azimuth, elevation = math.degrees(math.atan2(lx, 1)), math.degrees(math.atan2(-ly, math.hypot(lx, 1)))
+    return [
+        {"name": "yaw / pitch / roll", "value": f"{yaw:+.1f}° / {pitch:+.1f}° / {roll:+.1f}°",
+         "hint": "of the input, against the canonical frame"},
+        {"name": "lamp", "value": f"{abs(azimuth):.0f}° {'right' if azimuth >= 0 else 'left'}, "
+         f"{abs(elevation):.0f}° {'above' if elevation >= 0 else 'below'}", "hint": "seen from the camera"},
+        {"name": "ambient / diffuse", "value": f"{ambient:.2f} / {diffuse:.2f}", "hint": "of the shading"},
+        {"name": "difference", "value": f"{masked_error(bundle):.3f}",
+         "hint": "mean |input − reconstruction| on the object, values in [0, 1]"},
+    ]  # fmt: skip
+
+
+def masked_error(bundle: "Bundle") -> float:
+    """Mean absolute difference between input and reconstruction on the object, values in [0, 1]."""
+    mask = bundle.mask
+    return float(((bundle.image - bundle.recon).abs().mean(1, keepdim=True) / 2 * mask).sum() / mask.sum().clamp(min=1))
+
+
+def viewer_json(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
+    """Geometry and textures for `viewer.js`: little-endian arrays in base64. Both meshes share vertices and faces."""
+    wide = len(photo_mesh.vertices) > 65535
+    light = bundle.light[0].double().tolist()
+    payload = {
+        "positions": _base64(photo_mesh.vertices, "<f4"),
+        "normals": _base64(vertex_normals(photo_mesh), "<f4"),
+        "uvPhoto": _base64(photo_mesh.uv, "<f4"),
+        "uvAlbedo": _base64(albedo_mesh.uv, "<f4"),
+        "faces": _base64(photo_mesh.faces, "<u4" if wide else "<u2"),
+        "wide": wide,
+        "photo": data_uri(pictures.to_uint8(bundle.image[0])),
+        "albedo": data_uri(pictures.to_uint8(bundle.albedo[0])),
+        # glTF axes: the lamp's direction (lx, ly, -1) becomes (lx, -ly, 1).
+        "light": {"ambient": light[0], "diffuse": light[1], "direction": [light[2], -light[3], 1.0]},
+    }
+    return json.dumps(payload).replace("</", "<\\/")
+
+
+def _strip(bundle: "Bundle", name: str) -> dict:
+    labels = bundle.strip_labels.get(name, [])
+    tiles = pictures.strip_tiles(bundle.strips[name], STRIP_SIDE)
+    captions = labels or [""] * len(tiles)
+    return {
+        "title": STRIP_TITLES.get(name, name.replace("_", " ")),
+        "hint": STRIP_HINTS.get(name, ""),
+        "tiles": [{"uri": data_uri(tile), "caption": text} for tile, text in zip(tiles, captions, strict=True)],
+    }
+
+
+def _base64(array: np.ndarray, dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).astype(dtype).tobytes()).decode("ascii")
