@@ -1,0 +1,142 @@
+"""Losses and updates of the adversarial game: logistic losses, R1, path length, weight averaging.
+
+Conventions: logits are positive for real. Each `*_gradients` function leaves its result in the parameters' `.grad`, replacing
+what was there, and returns plain numbers to log. The optimisers step outside.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan2shape.gan.networks import Discriminator, Generator
+
+MIN_LOGIT = -15.0  # below it the two losses' gradients are no longer exchanged exactly (fused step)
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """What one adversarial step measured, as detached scalars."""
+
+    generator: Tensor  # mean softplus(-D(G(z)))
+    discriminator: Tensor  # mean softplus(D(G(z))) + softplus(-D(x))
+    logit_real: Tensor  # mean D(x)
+    logit_fake: Tensor  # mean D(G(z))
+
+
+def generator_loss(logit_fake: Float[Tensor, "B 1"]) -> Float[Tensor, ""]:
+    """Non-saturating logistic loss of the generator (Goodfellow et al. 2014)."""
+    return F.softplus(-logit_fake).mean()
+
+
+def discriminator_loss(logit_real: Float[Tensor, "B 1"], logit_fake: Float[Tensor, "B 1"]) -> Float[Tensor, ""]:
+    """Logistic loss of the discriminator."""
+    return F.softplus(logit_fake).mean() + F.softplus(-logit_real).mean()
+
+
+def mix_styles(
+    w: Float[Tensor, "B D"], w_other: Float[Tensor, "B D"], cutoff: Tensor, n_layers: int
+) -> Float[Tensor, "B L D"]:
+    """W+ that takes rows below `cutoff` [B, 1, 1] from `w` and the rest from `w_other` (Karras et al. 2019, section 3.1)."""
+    row = torch.arange(n_layers, device=w.device)[None, :, None]
+    return torch.where(row < cutoff, w[:, None], w_other[:, None])
+
+
+def gradient_penalty(discriminator: nn.Module, real: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
+    """R1: mean over samples of |dD/dx|^2 at real images (Mescheder et al. 2018, equation 9), differentiable in D's parameters."""
+    real = real.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def path_length_penalty(
+    generator: Generator, w: Float[Tensor, "B L D"], mean_length: Float[Tensor, ""], decay: float, noise: Tensor
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Penalty (|J^T y| - a)^2 and the new running mean a (Karras et al. 2020, section 3.2, equation 4).
+
+    `noise` is y, standard normal, of the image's shape; |.| is the root of the mean over rows of the squared norm.
+    """
+    image = generator.synthesis(w, "none")
+    scale = 1.0 / (image.shape[2] * image.shape[3]) ** 0.5
+    (gradient,) = torch.autograd.grad((image * noise).sum() * scale, w, create_graph=True)
+    lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
+    new_mean = mean_length.lerp(lengths.detach().mean(), decay)
+    return (lengths - new_mean).square().mean(), new_mean
+
+
+def set_requires_grad(module: nn.Module, flag: bool) -> None:
+    """Freeze or unfreeze every parameter."""
+    for parameter in module.parameters():
+        parameter.requires_grad_(flag)
+
+
+def clear_gradients(module: nn.Module) -> None:
+    """Forget every `.grad`."""
+    for parameter in module.parameters():
+        parameter.grad = None
+
+
+def fused_gradients(
+    generator: Generator, discriminator: Discriminator, w: Float[Tensor, "B *L D"], real: Float[Tensor, "B C H W"]
+) -> StepLosses:
+    """Gradients of both players at the same point, from ONE forward and ONE backward pass of the discriminator over the fakes.
+
+    Both losses see a fake through its logit l only: dL_D/dl = sigmoid(l) / B and dL_G/dl = -sigmoid(-l) / B. Backpropagation is
+    linear in that factor, so each image's gradient of L_D, times -sigmoid(-l) / sigmoid(l) = -exp(-l), is its gradient of L_G.
+    This is exact but for the minibatch statistics, which let one sample's logit depend on others: that path keeps its sign and is
+    weighted by the receiving sample's own factor. Cost 3 G + 6 D passes where the alternating step takes 4 G + 8 D.
+    """
+    clear_gradients(generator)
+    clear_gradients(discriminator)
+    fake = generator.synthesis(w, "random")
+    image = fake.detach().requires_grad_(True)
+    logit_fake = discriminator(image)
+    logit_real = discriminator(real)
+    loss = discriminator_loss(logit_real, logit_fake)
+    loss.backward()
+    exchange = -torch.exp(-logit_fake.detach().clamp(min=MIN_LOGIT))
+    fake.backward(image.grad * exchange[:, :, None, None])
+    logit_fake = logit_fake.detach()
+    return StepLosses(generator_loss(logit_fake), loss.detach(), logit_real.detach().mean(), logit_fake.mean())
+
+
+def generator_gradients(
+    generator: Generator, discriminator: Discriminator, w: Float[Tensor, "B *L D"]
+) -> Float[Tensor, ""]:
+    """Gradient of the generator's loss; the discriminator is frozen meanwhile (saves its weight gradients)."""
+    clear_gradients(generator)
+    set_requires_grad(discriminator, False)
+    loss = generator_loss(discriminator(generator.synthesis(w, "random")))
+    loss.backward()
+    set_requires_grad(discriminator, True)
+    return loss.detach()
+
+
+def discriminator_gradients(
+    generator: Generator, discriminator: Discriminator, w: Float[Tensor, "B *L D"], real: Float[Tensor, "B C H W"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit."""
+    clear_gradients(discriminator)
+    with torch.no_grad():
+        fake = generator.synthesis(w, "random")
+    logit_fake, logit_real = discriminator(fake), discriminator(real)
+    loss = discriminator_loss(logit_real, logit_fake)
+    loss.backward()
+    return loss.detach(), logit_real.detach().mean(), logit_fake.detach().mean()
+
+
+def average_weights(average: nn.Module, module: nn.Module, beta: float) -> None:
+    """average <- beta average + (1 - beta) module for parameters; buffers are copied."""
+    with torch.no_grad():
+        ours, theirs = list(average.parameters()), [p.detach() for p in module.parameters()]
+        torch._foreach_lerp_(ours, theirs, 1.0 - beta)
+        for target, source in zip(average.buffers(), module.buffers(), strict=True):
+            target.copy_(source)
+
+
+def ema_beta(batch: int, n_images: int, half_life_kimg: float, ramp: float) -> float:
+    """Decay of the weight average per step: half-life `half_life_kimg`, but at most `ramp` times the images seen so far."""
+    half_life = min(half_life_kimg * 1000.0, max(n_images * ramp, batch))
+    return 0.5 ** (batch / half_life)
