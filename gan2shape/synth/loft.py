@@ -7,6 +7,7 @@ of `ObjectMesh`. A shell is a stack of R rows (closed outlines of C columns); it
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,6 +25,7 @@ class Part:
     albedo: Float[np.ndarray, "F 3"]  # in [0, 1]
 
 
+@lru_cache
 def grid_faces(n_rows: int, n_cols: int) -> Int[np.ndarray, "F 3"]:
     """Two triangles for each cell of a row-major grid that is closed along the columns; face order (row, column, 2)."""
     row, col = np.meshgrid(np.arange(n_rows - 1), np.arange(n_cols), indexing="ij")
@@ -104,8 +106,8 @@ def merge(parts: list[Part]) -> Part:
 
 def signed_volume(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> float:
     """Volume of a closed mesh; positive when its faces are counter-clockwise from outside (right-handed axes)."""
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    return float(np.einsum("fi,fi->", a, np.cross(b, c)) / 6.0)
+    a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
+    return float(np.vdot(a, _cross(b, c)) / 6.0)
 
 
 def corner_normals(
@@ -114,23 +116,23 @@ def corner_normals(
     """Unit outward normals at each face's corners: the area-weighted mean over the faces that share the vertex and turn
     less than `crease_deg` away from this face. Curved parts look smooth, edges stay sharp.
     """
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    area_normal = np.cross(b - a, c - a)
+    a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
+    area_normal = _cross(b - a, c - a)
     unit = area_normal / np.maximum(np.linalg.norm(area_normal, axis=1, keepdims=True), 1e-30)
     corner_vertex = faces.reshape(-1)
     order = np.argsort(corner_vertex, kind="stable")
+    face_at = (order // 3).astype(np.int32)  # faces, grouped by vertex
     count = np.bincount(corner_vertex, minlength=len(points))
     start = np.cumsum(count) - count
     # every (corner, face at the same vertex) pair, flattened
     n_pairs = count[corner_vertex]
-    corner = np.repeat(np.arange(len(corner_vertex)), n_pairs)
-    step = np.arange(n_pairs.sum()) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs)
-    other_face = order[start[corner_vertex[corner]] + step] // 3
-    smooth = np.einsum("pi,pi->p", unit[corner // 3], unit[other_face]) > np.cos(np.deg2rad(crease_deg))
-    corner, other_face = corner[smooth], other_face[smooth]
-    total = np.stack(
-        [np.bincount(corner, area_normal[other_face, k], minlength=len(corner_vertex)) for k in range(3)], -1
-    )
+    first = np.cumsum(n_pairs) - n_pairs
+    other = face_at[np.arange(n_pairs.sum()) + np.repeat(start[corner_vertex] - first, n_pairs)]
+    own = np.repeat(np.arange(len(corner_vertex), dtype=np.int32) // 3, n_pairs)
+    x, y, z = np.ascontiguousarray(unit.T)
+    smooth = x[own] * x[other] + y[own] * y[other] + z[own] * z[other] > np.cos(np.deg2rad(crease_deg))
+    # every corner has at least its own face, so no run of the sum is empty
+    total = np.stack([np.add.reduceat(n[other] * smooth, first) for n in np.ascontiguousarray(area_normal.T)], -1)
     total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
     return total.reshape(-1, 3, 3)
 
@@ -139,6 +141,13 @@ def to_object_frame(points: Float[np.ndarray, "V 3"], units_per_metre: float) ->
     """(x, u, h) metres -> object frame (x right, y down, z forward, front towards -z), bounding box centred at 0."""
     xyz = np.stack([points[:, 0], -points[:, 2], points[:, 1]], -1)
     return ((xyz - (xyz.min(0) + xyz.max(0)) / 2) * units_per_metre).astype(np.float32)
+
+
+def _cross(a: Float[np.ndarray, "F 3"], b: Float[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3"]:
+    """Row-wise cross product; np.cross spends ten times as long on axes here."""
+    ax, ay, az = a.T
+    bx, by, bz = b.T
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], -1)
 
 
 def _closed(points: np.ndarray, faces: np.ndarray, albedo: np.ndarray) -> Part:

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from gan2shape.scene.camera import CENTRE_Z, DEFAULT_FOV_DEG, intrinsics, project, rotation, rotation_to_angles
 from gan2shape.scene.light import lamp_direction
-from gan2shape.scene.zbuffer import edge_functions, zbuffer
+from gan2shape.scene.zbuffer import NEAR, edge_functions
 from gan2shape.synth.objects import ObjectMesh
+from gan2shape.synth.scanline import nearest_face
 
 SUPERSAMPLE = 3  # sub-samples along each side of a pixel; odd, so that one lies at the pixel's centre
 FAR_DEPTH = 1.1  # depth where nothing is seen: the far end of the height field's range
@@ -147,32 +148,26 @@ def _sample(meshes, view, light, fine: int, fov_deg: float) -> _Samples:
     """Transform, cull, rasterise and shade; `fine` is the image side in sub-samples."""
     turns = rotation(view[:, :3])
     K = intrinsics(fine, fov_deg)
-    corners, normals, albedos = [], [], []
-    for mesh, turn, shift in zip(meshes, turns, view[:, 3:], strict=True):
+    corners, normals, albedos, items = [], [], [], []
+    for i, (mesh, turn, shift) in enumerate(zip(meshes, turns, view[:, 3:], strict=True)):
         points = torch.from_numpy(mesh.vertices) @ turn.T + shift
         points[:, 2] += CENTRE_Z
         triangle = points[torch.from_numpy(mesh.faces)]  # [F, 3 corners, 3]
         a, b, c = triangle.unbind(1)
-        front = (torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0  # closed meshes: back faces are never seen
+        # Back faces of closed meshes are never seen. Faces that reach behind the camera are dropped.
+        front = ((torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0) & (triangle[..., 2].amin(1) > NEAR)
         kept = front.nonzero().squeeze(1)
-        corners.append(triangle[kept])
+        corners.append(project(triangle[kept], K))
         normals.append(torch.from_numpy(mesh.corner_normals)[kept] @ turn.T)
         albedos.append(_corner_albedo(mesh)[kept])
-    most = max(len(c) for c in corners)
-    # Padding faces have z = 0, which the z-buffer drops.
-    triangles = torch.stack([F.pad(c, (0, 0, 0, 0, 0, most - len(c))) for c in corners])
-    safe = torch.where(triangles[..., 2:] > 0, triangles, torch.ones_like(triangles))
-    px = project(safe.flatten(1, 2), K).view_as(triangles)
-    z = torch.where(triangles[..., 2] > 0, px[..., 2], torch.zeros_like(px[..., 2]))
-    face = zbuffer(px[..., 0], px[..., 1], z, fine, fine).flatten()
+        items.append(torch.full((len(kept),), i))
+    corners_px = torch.cat(corners)
+    face = nearest_face(corners_px, torch.cat(items), len(meshes), fine, fine).flatten()
     index = (face >= 0).nonzero().squeeze(1)
-    item = index // (fine * fine)
-    chosen = face[index] + item * most
-    bary, depth = _weights(px.flatten(0, 1)[chosen], index % (fine * fine), fine)
-    pad = [F.pad(n, (0, 0, 0, 0, 0, most - len(n))) for n in normals]
-    normal = F.normalize((torch.cat(pad)[chosen] * bary[..., None]).sum(1), dim=-1)
-    pad = [F.pad(c, (0, 0, 0, 0, 0, most - len(c))) for c in albedos]
-    albedo = (torch.cat(pad)[chosen] * bary[..., None]).sum(1)
+    item, chosen = index // (fine * fine), face[index]
+    bary, depth = _weights(corners_px[chosen], index % (fine * fine), fine)
+    normal = F.normalize((torch.cat(normals)[chosen] * bary[..., None]).sum(1), dim=-1)
+    albedo = (torch.cat(albedos)[chosen] * bary[..., None]).sum(1)
     cosine = (normal * lamp_direction(light)[item]).sum(-1).clamp(min=0)
     shading = light[item, 0] + light[item, 1] * cosine
     return _Samples(index, depth, normal, albedo, (albedo * shading[:, None]).clamp(max=1), len(meshes))
