@@ -99,7 +99,7 @@
     gl.viewport(0, 0, width, height);
     gl.clearColor(0, 0, 0, 0); gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT); gl.enable(gl.DEPTH_TEST);
     const half = Math.tan(0.2), aspect = width / height;
-    const distance = radius * 1.12 / Math.sin(Math.atan(half * Math.min(1, aspect))) / state.zoom;
+    const distance = radius * 0.98 / Math.sin(Math.atan(half * Math.min(1, aspect))) / state.zoom;
     const near = distance / 20, far = distance * 4;
     const cy = Math.cos(state.yaw), sy = Math.sin(state.yaw), cp = Math.cos(state.pitch), sp = Math.sin(state.pitch);
     // Columns of Rx(pitch) Ry(yaw), then a step back from the eye.

@@ -68,7 +68,7 @@ def line_chart(lines: dict[str, list[tuple[float, float]]], title: str) -> str:
 def _ticks(low: float, high: float) -> list[float]:
     """Three to six round positions in [low, high]."""
     rough = (high - low) / 4
-    unit = 10 ** math.floor(math.log10(rough))
+    unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
     start = math.ceil(low / step - 1e-9)
     return [index * step for index in range(start, math.floor(high / step + 1e-9) + 1)]

@@ -8,6 +8,8 @@ Conventions
 * The cut rule (which triangles belong to the object): all three corners lie in the mask after it has lost `erode_px`
   pixels at its rim, and the triangle's normal is at most `max_angle_deg` from the viewing ray (steeper ones are
   curtains between the object and what is behind it). Then pieces smaller than `min_piece` of the largest one go.
+* The outline of the cut is a staircase of pixels; its vertices are averaged along it (`RIM_PASSES` times) and the
+  texture coordinates follow, so that the rim is smooth. The inside is untouched.
 """
 
 import math
@@ -23,11 +25,13 @@ from torch import Tensor
 from gan2shape.outdir import write_bytes_atomic
 from gan2shape.records import UserError
 from gan2shape.scene.camera import CENTRE_Z, DEFAULT_FOV_DEG, intrinsics, move, project, unproject
-from gan2shape.scene.render import grid_faces, warp
+from gan2shape.scene.height_field import grid_faces
+from gan2shape.scene.render import warp
 
 ERODE_PX = 0.75  # rim that mixes object and background in the photo
 MAX_ANGLE_DEG = 82.0  # from the viewing ray: 7 px of depth per px of image
 MIN_PIECE = 0.05  # of the largest piece's triangles
+RIM_PASSES = 8  # averages along the outline
 FILL_STEPS = 4  # pixels by which depth is carried on beyond the mask before it is refined
 UNLIT = "KHR_materials_unlit"
 
@@ -57,6 +61,7 @@ def height_field_mesh(
     erode_px: float = ERODE_PX,
     max_angle_deg: float = MAX_ANGLE_DEG,
     min_piece: float = MIN_PIECE,
+    rim_passes: int = RIM_PASSES,
 ) -> Mesh:
     """The object's surface as a mesh, cut by the rule above.
 
@@ -82,12 +87,13 @@ def height_field_mesh(
     faces = large_pieces(faces.numpy(), size * size, min_piece)
     if not len(faces):
         raise UserError("the object mask leaves no surface to export: give a mask that covers the object.")
+    used, faces = np.unique(faces, return_inverse=True)
+    faces = faces.reshape(-1, 3).astype(np.int32)
+    points = torch.from_numpy(smooth_rim(points[0].numpy()[used], faces, rim_passes))[None]
     seen = points if photo_view is None else move(points, photo_view.detach().float().cpu())
     uv = project(seen, K)[0, :, :2] / size
     uv[:, 1] = 1 - uv[:, 1]
-    used, faces = np.unique(faces, return_inverse=True)
-    vertices = gltf_axes(points[0])[used]
-    return Mesh(vertices.numpy(), faces.reshape(-1, 3).astype(np.int32), uv[used].clamp(0, 1).numpy())
+    return Mesh(gltf_axes(points[0]).numpy(), faces, uv.clamp(0, 1).numpy())
 
 
 def canonical_mask(
@@ -161,6 +167,21 @@ def large_pieces(faces: np.ndarray, n_vertices: int, min_piece: float) -> np.nda
     piece = label[faces[:, 0]]
     sizes = np.bincount(piece, minlength=n_vertices)
     return faces[sizes[piece] >= max(min_piece * sizes.max(), 1)]
+
+
+def smooth_rim(points: np.ndarray, faces: np.ndarray, n_passes: int) -> np.ndarray:
+    """Move the vertices of open edges [V, 3] half way to the mean of their neighbours along the outline, n times."""
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    edges, uses = np.unique(edges, axis=0, return_counts=True)
+    left, right = edges[uses == 1].T
+    degree = np.bincount(np.concatenate([left, right]), minlength=len(points))[:, None]
+    smoothed = points.astype(np.float64)
+    for _ in range(n_passes):
+        total = np.zeros_like(smoothed)
+        np.add.at(total, left, smoothed[right])
+        np.add.at(total, right, smoothed[left])
+        smoothed = np.where(degree > 0, (smoothed + total / np.maximum(degree, 1)) / 2, smoothed)
+    return smoothed.astype(np.float32)
 
 
 def vertex_normals(mesh: Mesh) -> np.ndarray:
