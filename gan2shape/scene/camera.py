@@ -26,7 +26,7 @@ def intrinsics(
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "3 3"]:
-    """Camera matrix of a square image that sees `fov_deg` degrees: focal length S/2/tan(fov/2), principal point S/2 px."""
+    """Camera matrix of a square image that sees `fov_deg` degrees: focal length S/2/tan(fov/2), centre S/2, in px."""
     focal = focal_px(size, fov_deg)
     rows = [[focal, 0.0, size / 2], [0.0, focal, size / 2], [0.0, 0.0, 1.0]]
     return torch.tensor(rows, device=device, dtype=dtype)
@@ -70,16 +70,53 @@ def rotation_to_angles(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
     return torch.stack([pitch, yaw, roll], -1)
 
 
-def move(points: Float[Tensor, "B N 3"], view: Float[Tensor, "B 6"]) -> Float[Tensor, "B N 3"]:
+def rigid(view: Float[Tensor, "B 6"]) -> tuple[Float[Tensor, "B 3 3"], Float[Tensor, "B 3"]]:
+    """(R, s) such that the view moves a point to R x + s: s = c + t - R c."""
+    turn = rotation(view[:, :3])
+    centre = _centre(view)
+    return turn, centre + view[:, 3:] - turn @ centre
+
+
+def rigid_back(view: Float[Tensor, "B 6"]) -> tuple[Float[Tensor, "B 3 3"], Float[Tensor, "B 3"]]:
+    """(R, s) such that R x + s undoes the view: R^T of `rotation`, s = c - R (c + t)."""
+    back = rotation(view[:, :3]).transpose(1, 2)
+    centre = _centre(view)
+    return back, centre - (back @ (centre + view[:, 3:])[..., None]).squeeze(-1)
+
+
+def move(points: Float[Tensor, "#B N 3"], view: Float[Tensor, "#B 6"]) -> Float[Tensor, "#B N 3"]:
     """Canonical points as this view sees them: R (x - c) + c + t. A batch of 1 on either side is shared."""
-    centre = _centre(points)
-    return (points - centre) @ rotation(view[:, :3]).transpose(1, 2) + (centre + view[:, None, 3:])
+    turn, shift = rigid(view)
+    return points @ turn.transpose(1, 2) + shift[:, None]
 
 
-def move_back(points: Float[Tensor, "B N 3"], view: Float[Tensor, "B 6"]) -> Float[Tensor, "B N 3"]:
+def move_back(points: Float[Tensor, "#B N 3"], view: Float[Tensor, "#B 6"]) -> Float[Tensor, "#B N 3"]:
     """Points of this view's camera in the canonical frame: R^T (x - c - t) + c. Inverse of `move`."""
-    centre = _centre(points)
-    return (points - centre - view[:, None, 3:]) @ rotation(view[:, :3]) + centre
+    turn, shift = rigid_back(view)
+    return points @ turn.transpose(1, 2) + shift[:, None]
+
+
+def move_depth(
+    depth: Float[Tensor, "#B H W"],
+    slope_x: Float[Tensor, " W"],
+    slope_y: Float[Tensor, " H"],
+    turn: Float[Tensor, "B 3 3"],
+    shift: Float[Tensor, "B 3"],
+) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
+    """Coordinates x, y, z of R p + s for the points p = depth * (slope_x, slope_y, 1) of a depth map.
+
+    The turned rays are a sum of a row and a column, so that a map costs two additions and a product per coordinate.
+    """
+    return tuple(
+        depth * (turn[:, i, 0, None, None] * slope_x + (turn[:, i, 1, None] * slope_y + turn[:, i, 2, None])[..., None])
+        + shift[:, i, None, None]
+        for i in range(3)
+    )
+
+
+def pixel_slopes(size: int, fov_deg: float, like: Tensor) -> Float[Tensor, " S"]:
+    """Ray slopes x/z of the pixel columns (and y/z of the rows) of a square image."""
+    return (torch.arange(size, device=like.device, dtype=like.dtype) + (0.5 - size / 2)) / focal_px(size, fov_deg)
 
 
 def _centre(like: Tensor) -> Tensor:
@@ -102,7 +139,7 @@ def unproject(depth: Float[Tensor, "B 1 S S"], K: Float[Tensor, "3 3"]) -> Float
     return torch.stack([z * ((centres - K[0, 2]) / K[0, 0]), z * ((centres - K[1, 2]) / K[1, 1])[:, None], z], -1)
 
 
-def compose_views(first: Float[Tensor, "B 6"], second: Float[Tensor, "B 6"]) -> Float[Tensor, "B 6"]:
+def compose_views(first: Float[Tensor, "#B 6"], second: Float[Tensor, "#B 6"]) -> Float[Tensor, "#B 6"]:
     """The one view that equals moving by `first`, then by `second`: R = R2 R1, t = R2 t1 + t2."""
     turn = rotation(second[:, :3])
     angles = rotation_to_angles(turn @ rotation(first[:, :3]))
@@ -116,11 +153,10 @@ def inverse_view(view: Float[Tensor, "B 6"]) -> Float[Tensor, "B 6"]:
     return torch.cat([rotation_to_angles(back), -(back @ view[:, 3:, None]).squeeze(-1)], 1)
 
 
-def relative_view(view: Float[Tensor, "B 6"], reference: Float[Tensor, "B 6"]) -> Float[Tensor, "B 6"]:
+def relative_view(view: Float[Tensor, "#B 6"], reference: Float[Tensor, "#B 6"]) -> Float[Tensor, "#B 6"]:
     """`view` re-expressed in the frame of `reference` (both given in the object's frame): R = R1 R0^T, t = t1 - R t0.
 
     What the camera of `reference` sees becomes canonical, so `relative_view(v, v)` is zero. A ladder uses this to give
     true views in the exam view's frame.
     """
-    inverse = inverse_view(reference).expand(max(len(view), len(reference)), -1)
-    return compose_views(inverse, view.expand_as(inverse))
+    return compose_views(inverse_view(reference), view)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gan2shape.records import UserError
-from gan2shape.scene.camera import DEFAULT_FOV_DEG, focal_px
+from gan2shape.scene.camera import DEFAULT_FOV_DEG, focal_px, pixel_slopes
 
 GAMMA = 2.2  # display exponent of `linear=True`
 MIN_LINEAR = 1e-4  # below this the power has an unbounded slope
@@ -29,7 +29,7 @@ def normals_from_depth(
     if size < 3:
         raise ValueError(f"normals need at least 3 x 3 pixels, not {size}")
     z = depth[:, 0]
-    ray = (torch.arange(size, device=depth.device, dtype=depth.dtype) + 0.5 - size / 2) / focal_px(size, fov_deg)
+    ray = pixel_slopes(size, fov_deg, depth)
     du, dv = _difference(z, -1), _difference(z, -2)
     # P = z (x, y, 1) with the ray slopes x(u), y(v). The cross product dP/dv x dP/du is, up to the positive factor z *
     # step, (du, dv, -z*step - x du - y dv): the terms of second order cancel.
@@ -54,7 +54,7 @@ def lamp_direction(light: Float[Tensor, "B 4"]) -> Float[Tensor, "B 3"]:
     return F.normalize(torch.cat([light[:, 2:], -torch.ones_like(light[:, :1])], 1), dim=1)
 
 
-def shade(normals: Float[Tensor, "B 3 S S"], light: Float[Tensor, "B 4"]) -> Float[Tensor, "B 1 S S"]:
+def shade(normals: Float[Tensor, "#B 3 S S"], light: Float[Tensor, "#B 4"]) -> Float[Tensor, "#B 1 S S"]:
     """Lambert shading: ambient + diffuse * max(0, n . l). A batch of 1 on either side is shared."""
     towards = lamp_direction(light)
     cosine = torch.einsum("bchw,bc->bhw", normals.expand(max(len(normals), len(light)), -1, -1, -1), towards)
@@ -63,22 +63,21 @@ def shade(normals: Float[Tensor, "B 3 S S"], light: Float[Tensor, "B 4"]) -> Flo
 
 
 def apply_light(
-    albedo: Float[Tensor, "B 3 S S"], shading: Float[Tensor, "B 1 S S"], *, linear: bool = False
-) -> Float[Tensor, "B 3 S S"]:
+    albedo: Float[Tensor, "#B 3 S S"], shading: Float[Tensor, "#B 1 S S"], *, linear: bool = False
+) -> Float[Tensor, "#B 3 S S"]:
     """Image = (albedo / 2 + .5) * shading * 2 - 1; not clipped. `linear` multiplies in linear light (gamma 2.2)."""
-    reflectance = albedo / 2 + 0.5
     if linear:
-        lit = reflectance.clamp(min=MIN_LINEAR) ** GAMMA * shading
+        lit = (albedo / 2 + 0.5).clamp(min=MIN_LINEAR) ** GAMMA * shading
         return lit.clamp(min=MIN_LINEAR**GAMMA) ** (1 / GAMMA) * 2 - 1
-    return reflectance * shading * 2 - 1
+    return torch.addcmul(shading - 1, albedo, shading)  # the same in one pass
 
 
-def lamp_in_front(light: Float[Tensor, "B 4"], turn: Float[Tensor, "B 3 3"]) -> Bool[Tensor, "B"]:
+def lamp_in_front(light: Float[Tensor, "#B 4"], turn: Float[Tensor, "#B 3 3"]) -> Bool[Tensor, " B"]:
     """Whether the lamp, re-expressed by x' = turn x, still lies in front of the object (z < 0)."""
     return _turned(light, turn)[:, 2] < 0
 
 
-def rotate_light(light: Float[Tensor, "B 4"], turn: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B 4"]:
+def rotate_light(light: Float[Tensor, "#B 4"], turn: Float[Tensor, "#B 3 3"]) -> Float[Tensor, "#B 4"]:
     """The same lamp in the frame x' = turn x; ambient and diffuse stay.
 
     Camera to canonical frame: `rotate_light(light, rotation(view[:, :3]).transpose(1, 2))`.

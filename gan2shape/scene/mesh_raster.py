@@ -1,6 +1,7 @@
 """Rasterise any triangle mesh: which face, where in it, and how deep, for every pixel.
 
-Conventions: see `zbuffer`. Vertices come projected: (u, v) in pixels with centres at i + 0.5, z the camera depth.
+Conventions: vertices come projected, (u, v) in pixels with centres at i + 0.5 and z the camera depth. Both sides of a
+face are drawn; a face with a corner at or behind the camera, or not finite, is dropped. Method: see `zbuffer`.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gan2shape.scene.zbuffer import edge_functions, zbuffer
+from gan2shape.scene.zbuffer import (
+    Triangles,
+    Vertices,
+    boxes,
+    buckets,
+    draw_block,
+    empty_keys,
+    interpolate_at_pixels,
+    vertices_to_draw,
+    winners,
+)
 
 
 @dataclass(frozen=True)
@@ -24,53 +35,57 @@ class Fragments:
 def rasterize(
     vertices_px: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int
 ) -> Fragments:
-    """Draw `faces` (shared by the batch) and keep the nearest at each pixel centre.
+    """Draw `faces` (shared by the batch) and keep the nearest at each pixel centre; ties go to the lower face number.
 
     Args:
         vertices_px: (u, v, z) of each vertex, pixels and scene units (`camera.project` makes them).
-        faces: corner indices; both sides of a face are drawn. Faces with a corner behind the near plane are dropped.
+        faces: corner indices.
     Differentiable in `vertices_px`: the winning face is a constant, its weights and depth are functions of its corners.
     """
-    flat = vertices_px.detach()[:, faces]  # [B, F, 3 corners, 3]
-    face = zbuffer(flat[..., 0], flat[..., 1], flat[..., 2], height, width)
-    covered = face >= 0
     batch, n_vertices = vertices_px.shape[:2]
-    first = torch.arange(batch, device=face.device).view(batch, 1, 1, 1) * n_vertices
-    if faces.shape[0] == 0:
+    if len(faces) == 0:
         nothing = vertices_px.new_zeros(batch, height, width)
-        return Fragments(face, nothing[..., None].expand(-1, -1, -1, 3), nothing)
-    corner = faces[face.clamp(min=0)] + first  # [B, H, W, 3]
-    points = vertices_px.reshape(-1, 3)[corner]  # [B, H, W, 3 corners, 3]
-    bary, depth = interpolate_at_pixels(points[..., 0], points[..., 1], points[..., 2], covered)
-    return Fragments(face, bary, depth)
+        return Fragments(nothing.long() - 1, nothing[..., None].expand(-1, -1, -1, 3), nothing)
+    face = _nearest_face(vertices_to_draw(*vertices_px.unbind(-1)), faces, batch, height, width)
+    covered = face >= 0
+    # Corners that are not finite belong to no visible face, but 0 * NaN would spoil the gradient of the others.
+    points = torch.where(vertices_px.isfinite(), vertices_px, 1.0).reshape(-1, 3)
+    flat = _corners(faces, face.clamp(min=0), n_vertices)
+    u, v, z = ([values.index_select(0, t.reshape(-1)).view(face.shape) for t in flat] for values in points.unbind(1))
+    weights, depth = interpolate_at_pixels(u, v, z, covered)
+    shown = covered[..., None]
+    return Fragments(face, torch.where(shown, torch.stack(weights, -1), 0.0), torch.where(covered, depth, 0.0))
 
 
-def interpolate_at_pixels(
-    u: Float[Tensor, "B H W 3"], v: Float[Tensor, "B H W 3"], z: Float[Tensor, "B H W 3"], covered: Tensor
-) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W"]]:
-    """Perspective-correct weights and depth at each pixel centre of the triangle given there; zero where not `covered`.
+@torch.no_grad()
+def _nearest_face(vertices: Vertices, faces: Tensor, batch: int, height: int, width: int) -> Int[Tensor, "B H W"]:
+    """The z-buffer over all faces of all images; -1 where nothing is drawn."""
+    n_faces, n_vertices = len(faces), len(vertices.u) // batch
+    every = torch.arange(n_faces, device=faces.device).expand(batch, -1)
+    corners = tuple(t.reshape(-1) for t in _corners(faces, every, n_vertices))
+    u, v = ([values.index_select(0, t) for t in corners] for values in (vertices.u, vertices.v))
+    low, high = (
+        [fold(fold(t[0], t[1]), t[2]) for t in (u, v)] for fold in (torch.minimum, torch.maximum)
+    )
+    box = boxes(low[0], high[0], low[1], high[1], height, width)
+    keys = empty_keys(batch, height, width, faces.device)
+    for chosen, rows, columns in buckets(box):
+        image = chosen // n_faces
+        some = Triangles(chosen - image * n_faces, tuple(t.index_select(0, chosen) for t in corners), image)
+        draw_block(keys, some, box.take(chosen), vertices, (rows, columns), (height, width))
+    covered, face = winners(keys)
+    return torch.where(covered, face, -1).view(batch, height, width)
 
-    1/z and weight/z are linear on the screen, so weight_i = (e_i / z_i) / sum(e_j / z_j) with the edge functions e.
-    """
-    height, width = covered.shape[1:]
-    x = torch.arange(width, device=u.device, dtype=u.dtype) + 0.5
-    y = torch.arange(height, device=u.device, dtype=u.dtype) + 0.5
-    edges = torch.stack(edge_functions(u - x[:, None], v - y[:, None, None]), -1)
-    # An uncovered pixel carries some arbitrary triangle: constants keep its division, and its gradient, finite.
-    edges = torch.where(covered[..., None], edges, 1.0)
-    z = torch.where(covered[..., None], z, 1.0)
-    weights = edges / z
-    total = weights.sum(-1, keepdim=True)
-    bary = weights / total
-    depth = edges.sum(-1) / total.squeeze(-1)
-    zero = torch.zeros((), dtype=u.dtype, device=u.device)
-    return torch.where(covered[..., None], bary, zero), torch.where(covered, depth, zero)
+
+def _corners(faces: Tensor, face: Int[Tensor, "B *rest"], n_vertices: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices into the batch's flat vertices of the corners of `face`."""
+    first = torch.arange(len(face), device=faces.device).view(-1, *[1] * (face.ndim - 1)) * n_vertices
+    return tuple(corner[face] + first for corner in faces.unbind(1))
 
 
 def interpolate(attributes: Float[Tensor, "B V C"], faces: Int[Tensor, "F 3"], fragments: Fragments) -> Tensor:
     """Vertex attributes at each pixel, [B, C, H, W]; 0 where nothing is drawn. Differentiable in both arguments."""
-    batch, n_vertices, channels = attributes.shape
-    first = torch.arange(batch, device=attributes.device).view(batch, 1, 1, 1) * n_vertices
-    corner = faces[fragments.face.clamp(min=0)] + first
-    values = attributes.reshape(-1, channels)[corner]  # [B, H, W, 3, C]
-    return (values * fragments.bary[..., None]).sum(-2).permute(0, 3, 1, 2)
+    values = attributes.reshape(-1, attributes.shape[-1])
+    corners = _corners(faces, fragments.face.clamp(min=0), attributes.shape[1])
+    parts = (values[corner] * fragments.bary[..., i, None] for i, corner in enumerate(corners))
+    return sum(parts).permute(0, 3, 1, 2)

@@ -8,37 +8,24 @@ Why the grid comes from the target depth and not from interpolated canonical coo
 depth and view (the point lies on the same triangle), so they have the same gradients; this way needs one interpolated
 number a pixel, and rounding errors run along the viewing ray, so that the identity view is exact.
 
-Mesh vertices are the pixel centres plus a ring on the image border (half a pixel out, depth repeated), so that the
-identity view covers every pixel. Conventions: `camera` and `light`; grids are in [-1, 1] with `align_corners=False`.
+Conventions: `camera` and `light`; grids are in [-1, 1] with `align_corners=False`. The mesh: `height_field`.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.records import Render, Scene
-from gan2shape.scene.camera import DEFAULT_FOV_DEG, focal_px, intrinsics, move, move_back, project, unproject
+from gan2shape.scene.camera import DEFAULT_FOV_DEG, focal_px, move_depth, pixel_slopes, rigid, rigid_back
+from gan2shape.scene.height_field import border_slopes, grid_faces, pad_depth, rasterize_grid
 from gan2shape.scene.light import apply_light, normals_from_depth, shade
-from gan2shape.scene.mesh_raster import rasterize
+
+__all__ = ["grid_faces", "render_depth", "render_scene", "sampling_grid", "warp", "warp_mask"]
 
 DEFAULT_DEPTH_RANGE = (0.9, 1.1)  # canonical depth lives in 1 +- 0.1
-
-
-def grid_faces(size: int, device: torch.device | str | None = None) -> Int[Tensor, "F 3"]:
-    """The 2 (size - 1)^2 triangles of a size x size vertex grid (row-major); their normals face the camera."""
-    index = torch.arange(size * size, device=device).view(size, size)
-    a, b, c, d = index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]
-    return torch.stack([torch.stack([a, b, c], -1), torch.stack([b, d, c], -1)], 2).reshape(-1, 3)
-
-
-def border_grid(depth: Float[Tensor, "B 1 S S"], fov_deg: float) -> Float[Tensor, "B V 3"]:
-    """Mesh vertices of a depth map: pixel centres and the border ring, (S + 2)^2 points, row-major."""
-    size = depth.shape[-1]
-    at = torch.arange(-1, size + 1, device=depth.device, dtype=depth.dtype).add(0.5).clamp(0, size)
-    slope = (at - size / 2) / focal_px(size, fov_deg)
-    z = F.pad(depth, (1, 1, 1, 1), mode="replicate")[:, 0]
-    return torch.stack([z * slope, z * slope[:, None], z], -1).flatten(1, 2)
 
 
 def render_depth(
@@ -60,12 +47,11 @@ def render_depth(
     """
     size = depth.shape[-1]
     out_size = out_size or size
-    batch = max(len(depth), len(view))
-    K = intrinsics(out_size, fov_deg, device=depth.device, dtype=depth.dtype)
-    vertices = move(border_grid(depth, fov_deg), view).expand(batch, -1, -1)
-    fragments = rasterize(project(vertices, K), grid_faces(size + 2, depth.device), out_size, out_size)
-    covered = fragments.face >= 0
-    target = torch.where(covered, fragments.depth, far)[:, None]
+    slope = border_slopes(size, fov_deg, depth)
+    x, y, z = move_depth(pad_depth(depth), slope, slope, *rigid(view))
+    focal, centre = focal_px(out_size, fov_deg), out_size / 2
+    found, covered = rasterize_grid(x / z * focal + centre, y / z * focal + centre, z, out_size, out_size)
+    target = torch.where(covered, found, far)[:, None]
     return target, covered[:, None].to(depth.dtype), sampling_grid(target, view, fov_deg)
 
 
@@ -74,9 +60,12 @@ def sampling_grid(
 ) -> Float[Tensor, "B H H 2"]:
     """Canonical image coordinates in [-1, 1] of the points that a depth map in `view` shows; differentiable in both."""
     side = target.shape[-1]
-    K = intrinsics(side, fov_deg, device=target.device, dtype=target.dtype)
-    canonical = project(move_back(unproject(target, K).flatten(1, 2), view), K)
-    return (canonical[..., :2] * (2 / side) - 1).unflatten(1, (side, side))
+    slope = pixel_slopes(side, fov_deg, target)
+    x, y, z = move_depth(target[:, 0], slope, slope, *rigid_back(view))
+    # The pixel's own place plus its displacement: the identity view displaces by exactly zero, whatever the rounding.
+    own = (torch.arange(side, device=target.device, dtype=target.dtype) + 0.5) * (2 / side) - 1
+    unit = z * math.tan(math.radians(fov_deg) / 2)
+    return torch.stack([own + (x - slope * z) / unit, own[:, None] + (y - slope[:, None] * z) / unit], -1)
 
 
 def render_scene(
