@@ -100,9 +100,9 @@ def move_depth(
     depth: Float[Tensor, "#B H W"],
     slope_x: Float[Tensor, " W"],
     slope_y: Float[Tensor, " H"],
-    turn: Float[Tensor, "B 3 3"],
-    shift: Float[Tensor, "B 3"],
-) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
+    turn: Float[Tensor, "#B 3 3"],
+    shift: Float[Tensor, "#B 3"],
+) -> tuple[Float[Tensor, "#B H W"], Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
     """Coordinates x, y, z of R p + s for the points p = depth * (slope_x, slope_y, 1) of a depth map.
 
     The turned rays are a sum of a row and a column, so that a map costs two additions and a product per coordinate.

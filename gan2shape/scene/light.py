@@ -21,9 +21,7 @@ GAMMA = 2.2  # display exponent of `linear=True`
 MIN_LINEAR = 1e-4  # below this the power has an unbounded slope
 
 
-def normals_from_depth(
-    depth: Float[Tensor, "B 1 S S"], fov_deg: float = DEFAULT_FOV_DEG
-) -> Float[Tensor, "B 3 S S"]:
+def normals_from_depth(depth: Float[Tensor, "B 1 S S"], fov_deg: float = DEFAULT_FOV_DEG) -> Float[Tensor, "B 3 S S"]:
     """Unit normals by central differences of the unprojected points; one-sided of the same order at the border."""
     size = depth.shape[-1]
     if size < 3:

@@ -32,9 +32,7 @@ class Fragments:
     depth: Float[Tensor, "B H W"]  # z of the surface point in the camera
 
 
-def rasterize(
-    vertices_px: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int
-) -> Fragments:
+def rasterize(vertices_px: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
     """Draw `faces` (shared by the batch) and keep the nearest at each pixel centre; ties go to the lower face number.
 
     Args:
@@ -64,9 +62,7 @@ def _nearest_face(vertices: Vertices, faces: Tensor, batch: int, height: int, wi
     every = torch.arange(n_faces, device=faces.device).expand(batch, -1)
     corners = tuple(t.reshape(-1) for t in _corners(faces, every, n_vertices))
     u, v = ([values.index_select(0, t) for t in corners] for values in (vertices.u, vertices.v))
-    low, high = (
-        [fold(fold(t[0], t[1]), t[2]) for t in (u, v)] for fold in (torch.minimum, torch.maximum)
-    )
+    low, high = ([fold(fold(t[0], t[1]), t[2]) for t in (u, v)] for fold in (torch.minimum, torch.maximum))
     box = boxes(low[0], high[0], low[1], high[1], height, width)
     keys = empty_keys(batch, height, width, faces.device)
     for chosen, rows, columns in buckets(box):

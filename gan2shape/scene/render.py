@@ -29,17 +29,17 @@ DEFAULT_DEPTH_RANGE = (0.9, 1.1)  # canonical depth lives in 1 +- 0.1
 
 
 def render_depth(
-    depth: Float[Tensor, "A 1 S S"],
-    view: Float[Tensor, "B 6"],
+    depth: Float[Tensor, "#B 1 S S"],
+    view: Float[Tensor, "#B 6"],
     fov_deg: float = DEFAULT_FOV_DEG,
     out_size: int | None = None,
     *,
     far: float = DEFAULT_DEPTH_RANGE[1],
-) -> tuple[Float[Tensor, "B 1 H H"], Float[Tensor, "B 1 H H"], Float[Tensor, "B H H 2"]]:
+) -> tuple[Float[Tensor, "#B 1 H H"], Float[Tensor, "#B 1 H H"], Float[Tensor, "#B H H 2"]]:
     """Depth, mask and sampling grid of a height field in `view`.
 
     Args:
-        depth: canonical depth, one per view or a single one shared by all (A = B or 1).
+        depth: canonical depth; a single depth, or a single view, is shared by all.
         out_size: side of the target image (same field of view); default S.
         far: target depth of pixels that the surface does not cover.
     Returns: z in the target camera, coverage in {0, 1}, and the canonical coordinates of each pixel's surface point.
@@ -56,8 +56,8 @@ def render_depth(
 
 
 def sampling_grid(
-    target: Float[Tensor, "B 1 H H"], view: Float[Tensor, "B 6"], fov_deg: float = DEFAULT_FOV_DEG
-) -> Float[Tensor, "B H H 2"]:
+    target: Float[Tensor, "#B 1 H H"], view: Float[Tensor, "#B 6"], fov_deg: float = DEFAULT_FOV_DEG
+) -> Float[Tensor, "#B H H 2"]:
     """Canonical image coordinates in [-1, 1] of the points that a depth map in `view` shows; differentiable in both."""
     side = target.shape[-1]
     slope = pixel_slopes(side, fov_deg, target)
@@ -87,14 +87,16 @@ def render_scene(
     return Render(image=warp(image, grid), depth=target, mask=mask, grid=grid)
 
 
-def warp(image: Float[Tensor, "B C S S"], grid: Float[Tensor, "B H W 2"]) -> Float[Tensor, "B C H W"]:
-    """Fetch `image` at `grid` (inverse warp): bilinear, border colours repeated outside."""
+def warp(image: Float[Tensor, "#B C S S"], grid: Float[Tensor, "#B H W 2"]) -> Float[Tensor, "#B C H W"]:
+    """Fetch `image` at `grid` (inverse warp): bilinear, border colours repeated outside. One of either is shared."""
+    batch = max(len(image), len(grid))
+    image, grid = image.expand(batch, -1, -1, -1), grid.expand(batch, -1, -1, -1)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def warp_mask(
-    mask: Float[Tensor, "B 1 S S"], grid: Float[Tensor, "B H W 2"], covered: Float[Tensor, "B 1 H W"]
-) -> Float[Tensor, "B 1 H W"]:
+    mask: Float[Tensor, "#B 1 S S"], grid: Float[Tensor, "#B H W 2"], covered: Float[Tensor, "#B 1 H W"]
+) -> Float[Tensor, "#B 1 H W"]:
     """Forward warp of a canonical mask: where the masked part of the surface is seen in the target view.
 
     `grid` and `covered` come from `render_depth`, which has already decided what hides what; the mask is 0 off the

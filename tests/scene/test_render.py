@@ -240,6 +240,15 @@ def test_one_shared_depth_equals_a_batch_of_copies():
     torch.testing.assert_close(alone.image, shared.image[2:3])
 
 
+def test_one_view_is_shared_by_a_batch_of_depths():
+    depths = torch.cat([head(32), torch.ones(1, 1, 32, 32)])
+    together = render_depth(depths, VIEWS[1:2], FOV)
+    for i in range(2):
+        for found, alone in zip(together, render_depth(depths[i : i + 1], VIEWS[1:2], FOV), strict=True):
+            torch.testing.assert_close(found[i : i + 1], alone)
+    assert warp(texture(32), together[2]).shape == (2, 3, 32, 32)
+
+
 def test_warp_there_and_back():
     size, view = 128, VIEWS[:1] * 0.5
     depth, mask, there = render_depth(head(size), view, FOV)
