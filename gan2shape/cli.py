@@ -7,7 +7,9 @@ sentence on stderr), 130 interrupted. With `--json` the last line on stdout is o
 import functools
 import json
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,6 +81,16 @@ def speaks_plainly(verb: Callable) -> Callable:
     return wrapped
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """`folder` exists and is writable before any work; folders made for it go again if nothing was written."""
+    created = outdir.claim(folder)
+    try:
+        yield
+    finally:
+        outdir.release(created)
+
+
 def emit(payload: dict, as_json: bool, lines: list[str]) -> None:
     """The result: `lines` for people, or `payload` as the last line of stdout."""
     if as_json:
@@ -129,8 +141,7 @@ def run(
         return
     check_inputs(image=image, latent=latent, seed=seed, mask=mask, resume=resume)
     folder = resume or out or outdir.next_run_dir(Path("runs"), f"{category}-{preset}")
-    created = outdir.claim(folder)
-    try:
+    with claimed(folder):
         from gan2shape.progress import open_reporter
         from gan2shape.requests import RunRequest
         from gan2shape.shape.api import run_job
@@ -138,8 +149,6 @@ def run(
         request = RunRequest(category, preset, image, mask, latent, seed, device, folder, resume, words)
         with open_reporter() as report:
             result = run_job(request, report)
-    finally:
-        outdir.release(created)  # removes the folder only where nothing was written
     lines = [f"{name:16s} {path}" for name, path in result.files.items()]
     lines += [f"{name:16s} {value:.4g}" for name, value in result.figures.items()]
     emit({"verb": "run", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
@@ -177,51 +186,61 @@ def _print_config(category: str, preset: str, words: tuple[str, ...], as_json: b
 def synth(
     category: Category = "car",
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
-    seed: Annotated[int, typer.Option(help="Seed of the first image; the next ones count up.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first image; the next ones count up.")] = 0,
+    size: Annotated[int, typer.Option(min=16, help="Side of the images, pixels.")] = 64,
     out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("synth"),
+    shards: Annotated[bool, typer.Option("--shards", help="Training images only, for `gan2shape train`.")] = False,
     as_json: Json = False,
 ) -> None:
     """Draw objects with known 3D: PNGs, one .npz with the truth, a contact sheet.
 
-    Example:  gan2shape synth --category car --count 64 --out cars
-    """
-    created = outdir.claim(out)
-    try:
-        from gan2shape.synth.dataset import generate
+    Examples:
 
-        files = generate(category, count, seed, out)
-    finally:
-        outdir.release(created)
-    emit({"verb": "synth", "category": category, "count": count, "out_dir": out, "files": files}, as_json,
-         [f"{name:16s} {path}" for name, path in files.items()])  # fmt: skip
+      gan2shape synth --category car --count 64 --out cars
+
+      gan2shape synth --category car --count 48000 --shards --out car-shards
+    """
+    with claimed(out):
+        from gan2shape.synth.dataset import generate, prerender
+
+        began = time.perf_counter()
+        if shards:
+            prerender(category, count, seed, out, size=size)
+        else:
+            generate(category, count, seed, out, size)
+    seconds = time.perf_counter() - began
+    payload = {"verb": "synth", "category": category, "count": count, "out_dir": out, "seconds": round(seconds, 2)}
+    emit(payload, as_json, [f"{count} images of {category} in {out} ({seconds:.1f} s)"])
 
 
 @app.command()
 @speaks_plainly
 def train(
-    category: Category = "car",
-    data: Annotated[Path | None, typer.Option(help="Folder of `gan2shape synth`; drawn anew if absent.")] = None,
-    kimg: Annotated[int, typer.Option(min=1, help="Thousands of images to show.")] = 300,
+    data: Annotated[Path, typer.Option(help="Folder that `gan2shape synth --shards` has written.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoints and sample sheets.")] = Path("training"),
+    kimg: Annotated[float, typer.Option(min=0.001, help="Thousands of images to show.")] = 300.0,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = True,
     as_json: Json = False,
     settings: Settings = None,
 ) -> None:
-    """Train the generator of a category.
+    """Train a generator on a folder of images.
 
-    Example:  gan2shape train --category car --data cars --kimg 300 --out training/car
+    Example:  gan2shape train --data car-shards --kimg 300 --out training/car r1_gamma=0.15
     """
-    created = outdir.claim(out)
-    try:
-        from gan2shape.gan.training import train as train_gan
-        from gan2shape.progress import open_reporter
+    with claimed(out):
+        from dataclasses import replace
 
-        with open_reporter() as report:
-            result = train_gan(category, data, out, kimg, device, resume, tuple(settings or ()), report)
-    finally:
-        outdir.release(created)
-    emit({"verb": "train", **result}, as_json, [f"{name:16s} {value}" for name, value in result.items()])
+        from gan2shape.compose import compose
+        from gan2shape.gan.training import TrainConfig
+        from gan2shape.gan.training import train as train_gan
+
+        config = replace(compose(TrainConfig, overrides=settings or ()), kimg=kimg, device=device)
+        began = time.perf_counter()
+        state = train_gan(data, out, config, resume)
+    seconds = time.perf_counter() - began
+    payload = {"verb": "train", "out_dir": out, "kimg": state.n_images / 1000, "seconds": round(seconds, 2)}
+    emit(payload, as_json, [f"{state.n_images / 1000:g} thousand images shown; everything is in {out}"])
 
 
 @bench_app.command("ladder")
@@ -263,15 +282,12 @@ def bench_shape(
     Example:  gan2shape bench shape --category car --preset draft --count 8
     """
     folder = out or Path("runs") / f"bench-{category}-{split}-{preset}"
-    created = outdir.claim(folder)
-    try:
+    with claimed(folder):
         from gan2shape.bench.table import main as table
         from gan2shape.progress import open_reporter
 
         with open_reporter() as report:
             rows = table(category, preset, count, split, folder, device, tuple(settings or ()), report)
-    finally:
-        outdir.release(created)
     emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
 
 

@@ -55,7 +55,7 @@ def compose(
         known = sorted(path.stem for path in (root / group).glob("*.yaml"))
         if name not in known:
             raise UserError(f"unknown {group} {name!r}{nearest(name, known)}")
-    check_overrides(config_class, overrides)
+    words = checked_overrides(config_class, overrides)
 
     store = ConfigStore.instance()
     schema_name, root_name = f"{config_class.__name__}_schema", f"{config_class.__name__}_root"
@@ -64,10 +64,11 @@ def compose(
     store.store(name=root_name, node={"defaults": defaults})
     try:
         with initialize_config_dir(config_dir=str(root), version_base="1.3"):
-            tree = hydra_compose(config_name=root_name, overrides=list(overrides))
-        config = _retyped(config_class, OmegaConf.to_object(tree))
+            tree = hydra_compose(config_name=root_name, overrides=words)
+        plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"bad configuration: {_cause(error)}") from error
+    config = _built(config_class, plain)
     named = {group: name for group, name in choices.items() if group in {f.name for f in fields(config_class)}}
     return replace(config, **named)
 
@@ -87,23 +88,30 @@ def from_yaml(config_class: type[Config], text: str) -> Config:
 
     try:
         tree = OmegaConf.merge(_thawed(OmegaConf.structured(config_class)), OmegaConf.create(text))
-        return _retyped(config_class, OmegaConf.to_object(tree))
+        plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise UserError(f"the saved configuration cannot be read: {_cause(error)}") from error
+    return _built(config_class, plain)
 
 
-def check_overrides(config_class: type, overrides: Sequence[str]) -> None:
-    """Raise UserError for a word that is not `key=value` or whose key the configuration does not have."""
-    keys = dotted_keys(config_class)
+def checked_overrides(config_class: type, overrides: Sequence[str]) -> list[str]:
+    """The words as Hydra wants them: new members of dict fields get its `++`.
+
+    Raises UserError for a word that is not `key=value` or whose key the configuration does not have.
+    """
+    keys, open_keys, words = dotted_keys(config_class), _open_keys(config_class), []
     for word in overrides:
         key, equals, _ = word.partition("=")
         if not equals or not key:
             raise UserError(f"{word!r} is not a setting: write key=value, for example {keys[-1]}=…")
         if key in GROUPS:
             raise UserError(f"{word!r} is chosen by an option: write --{key} {word[len(key) + 1 :]}")
-        if key not in keys and not any(key.startswith(prefix + ".") for prefix in _open_keys(config_class)):
+        is_member = any(key.startswith(prefix + ".") for prefix in open_keys)
+        if key not in keys and not is_member:
             leaves = [known for known in keys if known.rpartition(".")[2] == key]
-            raise UserError(f"unknown key {key!r}{nearest(key, leaves or keys) if not leaves else _mean(leaves[0])}")
+            raise UserError(f"unknown key {key!r}{f'; did you mean {leaves[0]}?' if leaves else nearest(key, keys)}")
+        words.append(f"++{word}" if is_member else word)
+    return words
 
 
 def dotted_keys(config_class: type, prefix: str = "") -> list[str]:
@@ -115,10 +123,6 @@ def dotted_keys(config_class: type, prefix: str = "") -> list[str]:
         if is_dataclass(hints[spec.name]):
             keys += dotted_keys(hints[spec.name], key + ".")
     return keys
-
-
-def _mean(key: str) -> str:
-    return f"; did you mean {key}?"
 
 
 def _open_keys(config_class: type, prefix: str = "") -> list[str]:
@@ -143,24 +147,24 @@ def _thawed(node):
     return node
 
 
-def _retyped(hint: Any, value: Any) -> Any:
-    """`value` with lists turned back into the tuples that `hint` asks for, at every depth."""
-    if is_dataclass(value):
-        hints = typing.get_type_hints(type(value))
-        return replace(value, **{f.name: _retyped(hints[f.name], getattr(value, f.name)) for f in fields(value)})
+def _built(hint: Any, value: Any) -> Any:
+    """`value` (plain lists and dicts) as the dataclasses and tuples that `hint` asks for, at every depth."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        return hint(**{spec.name: _built(hints[spec.name], value[spec.name]) for spec in fields(hint)})
     if origin in (typing.Union, types.UnionType):
-        matching = [arg for arg in args if typing.get_origin(arg) is tuple and isinstance(value, list)]
-        return _retyped(matching[0], value) if matching else value
+        fitting = [arg for arg in args if isinstance(value, list) and typing.get_origin(arg) in (tuple, list)]
+        return _built(fitting[0], value) if fitting else value
     if origin is tuple and isinstance(value, list):
-        member = args[:1] * len(value) if args[1:] == (...,) else args
-        if len(member) != len(value):
-            raise UserError(f"bad configuration: {value} needs {len(member)} values.")
-        return tuple(_retyped(arg, part) for arg, part in zip(member, value, strict=True))
+        members = args[:1] * len(value) if args[1:] == (...,) else args
+        if len(members) != len(value):
+            raise UserError(f"bad configuration: {value} needs {len(members)} values.")
+        return tuple(_built(member, part) for member, part in zip(members, value, strict=True))
     if origin is list and isinstance(value, list):
-        return [_retyped(args[0], part) for part in value]
+        return [_built(args[0], part) for part in value]
     if origin is dict and isinstance(value, dict):
-        return {key: _retyped(args[1], part) for key, part in value.items()}
+        return {key: _built(args[1], part) for key, part in value.items()}
     return value
 
 

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TextIO
+from io import TextIOBase
+from typing import Protocol
 
 PLAIN_INTERVAL_S = 5.0  # between two plain lines of one stage
 
@@ -42,7 +43,7 @@ def format_figures(figures: dict[str, float]) -> str:
 class PlainReporter:
     """One line at a stage's first and last step, and every few seconds between."""
 
-    def __init__(self, stream: TextIO, interval_s: float = PLAIN_INTERVAL_S, clock=time.monotonic) -> None:
+    def __init__(self, stream: TextIOBase, interval_s: float = PLAIN_INTERVAL_S, clock=time.monotonic) -> None:
         self.stream, self.interval_s, self.clock = stream, interval_s, clock
         self.stage: str | None = None
         self.started_s = self.said_s = 0.0
@@ -78,7 +79,7 @@ class BarReporter:
 
 
 @contextmanager
-def open_reporter(stream: TextIO | None = None, *, quiet: bool = False) -> Iterator[Reporter]:
+def open_reporter(stream: TextIOBase | None = None, *, quiet: bool = False) -> Iterator[Reporter]:
     """A reporter for `stream` (stderr unless given): bars on a terminal, plain lines otherwise."""
     stream = stream or sys.stderr
     if quiet:

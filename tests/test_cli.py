@@ -1,0 +1,248 @@
+"""The command: help at once, one sentence for bad input, nothing half-written, JSON as the last line."""
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from gan2shape import cli
+from gan2shape.cli import app, format_rows
+from gan2shape.records import UserError
+from gan2shape.requests import RunRequest, RunResult
+
+runner = CliRunner()
+HEAVY = ("torch", "numpy", "hydra", "omegaconf", "trimesh", "kornia", "PIL", "jinja2", "jaxtyping")
+
+
+def child(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "gan2shape", *words]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=cwd, timeout=120)
+
+
+@pytest.fixture
+def job(monkeypatch):
+    """Stands in for the method; the test may exchange `job.work`."""
+    stub = types.ModuleType("gan2shape.shape.api")
+    stub.requests = []
+
+    def work(request: RunRequest) -> RunResult:
+        path = request.out / "mesh.glb"
+        path.write_bytes(b"glb")
+        return RunResult(request.out, {"mesh": path}, {"psnr_db": 27.25}, 1.5)
+
+    stub.work = work
+
+    def run_job(request: RunRequest, report) -> RunResult:
+        stub.requests.append(request)
+        report("joint step 1/1", 1, 2, loss=0.5)
+        return stub.work(request)
+
+    stub.run_job = run_job
+    monkeypatch.setitem(sys.modules, "gan2shape.shape.api", stub)
+    return stub
+
+
+@pytest.mark.parametrize("words", [["-h"], ["run", "--help"], ["bench", "--help"], ["train", "-h"], ["synth", "-h"]])
+def test_help_has_examples_to_copy(words: list[str]) -> None:
+    result = runner.invoke(app, words)
+    assert result.exit_code == 0
+    assert "gan2shape" in result.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = f"""
+import sys
+from gan2shape.cli import app
+try:
+    app(["run", "--help"])
+except SystemExit as stop:
+    assert stop.code == 0
+print([name for name in {HEAVY} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_version_in_a_child() -> None:
+    done = child("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("gan2shape 0.")
+
+
+def test_run_hands_everything_over_and_prints_the_files(job, tmp_path) -> None:
+    out = tmp_path / "new" / "folder"
+    words = ["run", "-c", "car", "-p", "smoke", "--seed", "7", "--device", "cpu", "--out", str(out), "n_stages=1"]
+    result = runner.invoke(app, words)
+    assert result.exit_code == 0, result.output
+    (request,) = job.requests
+    expected = RunRequest("car", "smoke", seed=7, device="cpu", out=out, overrides=("n_stages=1",))
+    assert request == expected
+    assert "mesh.glb" in result.stdout
+    assert "27.25" in result.stdout
+    assert "joint step 1/1: 1/2" in result.stderr
+    assert "joint" not in result.stdout
+
+
+def test_json_is_one_object_on_the_last_line(job, tmp_path) -> None:
+    result = runner.invoke(app, ["run", "--json", "--out", str(tmp_path / "a")])
+    payload = json.loads(result.stdout.splitlines()[-1])
+    assert payload["verb"] == "run"
+    assert payload["files"] == {"mesh": (tmp_path / "a" / "mesh.glb").as_posix()}
+    assert payload["figures"] == {"psnr_db": 27.25}
+    assert payload["seconds"] == 1.5
+
+
+def test_runs_are_numbered(job, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert runner.invoke(app, ["run", "-p", "smoke"]).exit_code == 0
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["0000-car-smoke", "0001-car-smoke"]
+
+
+def fail(error: BaseException):
+    def work(request: RunRequest) -> RunResult:
+        raise error
+
+    return work
+
+
+def test_bad_input_found_by_the_library_leaves_no_folder(job, tmp_path) -> None:
+    job.work = fail(UserError("the generator pack is damaged: install it again."))
+    result = runner.invoke(app, ["run", "--out", str(tmp_path / "a" / "b")])
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "gan2shape: the generator pack is damaged: install it again."
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupt_is_one_line_and_130(job, tmp_path) -> None:
+    job.work = fail(KeyboardInterrupt())
+    result = runner.invoke(app, ["run", "--out", str(tmp_path / "a")])
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "Interrupted."
+
+
+def test_our_own_mistakes_are_not_hidden(job, tmp_path) -> None:
+    job.work = fail(ZeroDivisionError("a bug"))
+    result = runner.invoke(app, ["run", "--out", str(tmp_path / "a")])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+BAD_WORDS = {
+    "category": (["--category", "cra"], "did you mean car?"),
+    "preset": (["--preset", "drft"], "did you mean draft?"),
+    "key": (["n_stage=3"], "did you mean n_stages?"),
+    "nested key": (["steps.n_jont=3"], "did you mean steps.n_joint?"),
+    "value": (["n_stages=many"], "n_stages"),
+    "word": (["full"], "key=value"),
+}
+
+
+@pytest.mark.parametrize(("words", "hint"), BAD_WORDS.values(), ids=BAD_WORDS)
+def test_bad_words_are_one_sentence(words: list[str], hint: str) -> None:
+    result = runner.invoke(app, ["run", "--dry-run", *words])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("gan2shape: ")
+    assert hint in line
+
+
+BAD_FILES = {
+    "two inputs": (["--seed", "1", "--latent", "w.npz"], "exclude each other"),
+    "mask alone": (["--mask", "m.png"], "--image"),
+    "no image": (["--image", "no.png"], "not a file"),
+    "no latent": (["--latent", "no.npz"], "not a file"),
+    "no run": (["--resume", "no"], "not a folder"),
+}
+
+
+@pytest.mark.parametrize(("words", "hint"), BAD_FILES.values(), ids=BAD_FILES)
+def test_contradictions_and_missing_files_are_one_sentence(words, hint, job, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["run", *words])
+    assert result.exit_code == 2
+    assert hint in result.stderr
+    assert job.requests == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unwritable_places_are_found_before_any_work(job, tmp_path) -> None:
+    occupied = tmp_path / "file"
+    occupied.write_text("x")
+    for out in (occupied, occupied / "below"):
+        result = runner.invoke(app, ["run", "--out", str(out)])
+        assert result.exit_code == 2
+        assert "--out" in result.stderr
+    assert job.requests == []
+
+
+def test_dry_run_prints_the_configuration_and_writes_nothing(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = runner.invoke(app, ["run", "--dry-run", "--preset", "smoke", "n_stages=3"])
+    assert result.exit_code == 0
+    assert "n_stages: 3" in result.stdout
+    as_json = runner.invoke(app, ["run", "--dry-run", "--json", "n_stages=3"])
+    assert json.loads(as_json.stdout.splitlines()[-1])["config"]["n_stages"] == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exit_code_in_a_child_without_a_traceback(tmp_path) -> None:
+    done = child("run", "--category", "nothing", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "known: " in done.stderr
+    assert done.stdout == ""
+
+
+def test_synth_writes_pictures_and_truth(tmp_path) -> None:
+    out = tmp_path / "cars"
+    result = runner.invoke(app, ["synth", "--category", "car", "--count", "2", "--out", str(out), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout.splitlines()[-1])["count"] == 2
+    assert (out / "truth.npz").is_file()
+    assert (out / "contact_sheet.png").is_file()
+    unknown = runner.invoke(app, ["synth", "--category", "crate", "--out", str(tmp_path / "no")])
+    assert unknown.exit_code == 2
+    assert not (tmp_path / "no").exists()
+
+
+def test_train_without_images_is_one_sentence(tmp_path) -> None:
+    (tmp_path / "data").mkdir()
+    out = tmp_path / "out"
+    result = runner.invoke(app, ["train", "--data", str(tmp_path / "data"), "--out", str(out), "--device", "cpu"])
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert not out.exists()
+    wrong_key = runner.invoke(app, ["train", "--data", str(tmp_path / "data"), "--out", str(out), "r1_gama=1"])
+    assert "did you mean r1_gamma?" in wrong_key.stderr
+
+
+def test_rows_become_a_table() -> None:
+    rows = [{"method": "flat", "side": 1.23456}, {"method": "ours", "side": None, "side_ci": (0.1, 0.25)}]
+    assert format_rows(rows) == ["method  side   side_ci", "flat    1.235  -", "ours    -      [0.1, 0.25]"]
+    assert format_rows([]) == ["no rows"]
+
+
+def test_interrupt_outside_a_verb(monkeypatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 130
+
+
+def test_every_verb_offers_json() -> None:
+    group = typer.main.get_command(app)
+    verbs = {**group.commands, **group.commands["bench"].commands}
+    del verbs["bench"]
+    for name, verb in verbs.items():
+        assert any("--json" in parameter.opts for parameter in verb.params), name
