@@ -20,13 +20,13 @@ from torch import Tensor
 
 from gan2shape.scene.camera import CENTRE_Z, DEFAULT_FOV_DEG, intrinsics, project, rotation, rotation_to_angles
 from gan2shape.scene.light import lamp_direction
-from gan2shape.scene.zbuffer import NEAR, edge_functions
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.scanline import nearest_face
 
 SUPERSAMPLE = 3  # sub-samples along each side of a pixel; odd, so that one lies at the pixel's centre
 FAR_DEPTH = 1.1  # depth where nothing is seen: the far end of the height field's range
 DEFAULT_BACKGROUND = (0.92, 0.92, 0.92)  # image values in [0, 1]
+NEAR = 1e-3  # scene units; faces that reach nearer than this, or behind the camera, are dropped
 CHUNK = 8  # images drawn at once; more does not make it faster on a CPU and takes memory
 
 
@@ -182,7 +182,9 @@ def _corner_albedo(mesh: ObjectMesh) -> Tensor:
 def _weights(corners_px: Tensor, pixel: Tensor, fine: int) -> tuple[Tensor, Tensor]:
     """Perspective-correct weights [N, 3] and depth [N] of triangles [N, 3, 3] at the centres of flat `pixel`s."""
     x, y = (pixel % fine).float() + 0.5, torch.div(pixel, fine, rounding_mode="floor").float() + 0.5
-    edges = torch.stack(edge_functions(corners_px[..., 0] - x[:, None], corners_px[..., 1] - y[:, None]), -1)
+    u, v = corners_px[..., 0] - x[:, None], corners_px[..., 1] - y[:, None]
+    # Double area of the triangle that the centre makes with the edge opposite each corner.
+    edges = u.roll(-1, 1) * v.roll(-2, 1) - v.roll(-1, 1) * u.roll(-2, 1)
     weights = edges / corners_px[..., 2]
     total = weights.sum(-1)
     return weights / total[:, None], edges.sum(-1) / total
