@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import time
 import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -167,12 +168,10 @@ def prerender(
         if not path.exists():
             jobs.append((category, start, min(shard, first_seed + count - start), path, size))
     began = time.perf_counter()
-    # spawn: workers must not inherit a torch that has already started its threads
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done, future in enumerate(as_completed([pool.submit(_write_shard, *job) for job in jobs]), start=1):
-            n_images = future.result()
-            rate = done * n_images / (time.perf_counter() - began)
-            print(f"{done}/{len(jobs)} shards, {rate:.1f} images/s", flush=True)
+    n_images = 0
+    for done, n_written in enumerate(_run(jobs, workers), start=1):
+        n_images += n_written
+        print(f"{done}/{len(jobs)} shards, {n_images / (time.perf_counter() - began):.1f} images/s", flush=True)
     return len(jobs)
 
 
@@ -181,8 +180,22 @@ def to_uint8(image: torch.Tensor) -> np.ndarray:
     return image.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
-def _write_shard(category: str, first_seed: int, count: int, path: Path, size: int) -> int:
+def _run(jobs: list[tuple], workers: int) -> Iterator[int]:
+    """Write shards in this process, or in several with one thread each; yields the images of each as it is done."""
+    if workers <= 1:
+        yield from (_write_shard(*job) for job in jobs)
+        return
+    # spawn: workers must not inherit a torch that has already started its threads
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
+        for future in as_completed([pool.submit(_write_shard, *job) for job in jobs]):
+            yield future.result()
+
+
+def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def _write_shard(category: str, first_seed: int, count: int, path: Path, size: int) -> int:
     images = training_images(category, list(range(first_seed, first_seed + count)), size)
     _replace(path, lambda temporary: _write_npy(temporary, images))
     return count
@@ -203,7 +216,7 @@ def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _replace(path: Path, write) -> None:
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` make a temporary file beside `path`, then put it in place at once."""
     temporary = path.with_name(path.name + f".{os.getpid()}.part")
     write(temporary)

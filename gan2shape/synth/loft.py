@@ -134,6 +134,7 @@ def corner_normals(
     # every corner has at least its own face, so no run of the sum is empty
     total = np.stack([np.add.reduceat(n[other] * smooth, first) for n in np.ascontiguousarray(area_normal.T)], -1)
     total /= np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-30)
+    total[~total.any(1)] = (0.0, 0.0, 1.0)  # a face without area is never seen; its normal is still a unit vector
     return total.reshape(-1, 3, 3)
 
 
