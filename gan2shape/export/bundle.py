@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.export import pictures
-from gan2shape.export.mesh import Mesh, canonical_mask, glb_bytes, height_field_mesh
+from gan2shape.export.mesh import Mesh, canonical_mask, glb_bytes, height_field_mesh, seen_in
 from gan2shape.outdir import write_atomic, write_bytes_atomic, write_text_atomic
 
 GRID_SIDE = 128  # smaller height fields are refined to about this many vertices a side
@@ -81,9 +81,8 @@ def meshes(bundle: Bundle) -> tuple[Mesh, Mesh]:
     """The object with uv into the photo, and the same surface with uv into the canonical albedo."""
     inside = canonical_mask(bundle.mask, bundle.depth, bundle.view, bundle.fov_deg)
     upsample = max(1, round(GRID_SIDE / bundle.depth.shape[-1]))
-    shared = {"fov_deg": bundle.fov_deg, "upsample": upsample}
-    photo = height_field_mesh(bundle.depth, inside, photo_view=bundle.view, **shared)
-    return photo, height_field_mesh(bundle.depth, inside, **shared)
+    surface = height_field_mesh(bundle.depth, inside, bundle.fov_deg, upsample=upsample)
+    return seen_in(surface, bundle.view, bundle.fov_deg), surface
 
 
 def panels(bundle: Bundle) -> dict[str, np.ndarray]:

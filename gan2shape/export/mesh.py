@@ -13,7 +13,7 @@ Conventions
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,19 +56,17 @@ def height_field_mesh(
     mask: Float[Tensor, "1 1 S S"],
     fov_deg: float = DEFAULT_FOV_DEG,
     *,
-    photo_view: Float[Tensor, "1 6"] | None = None,
     upsample: int = 1,
     erode_px: float = ERODE_PX,
     max_angle_deg: float = MAX_ANGLE_DEG,
     min_piece: float = MIN_PIECE,
     rim_passes: int = RIM_PASSES,
 ) -> Mesh:
-    """The object's surface as a mesh, cut by the rule above.
+    """The object's surface as a mesh, cut by the rule above; uv points into the canonical image.
 
     Args:
         depth: canonical depth at the pixel centres.
         mask: the object in the canonical image, in [0, 1]; above .5 is inside.
-        photo_view: where given, uv points into the picture taken in this view; else into the canonical image.
         upsample: refine the grid this many times, depth by cubic interpolation.
     Raises UserError where nothing is left.
     """
@@ -89,11 +87,20 @@ def height_field_mesh(
         raise UserError("the object mask leaves no surface to export: give a mask that covers the object.")
     used, faces = np.unique(faces, return_inverse=True)
     faces = faces.reshape(-1, 3).astype(np.int32)
-    points = torch.from_numpy(smooth_rim(points[0].numpy()[used], faces, rim_passes))[None]
-    seen = points if photo_view is None else move(points, photo_view.detach().float().cpu())
-    uv = project(seen, K)[0, :, :2] / size
-    uv[:, 1] = 1 - uv[:, 1]
-    return Mesh(gltf_axes(points[0]).numpy(), faces, uv.clamp(0, 1).numpy())
+    points = torch.from_numpy(smooth_rim(points[0].numpy()[used], faces, rim_passes))
+    return Mesh(gltf_axes(points).numpy(), faces, image_uv(points[None], fov_deg))
+
+
+def seen_in(mesh: Mesh, view: Float[Tensor, "1 6"], fov_deg: float) -> Mesh:
+    """The same surface with uv into the picture that was taken in `view`."""
+    points = gltf_axes(torch.from_numpy(mesh.vertices))[None]  # the conversion is its own inverse
+    return replace(mesh, uv=image_uv(move(points, view.detach().float().cpu()), fov_deg))
+
+
+def image_uv(points: Float[Tensor, "1 V 3"], fov_deg: float) -> np.ndarray:
+    """Where camera points [V, 3] appear in the image: [V, 2] in [0, 1], origin at the lower left."""
+    uv = project(points, intrinsics(1, fov_deg))[0, :, :2]
+    return torch.stack([uv[:, 0], 1 - uv[:, 1]], 1).clamp(0, 1).numpy()
 
 
 def canonical_mask(

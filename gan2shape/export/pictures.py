@@ -76,12 +76,6 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def enlarged(pixels: np.ndarray, side: int) -> np.ndarray:
-    """A small picture grown to about `side` pixels by a whole factor, pixels kept square."""
-    factor = max(1, side // max(pixels.shape[:2]))
-    return pixels.repeat(factor, 0).repeat(factor, 1)
-
-
 def sheet(tiles: Sequence[np.ndarray], labels: Sequence[str] = (), n_columns: int | None = None) -> np.ndarray:
     """Tiles of one size in rows of n_columns (all in one row if None), a caption under each where labels are given."""
     from PIL import Image, ImageDraw, ImageFont
@@ -104,16 +98,11 @@ def sheet(tiles: Sequence[np.ndarray], labels: Sequence[str] = (), n_columns: in
     return np.asarray(page)
 
 
-def strip_tiles(images: Float[Tensor, "N 3 S S"], side: int) -> list[np.ndarray]:
-    """Images as pictures of at least `side` pixels; smaller ones are grown by cubic interpolation."""
-    shown = images.detach().float().cpu()
-    if shown.shape[-1] < side:
-        shown = F.interpolate(shown, size=(side, side), mode="bicubic", align_corners=False)
-    return [to_uint8(image) for image in shown]
-
-
 def strip(
     images: Float[Tensor, "N 3 S S"], labels: Sequence[str] = (), side: int = 128, n_columns: int | None = None
 ) -> np.ndarray:
-    """Images in a row with captions, each shown at `side` pixels or more."""
-    return sheet(strip_tiles(images, side), labels, n_columns)
+    """Images in a row with captions, each shown at `side` pixels or more (grown by cubic interpolation)."""
+    shown = images.detach().float().cpu()
+    if shown.shape[-1] < side:
+        shown = F.interpolate(shown, size=(side, side), mode="bicubic", align_corners=False)
+    return sheet([to_uint8(image) for image in shown], labels, n_columns)

@@ -14,7 +14,6 @@ from gan2shape.resources import viz_dir
 if TYPE_CHECKING:
     from gan2shape.export.bundle import Bundle
 
-STRIP_SIDE = 128  # pixels of one image of a strip
 CAPTIONS = {
     "input": "input",
     "recon": "reconstruction",
@@ -51,7 +50,7 @@ def render_report(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
         loader=FileSystemLoader(str(folder)), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    shown = {name: data_uri(pictures.enlarged(pixels, 256)) for name, pixels in panels(bundle).items()}
+    shown = {name: data_uri(pixels) for name, pixels in panels(bundle).items()}
     return environment.get_template("report.html.j2").render(
         category=bundle.category,
         version=__version__,
@@ -122,7 +121,7 @@ def viewer_json(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
 
 def _strip(bundle: "Bundle", name: str) -> dict:
     labels = bundle.strip_labels.get(name, [])
-    tiles = pictures.strip_tiles(bundle.strips[name], STRIP_SIDE)
+    tiles = [pictures.to_uint8(image) for image in bundle.strips[name]]  # the page scales them
     captions = labels or [""] * len(tiles)
     return {
         "title": STRIP_TITLES.get(name, name.replace("_", " ")),
