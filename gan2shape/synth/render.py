@@ -53,7 +53,7 @@ def turntable_view(azimuth_rad: float, elevation_rad: float, roll_rad: float = 0
     def turn(pitch: float, yaw: float, roll: float) -> Tensor:
         return rotation(torch.tensor([pitch, yaw, roll], dtype=torch.float64))
 
-    matrix = turn(0, 0, roll_rad) @ turn(elevation_rad, 0, 0) @ turn(0, azimuth_rad, 0)
+    matrix = turn(0.0, 0.0, roll_rad) @ turn(elevation_rad, 0.0, 0.0) @ turn(0.0, azimuth_rad, 0.0)
     return torch.cat([rotation_to_angles(matrix), torch.zeros(3, dtype=torch.float64)]).float()
 
 

@@ -120,7 +120,7 @@ def test_sampling_draws_every_style_and_paint():
 
 
 def test_corner_normals_of_a_box_are_flat_and_of_a_wheel_round():
-    cube = box((-1, -1, -1), (1, 1, 1), np.zeros(3))
+    cube = box((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0), np.zeros(3))
     normals = corner_normals(cube.points, cube.faces)
     flat = face_cross(cube.points, cube.faces)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
