@@ -1,7 +1,7 @@
 """Training images: a folder of NumPy shards that may grow while training runs.
 
-A shard is `images_*.npy`, uint8 [N, S, S, 3]. Shards are memory-mapped, never unpickled; one that is still being written (too short
-for its header) is passed over and found by a later `rescan`.
+A shard is `images_*.npy`, uint8 [N, S, S, 3]. Shards are memory-mapped, never unpickled; one that is
+still being written (too short for its header) is passed over and found by a later `rescan`.
 """
 
 from pathlib import Path
@@ -31,9 +31,8 @@ class ShardedImages:
         self._ends = np.zeros(0, dtype=np.int64)
         self.rescan()
         if len(self) == 0:
-            raise UserError(
-                f"no images in {self.folder}: put shards {SHARD_PATTERN}, uint8 [N, {resolution}, {resolution}, 3], there."
-            )
+            shape = f"uint8 [N, {resolution}, {resolution}, 3]"
+            raise UserError(f"no images in {self.folder}: put shards {SHARD_PATTERN}, {shape}, there.")
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -48,9 +47,7 @@ class ShardedImages:
                     continue  # incomplete: its writer has not finished
                 expected = (self.resolution, self.resolution, 3)
                 if shard.dtype != np.uint8 or shard.ndim != 4 or shard.shape[1:] != expected:
-                    raise UserError(
-                        f"{path} holds {shard.dtype} {shard.shape}, not uint8 [N, {expected[0]}, {expected[1]}, 3]."
-                    )
+                    raise UserError(f"{path} holds {shard.dtype} {shard.shape}, not uint8 [N, {expected}]: remove it.")
                 self._shards[path.name] = shard
         self._ends = np.cumsum([len(shard) for shard in self._shards.values()], dtype=np.int64)
         return len(self)

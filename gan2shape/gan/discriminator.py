@@ -1,6 +1,6 @@
 """StyleGAN2 discriminator (Karras et al. 2020), whose block outputs also serve as a perceptual distance.
 
-Conventions: images float in [-1, 1]; parameter names are the published PyTorch ones (`b64.conv0.weight`, `b4.fc.weight`).
+Conventions: images float in [-1, 1]; parameter names are the published PyTorch ones (`b32.conv0.weight`).
 With `unshuffle`, the image's 2 x 2 pixel blocks become channels first, and the blocks start at half the resolution.
 """
 
@@ -10,10 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan2shape.gan.layers import Conv, FullyConnected, minibatch_stddev
+from gan2shape.gan.layers import RESIDUAL_GAIN, Conv, FullyConnected, full_precision, minibatch_stddev
 
 FINAL_RESOLUTION = 4  # side at which the convolutions end
-RESIDUAL_GAIN = 0.5**0.5  # keeps the variance of a sum of two branches
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,6 @@ class DiscriminatorBlock(nn.Module):
         down, is_residual = f"down_{config.resample}", config.architecture == "resnet"
         gain = RESIDUAL_GAIN if is_residual else 1.0
         self.has_fromrgb, self.has_residual = index == len(config.channels) - 1, is_residual
-        self.has_shared_pool = config.resample == "fast"
         if self.has_fromrgb:
             in_channels = config.image_channels * (4 if config.unshuffle else 1)
             self.fromrgb = Conv(in_channels, width, 1, clamp=config.clamp)
@@ -82,7 +80,7 @@ class DiscriminatorEpilogue(nn.Module):
     def forward(self, x: Float[Tensor, "B C 4 4"]) -> Float[Tensor, "B 1"]:
         """Logit: positive for real."""
         x = self.conv(minibatch_stddev(x, self.stddev_group))
-        return self.out(self.fc(x.flatten(1).float()))
+        return self.out(self.fc(full_precision(x.flatten(1))))
 
 
 class Discriminator(nn.Module):

@@ -2,11 +2,11 @@
 
 Conventions
 -----------
-* z and w are [B, D]; W+ is [B, L, D] with L = `Generator.n_layers`: one row per 3x3 convolution, and one more that the last
-  to-RGB layer uses (the other to-RGB layers share the row of the next convolution).
+* z and w are [B, D]; W+ is [B, L, D] with L = `Generator.n_layers`: one row per 3x3 convolution and one for the last
+  to-RGB layer (the other to-RGB layers share the row of the next convolution).
 * Images are float32 in about [-1, 1], not clipped.
 * Parameter names are the published PyTorch ones (`mapping.fc0.weight`, `synthesis.b8.conv0.affine.weight`): with
-  `resample="fir"` its state dict loads as it is, but for the constant `resample_filter` buffers (`load_published_state`).
+  `resample="fir"` its state dict loads as it is, but for the constant filter buffers (`networks.published_state`).
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan2shape.gan.layers import (
+    RESIDUAL_GAIN,
     Conv,
     FullyConnected,
     SynthesisLayer,
     ToRGB,
+    full_precision,
     normalize_second_moment,
     upsample_bilinear,
     upsample_fir,
@@ -29,7 +31,6 @@ from gan2shape.gan.layers import (
 CONST_RESOLUTION = 4  # side of the learnt constant input
 ARCHITECTURES = ("skip", "resnet", "orig")
 LAST_STAGES = ("full", "single", "shuffle")
-RESIDUAL_GAIN = 0.5**0.5  # keeps the variance of a sum of two branches
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,7 @@ class GeneratorConfig:
     mapping_lr_multiplier: float = 0.01  # learning rate of the mapping network relative to the rest (published)
     architecture: str = "skip"  # "skip" (sum of upsampled RGB), "resnet" or "orig"
     resample: str = "fast"  # "fir": published transposed convolution and blur; "fast": convolution, then bilinear
-    last_stage: str = (
-        "full"  # at `resolution`: "full" two convolutions, "single" one (before upsampling), "shuffle" none
-    )
+    last_stage: str = "full"  # at `resolution`: "full" two convolutions, "single" one, "shuffle" none
     demodulate: bool = True  # normalise each output channel (published)
     noise: bool = False  # per-pixel noise inputs; off, everything the image shows is in w
     clamp: float | None = None  # clamp of activations (published for half precision: 256)
@@ -82,7 +81,7 @@ class Mapping(nn.Module):
 
     def front(self, z: Float[Tensor, "B Z"], n_last: int) -> Float[Tensor, "B H"]:
         """Hidden vector before the last `n_last` layers."""
-        h = normalize_second_moment(z.float())
+        h = normalize_second_moment(full_precision(z))
         for layer in self.layers(0, self.n_layers - n_last):
             h = layer(h)
         return h
@@ -106,13 +105,13 @@ class SynthesisBlock(nn.Module):
         super().__init__()
         resolution, width = config.resolutions[index], config.channels[index]
         is_first, is_last = index == 0, resolution == config.resolution
-        common = dict(
-            w_dim=config.w_dim,
-            resolution=resolution,
-            demodulate=config.demodulate,
-            use_noise=config.noise,
-            clamp=config.clamp,
-        )
+        common = {
+            "w_dim": config.w_dim,
+            "resolution": resolution,
+            "demodulate": config.demodulate,
+            "use_noise": config.noise,
+            "clamp": config.clamp,
+        }
         self.is_first, self.architecture, self.resample = is_first, config.architecture, config.resample
         self.has_residual = config.architecture == "resnet" and not is_first
         self.n_convs = 1 if is_first or (is_last and config.last_stage == "single") else 2
@@ -128,7 +127,8 @@ class SynthesisBlock(nn.Module):
             self.skip = Conv(
                 config.channels[index - 1], width, 1, bias=False, activate=False, resample=resample, gain=RESIDUAL_GAIN
             )
-        if is_last or config.architecture == "skip":
+        self.has_torgb = is_last or config.architecture == "skip"
+        if self.has_torgb:
             self.torgb = ToRGB(width, config.image_channels, config.w_dim, config.clamp)
 
     def forward(
@@ -146,7 +146,7 @@ class SynthesisBlock(nn.Module):
             x = x if residual is None else x + residual
         if image is not None:
             image = upsample_fir(image) if self.resample == "fir" else upsample_bilinear(image)
-        if hasattr(self, "torgb"):
+        if self.has_torgb:
             colour = self.torgb(x, ws[self.n_convs])
             image = colour if image is None else image + colour
         return x, image
@@ -193,7 +193,7 @@ class Synthesis(nn.Module):
     def forward(
         self, w: Float[Tensor, "B *L D"], noise: str = "const", return_features: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Image [B, C, S, S] of w [B, D] or W+ [B, L, D]; with `return_features` also the features of each resolution."""
+        """Image [B, C, S, S] of w [B, D] or W+ [B, L, D]; with `return_features` also each resolution's features."""
         rows = [w] * self.n_layers if w.ndim == 2 else list(w.unbind(dim=1))
         if len(rows) != self.n_layers:
             raise ValueError(f"W+ has {len(rows)} rows, the generator takes {self.n_layers}")
@@ -247,6 +247,7 @@ class Generator(nn.Module):
         if n_last == 0:
             return delta
         hidden = self.mapping.front(delta.new_zeros(1, self.config.z_dim), n_last)
+        hidden = hidden.expand(delta.shape[0], -1)  # the same products on both sides: zero gives exactly zero
         return self.mapping.tail(delta + hidden, n_last) - self.mapping.tail(hidden, n_last)
 
     def features(self, w: Float[Tensor, "B *L D"], noise: str = "const") -> list[Tensor]:

@@ -4,10 +4,10 @@ Conventions
 -----------
 * Parameters carry the names and shapes of the published PyTorch network, so its state dict loads without renaming.
 * Equalised learning rate: weights are stored with unit variance and scaled by 1 / sqrt(fan_in) when used.
-* Leaky ReLU has slope .2 and gain sqrt(2). It is positively homogeneous, lrelu(g y) = g lrelu(y) for g > 0, so every gain is
-  folded into the small factors in front of it (demodulation, bias) and costs no pass over the activations.
-* Resampling is one of two kinds. "fir": the published [1, 3, 3, 1] filter with zeros beyond the border. "fast": bilinear
-  upsampling after the convolution, average pooling before it; the same FLOPs for the convolution, far fewer memory passes.
+* Leaky ReLU has slope .2 and gain sqrt(2). It is positively homogeneous, lrelu(g y) = g lrelu(y) for g > 0, so every
+  gain is folded into the small factors in front of it (demodulation, bias) and costs no pass over the activations.
+* Resampling is one of two kinds. "fir": the published [1, 3, 3, 1] filter with zeros beyond the border. "fast":
+  bilinear upsampling after the convolution, average pooling before it (downwards a quarter of the FLOPs or fewer).
 """
 
 import math
@@ -19,10 +19,16 @@ from torch.nn import functional as F
 
 LEAKY_SLOPE = 0.2
 LEAKY_GAIN = math.sqrt(2.0)
+RESIDUAL_GAIN = math.sqrt(0.5)  # keeps the variance of a sum of two branches
 DEMODULATION_EPS = 1e-8
 SECOND_MOMENT_EPS = 1e-8
 STDDEV_EPS = 1e-8
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """float16 and bfloat16 become float32; float32 and float64 stay."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def fir_kernel() -> Float[Tensor, "4 4"]:
@@ -38,9 +44,9 @@ def normalize_second_moment(x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
 
 
 def fir_blur(x: Float[Tensor, "B C H W"], pad: int, gain: float = 1.0, stride: int = 1) -> Float[Tensor, "B C h w"]:
-    """Filter with [1, 3, 3, 1] (x) [1, 3, 3, 1] / 64 after `pad` zeros on each side, keep every `stride`-th pixel, times `gain`.
+    """Filter with [1, 3, 3, 1] (x) [1, 3, 3, 1] / 64 after `pad` zeros on each side, keep every `stride`-th pixel.
 
-    [1, 3, 3, 1] = [1, 1] * [1, 1] * [1, 1]: the filter is separable and runs as two depthwise convolutions.
+    Separable: two depthwise convolutions. The result is multiplied by `gain`.
     """
     channels = x.shape[1]
     taps = torch.tensor(FIR_TAPS, dtype=x.dtype, device=x.device) * (math.sqrt(gain) / sum(FIR_TAPS))
@@ -67,7 +73,7 @@ def upsample_bilinear(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
 
 
 class FullyConnected(nn.Module):
-    """Equalised linear layer, optionally with leaky ReLU. `lr_multiplier` slows the layer down (mapping network: .01)."""
+    """Equalised linear layer, optionally with leaky ReLU. `lr_multiplier` slows it down (mapping network: .01)."""
 
     def __init__(
         self, in_features: int, out_features: int, activate: bool, lr_multiplier: float = 1.0, bias_init: float = 0.0
@@ -140,12 +146,12 @@ def modulation_gain(
 ) -> Float[Tensor, "B O 1 1"]:
     """Factor of each output channel: 1 / ||weight * style|| if demodulated, else 1 / sqrt(fan_in).
 
-    Karras et al. 2020, equations 1-3. ||w s||^2 = sum_i s_i^2 sum_k w_ik^2, so that no per-sample kernel is ever formed.
+    Karras et al. 2020, equations 1-3. ||w s||^2 = sum_i s_i^2 sum_k w_ik^2: no per-sample kernel is formed.
     """
     if not demodulate:
         return weight.new_full((style.shape[0], weight.shape[0], 1, 1), 1.0 / math.sqrt(weight[0].numel()))
     with torch.autocast(weight.device.type, enabled=False):
-        energy = style.float().square() @ weight.float().square().sum(dim=(2, 3)).t()
+        energy = full_precision(style).square() @ full_precision(weight).square().sum(dim=(2, 3)).t()
     return (energy + DEMODULATION_EPS).rsqrt()[:, :, None, None]
 
 
@@ -228,22 +234,22 @@ class ToRGB(nn.Module):
         self.clamp = clamp
 
     def forward(self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"]) -> Float[Tensor, "B C H W"]:
-        """Colour of each pixel, float32."""
+        """Colour of each pixel, in full precision."""
         style = self.affine(w) * (1.0 / math.sqrt(self.weight.shape[1]))
         y = F.conv2d(x * style[:, :, None, None].to(x.dtype), self.weight) + self.bias.to(x.dtype)[:, None, None]
         y = y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
-        return y.float()
+        return full_precision(y)
 
 
 def minibatch_stddev(x: Float[Tensor, "B C H W"], group_size: int) -> Float[Tensor, "B c H W"]:
     """Append one channel: the mean standard deviation over groups of samples (Karras et al. 2018, section 3).
 
-    Groups are strided: with B = 8 and group 4, samples n, n + 2, n + 4, n + 6 belong together. A batch that the group size does
-    not divide uses the largest divisor below it.
+    Groups are strided: with B = 8 and group 4, samples n, n + 2, n + 4, n + 6 belong together. A batch that the
+    group size does not divide uses the largest divisor below it.
     """
     batch, _, height, width = x.shape
     group = max(size for size in range(1, min(group_size, batch) + 1) if batch % size == 0)
-    y = x.float().reshape(group, batch // group, -1)
+    y = full_precision(x).reshape(group, batch // group, -1)
     deviation = (y.var(dim=0, unbiased=False) + STDDEV_EPS).sqrt().mean(dim=1)
     channel = deviation.repeat(group).view(batch, 1, 1, 1).expand(batch, 1, height, width)
     return torch.cat([x, channel.to(x.dtype)], dim=1)

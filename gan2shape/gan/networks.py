@@ -1,7 +1,7 @@
-"""The networks of the prior, in one place: `Generator`, `Discriminator`, their configurations, and loading published weights.
+"""The networks of the prior in one place: `Generator`, `Discriminator`, their configurations, and published weights.
 
-`published_state` turns a state dict of the published PyTorch implementation into ours: the names are the same, only the constant
-`resample_filter` buffers are dropped (they must be the [1, 3, 3, 1] filter).
+`published_state` turns a state dict of the published PyTorch implementation into ours: the names are the same, only the
+constant `resample_filter` buffers are dropped (they must be the [1, 3, 3, 1] filter).
 """
 
 import torch
@@ -24,7 +24,7 @@ FILTER_TOLERANCE = 1e-6  # of a stored filter against ours
 
 
 def published_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State dict of a published network without its filter buffers. Raises ValueError if the filter is not [1, 3, 3, 1]."""
+    """State dict of a published network without its filter buffers. ValueError if the filter is not [1, 3, 3, 1]."""
     kept = {}
     for name, tensor in state.items():
         if name.endswith("resample_filter"):

@@ -1,7 +1,7 @@
 """Losses and updates of the adversarial game: logistic losses, R1, path length, weight averaging.
 
-Conventions: logits are positive for real. Each `*_gradients` function leaves its result in the parameters' `.grad`, replacing
-what was there, and returns plain numbers to log. The optimisers step outside.
+Conventions: logits are positive for real. Each `*_gradients` function leaves its result in the parameters' `.grad`,
+replacing what was there, and returns plain numbers to log. The optimisers step outside.
 """
 
 from dataclasses import dataclass
@@ -39,24 +39,25 @@ def discriminator_loss(logit_real: Float[Tensor, "B 1"], logit_fake: Float[Tenso
 def mix_styles(
     w: Float[Tensor, "B D"], w_other: Float[Tensor, "B D"], cutoff: Tensor, n_layers: int
 ) -> Float[Tensor, "B L D"]:
-    """W+ that takes rows below `cutoff` [B, 1, 1] from `w` and the rest from `w_other` (Karras et al. 2019, section 3.1)."""
+    """W+ that takes rows below `cutoff` [B, 1, 1] from `w`, the rest from `w_other` (Karras et al. 2019, 3.1)."""
     row = torch.arange(n_layers, device=w.device)[None, :, None]
     return torch.where(row < cutoff, w[:, None], w_other[:, None])
 
 
 def gradient_penalty(discriminator: nn.Module, real: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
-    """R1: mean over samples of |dD/dx|^2 at real images (Mescheder et al. 2018, equation 9), differentiable in D's parameters."""
+    """R1: mean over samples of |dD/dx|^2 at real images (Mescheder et al. 2018, equation 9), differentiable."""
     real = real.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
 def path_length_penalty(
-    generator: Generator, w: Float[Tensor, "B L D"], mean_length: Float[Tensor, ""], decay: float, noise: Tensor
+    generator: nn.Module, w: Float[Tensor, "B L D"], mean_length: Float[Tensor, ""], decay: float, noise: Tensor
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Penalty (|J^T y| - a)^2 and the new running mean a (Karras et al. 2020, section 3.2, equation 4).
 
-    `noise` is y, standard normal, of the image's shape; |.| is the root of the mean over rows of the squared norm.
+    `generator` has `synthesis(w, noise)`; `noise` is y, standard normal, of the image's shape; |.| is the root of the mean
+    over rows of the squared norm.
     """
     image = generator.synthesis(w, "none")
     scale = 1.0 / (image.shape[2] * image.shape[3]) ** 0.5
@@ -81,12 +82,13 @@ def clear_gradients(module: nn.Module) -> None:
 def fused_gradients(
     generator: Generator, discriminator: Discriminator, w: Float[Tensor, "B *L D"], real: Float[Tensor, "B C H W"]
 ) -> StepLosses:
-    """Gradients of both players at the same point, from ONE forward and ONE backward pass of the discriminator over the fakes.
+    """Gradients of both players at one point, from ONE forward and ONE backward pass of D over the fakes.
 
-    Both losses see a fake through its logit l only: dL_D/dl = sigmoid(l) / B and dL_G/dl = -sigmoid(-l) / B. Backpropagation is
-    linear in that factor, so each image's gradient of L_D, times -sigmoid(-l) / sigmoid(l) = -exp(-l), is its gradient of L_G.
-    This is exact but for the minibatch statistics, which let one sample's logit depend on others: that path keeps its sign and is
-    weighted by the receiving sample's own factor. Cost 3 G + 6 D passes where the alternating step takes 4 G + 8 D.
+    Both losses see a fake through its logit l only: dL_D/dl = sigmoid(l) / B and dL_G/dl = -sigmoid(-l) / B.
+    Backpropagation is linear in that factor, so each image's gradient of L_D, times -exp(-l), is its gradient of L_G.
+    This is exact but for the minibatch statistics, which let one sample's logit depend on others: that path keeps its
+    sign and is weighted by the receiving sample's own factor. Cost 3 G + 6 D passes; the alternating step takes
+    4 G + 8 D.
     """
     clear_gradients(generator)
     clear_gradients(discriminator)
@@ -137,6 +139,6 @@ def average_weights(average: nn.Module, module: nn.Module, beta: float) -> None:
 
 
 def ema_beta(batch: int, n_images: int, half_life_kimg: float, ramp: float) -> float:
-    """Decay of the weight average per step: half-life `half_life_kimg`, but at most `ramp` times the images seen so far."""
+    """Decay of the weight average per step: half-life `half_life_kimg`, at most `ramp` times the images seen so far."""
     half_life = min(half_life_kimg * 1000.0, max(n_images * ramp, batch))
     return 0.5 ** (batch / half_life)

@@ -1,11 +1,12 @@
 """Everything a training run needs to go on after a crash, in one file that is replaced atomically.
 
-Randomness needs no state: every draw of step i comes from a generator seeded with (seed, i), so a resumed run repeats the
-uninterrupted one bit for bit (on one device, with the same threads and the same images).
+Randomness needs no state: every draw of step i comes from a generator seeded with (seed, i), so a resumed run repeats
+the uninterrupted one bit for bit (on one device, with the same threads and images; noise inputs are the exception).
 """
 
 import copy
 import os
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     """The checkpoint's contents. Raises UserError if the file is damaged."""
     try:
         return torch.load(Path(path), map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise UserError(f"{path} is no readable checkpoint: delete it to start again.") from error
 
 

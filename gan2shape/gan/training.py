@@ -1,7 +1,8 @@
 """Training a prior: the loop, its configuration, and `python -m gan2shape.gan.training --data DIR --out DIR`.
 
-One step shows `batch` real images. Counters are in images or kimg (thousands of real images). Non-saturating logistic loss, lazy R1,
-style mixing, averaged weights (Karras et al. 2020). The output folder holds `checkpoint.pt`, `stats.jsonl`, `fakes*.png`, `reals.png`.
+One step shows `batch` real images. Counters are in images or kimg (thousands of real images). Non-saturating logistic
+loss, lazy R1, style mixing, averaged weights (Karras et al. 2020). The output folder holds `checkpoint.pt`,
+`stats.jsonl`, `config.json`, `reals.png` and sample sheets `fakes<kimg>.png`.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from torch import Tensor
 
 from gan2shape.gan import objectives
 from gan2shape.gan.dataset import ShardedImages
+from gan2shape.gan.hardware import choose_device, choose_dtype, choose_threads
 from gan2shape.gan.networks import DiscriminatorConfig, GeneratorConfig, n_parameters
-from gan2shape.gan.precision import choose_device, choose_dtype
 from gan2shape.gan.sheets import draw, save_png, tile
 from gan2shape.gan.state import TrainState, load_state, new_state, save_state
 
@@ -53,6 +54,7 @@ class TrainConfig:
     fused_step: bool = True  # one pass of the discriminator serves both players (see objectives.fused_gradients)
     precision: str = "auto"  # "fp32", "bf16" or "auto": bf16 where a short timing says that it pays
     device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
+    n_threads: int = 0  # CPU threads; 0: one or all, whichever is faster, asked again at every checkpoint
     seed: int = 0  # of weights and draws
     checkpoint_seconds: float = 180.0  # a crash loses at most this much work
     sheet_kimg: float = 10.0  # thousands of images between sample sheets
@@ -174,7 +176,7 @@ def train_step(
 
 
 class Journal:
-    """Averages what the steps logged and appends it to `stats.jsonl`; on resume, forgets lines newer than the checkpoint."""
+    """Averages what the steps logged and appends it to `stats.jsonl`; forgets lines newer than the checkpoint."""
 
     def __init__(self, path: Path, n_images: int) -> None:
         self.path = path
@@ -207,13 +209,14 @@ def write_sheet(state: TrainState, out: Path, device: torch.device, step_name: s
 def train(dataset_dir: str | Path, out_dir: str | Path, config: TrainConfig, resume: bool = True) -> TrainState:
     """Train until `config.kimg`, continuing from `out_dir`'s checkpoint if `resume`. Returns the final state.
 
-    Raises UserError if the folder has no usable images or its checkpoint belongs to other networks. Stop it at any time: the
-    next call goes on from the last checkpoint.
+    Raises UserError if the folder has no usable images or its checkpoint belongs to other networks. Stop it at any
+    time: the next call goes on from the last checkpoint.
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     device = choose_device(config.device)
     dtype = choose_dtype(config.precision, device)
+    n_threads = choose_threads(config.n_threads, device)
     images = ShardedImages(dataset_dir, config.generator.resolution)
     path_interval = config.path_interval if config.path_weight > 0 else 0
     r1_interval = config.r1_interval if config.r1_gamma > 0 else 0
@@ -223,15 +226,11 @@ def train(dataset_dir: str | Path, out_dir: str | Path, config: TrainConfig, res
     resumed = resume and load_state(state, out, device)
     journal = Journal(out / STATS_NAME, state.n_images)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
-    sizes = (
-        f"G {n_parameters(state.generator) / 1e6:.2f} M, D {n_parameters(state.discriminator) / 1e6:.2f} M parameters"
-    )
-    print(
-        f"{sizes}; {len(images)} images; {device}, {dtype}; {'resumed at' if resumed else 'from'} {state.n_images} images"
-    )
-    save_png(
-        tile(images.sample(SHEET_IMAGES, np.random.default_rng(SHEET_SEED), False), SHEET_COLUMNS), out / "reals.png"
-    )
+    millions = [n_parameters(network) / 1e6 for network in (state.generator, state.discriminator)]
+    print(f"G {millions[0]:.2f} M, D {millions[1]:.2f} M parameters; {len(images)} images; {device}, {dtype}", end="; ")
+    print(f"{n_threads} CPU threads; {'resumed at' if resumed else 'from'} {state.n_images} images", flush=True)
+    reals = images.sample(SHEET_IMAGES, np.random.default_rng(SHEET_SEED), flips=False)
+    save_png(tile(reals, SHEET_COLUMNS), out / "reals.png")
     run_loop(config, state, images, journal, out, dtype, device)
     return state
 
@@ -264,6 +263,7 @@ def run_loop(
         if done or now - last_save > config.checkpoint_seconds:
             save_state(state, out)
             images.rescan()
+            choose_threads(config.n_threads, device)
             last_save = time.perf_counter()
 
 
@@ -271,8 +271,9 @@ def print_line(line: dict[str, float], seconds_left: float) -> None:
     """One plain line of progress."""
     hours, minutes = int(seconds_left // 3600), int(seconds_left // 60 % 60)
     print(
-        f"{line['kimg']:8.1f} kimg  {line['images_per_s']:6.1f} images/s  left {hours}h{minutes:02d}  G {line['generator']:.3f}  "
-        f"D {line['discriminator']:.3f}  real {line['logit_real']:+.2f}  fake {line['logit_fake']:+.2f}  R1 {line.get('r1', 0):.3f}",
+        f"{line['kimg']:8.1f} kimg  {line['images_per_s']:6.1f} images/s  left {hours}h{minutes:02d}  "
+        f"G {line['generator']:.3f}  D {line['discriminator']:.3f}  real {line['logit_real']:+.2f}  "
+        f"fake {line['logit_fake']:+.2f}  R1 {line.get('r1', 0):.3f}",
         flush=True,
     )
 

@@ -1,5 +1,10 @@
-"""Which device and which number format pay on this machine."""
+"""Which device, which number format and how many CPU threads pay on this machine, now.
 
+On a machine that others use too, more threads can be far slower than one: each parallel section waits for its slowest
+thread, and waiting burns the core that it needs.
+"""
+
+import os
 import time
 
 import torch
@@ -9,6 +14,7 @@ from gan2shape.records import UserError
 
 PROBE_SHAPE = (8, 64, 32, 32)  # activations of the timing probe
 PROBE_RUNS = 4
+THREAD_PROBE_RUNS = 30
 PROBE_GAIN = 1.2  # bf16 must be this much faster to be chosen
 
 
@@ -35,7 +41,7 @@ def convolution_seconds(dtype: torch.dtype, device: torch.device) -> float:
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """float32 or bfloat16 for autocast. "auto" asks the GPU, or times the CPU (bf16 is emulated, hence slow, on many)."""
+    """float32 or bfloat16 for autocast. "auto" asks the GPU, or times the CPU (many emulate bf16, slowly)."""
     if precision in ("fp32", "bf16"):
         return torch.float32 if precision == "fp32" else torch.bfloat16
     if precision != "auto":
@@ -46,3 +52,29 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         return torch.float32
     slow, fast = convolution_seconds(torch.float32, device), convolution_seconds(torch.bfloat16, device)
     return torch.bfloat16 if slow > PROBE_GAIN * fast else torch.float32
+
+
+def choose_threads(n_threads: int, device: torch.device) -> int:
+    """Set the number of CPU threads and return it: `n_threads`, or for 0 whichever of 1 and all is faster now.
+
+    With 0, a number given through the environment variable OMP_NUM_THREADS stays.
+    """
+    available = os.cpu_count() or 1
+    is_free = n_threads == 0 and "OMP_NUM_THREADS" not in os.environ
+    if is_free and device.type == "cpu" and available > 1:
+        seconds = {n: convolution_seconds_with(n, device) for n in (1, available)}
+        n_threads = min(seconds, key=seconds.get)
+    torch.set_num_threads(n_threads or torch.get_num_threads())
+    return torch.get_num_threads()
+
+
+def convolution_seconds_with(n_threads: int, device: torch.device) -> float:
+    """Duration of a burst of convolutions with `n_threads` threads (the sum: stalls count)."""
+    torch.set_num_threads(n_threads)
+    x = torch.ones(PROBE_SHAPE, device=device).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(PROBE_SHAPE[1], PROBE_SHAPE[1], 3, 3, device=device)
+    F.conv2d(x, weight, padding=1)
+    start = time.perf_counter()
+    for _ in range(THREAD_PROBE_RUNS):
+        F.conv2d(x, weight, padding=1)
+    return time.perf_counter() - start

@@ -1,0 +1,149 @@
+"""Packs: a category's prior in one safetensors file and a card beside it.
+
+`prior.safetensors` holds float16 weights under `generator/…`, `discriminator/…`, `networks/<name>/…`, the latent
+statistics in float32 under `statistics/…`, and every configuration as JSON in the file's metadata. `card.json` is for
+people: training images, duration, seed, measured quality, licence, limits. Nothing is pickled.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from gan2shape.records import UserError
+
+PACK_NAME = "prior.safetensors"
+CARD_NAME = "card.json"
+PACK_FORMAT = "gan2shape-prior-1"
+STATISTICS_SAMPLES = 20_000  # latents behind w_mean and w_cov
+STATISTICS_BATCH = 2_000
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The frozen GAN of one category, and what was learnt about it."""
+
+    generator: Generator  # averaged weights, eval mode, no gradients
+    discriminator: Discriminator | None  # its blocks serve as perceptual distance; None for bare generators
+    w_mean: Float[Tensor, "D"]  # mean of w over the latent distribution
+    w_cov: Float[Tensor, "D D"]  # covariance of w
+    networks: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # state dicts of further networks, by name
+    network_configs: dict[str, dict] = field(default_factory=dict)  # what is needed to build them
+    card: dict = field(default_factory=dict)  # category, training, measurements, licence, limits
+
+    @property
+    def w_std(self) -> Float[Tensor, "D"]:
+        """Standard deviation of each component of w."""
+        return self.w_cov.diagonal().clamp(min=0).sqrt()
+
+
+@torch.no_grad()
+def latent_statistics(
+    generator: Generator, n_samples: int = STATISTICS_SAMPLES, seed: int = 0
+) -> tuple[Float[Tensor, "D"], Float[Tensor, "D D"]]:
+    """Mean and covariance of w over random z."""
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(n_samples, generator.config.z_dim, generator=rng).to(generator.w_avg.device)
+    w = torch.cat([generator.mapping(part) for part in z.split(STATISTICS_BATCH)])
+    return w.mean(dim=0), torch.cov(w.t()).reshape(w.shape[1], w.shape[1])
+
+
+def make_prior(generator: Generator, discriminator: Discriminator | None, card: dict | None = None) -> Prior:
+    """Freeze trained networks (the AVERAGED generator) and measure the latent statistics."""
+    freeze(generator)
+    if discriminator is not None:
+        freeze(discriminator)
+    w_mean, w_cov = latent_statistics(generator)
+    return Prior(generator, discriminator, w_mean, w_cov, card=dict(card or {}))
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Eval mode, no parameter gradients."""
+    return module.eval().requires_grad_(False)
+
+
+def save_pack(folder: str | Path, prior: Prior, dtype: torch.dtype = torch.float16) -> Path:
+    """Write the pack and its card into `folder`, each atomically. Returns the path of the safetensors file."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"generator/{name}": tensor.to(dtype) for name, tensor in prior.generator.state_dict().items()}
+    metadata = {"format": PACK_FORMAT, "generator": json.dumps(asdict(prior.generator.config))}
+    if prior.discriminator is not None:
+        state = prior.discriminator.state_dict()
+        tensors |= {f"discriminator/{name}": tensor.to(dtype) for name, tensor in state.items()}
+        metadata["discriminator"] = json.dumps(asdict(prior.discriminator.config))
+    for network, state in prior.networks.items():
+        tensors |= {
+            f"networks/{network}/{name}": t.to(dtype) if t.is_floating_point() else t for name, t in state.items()
+        }
+    metadata["network_configs"] = json.dumps(prior.network_configs)
+    tensors |= {"statistics/w_mean": prior.w_mean.float(), "statistics/w_cov": prior.w_cov.float()}
+    path = folder / PACK_NAME
+    temporary = path.with_name(PACK_NAME + ".tmp")
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata
+    )
+    os.replace(temporary, path)
+    card = folder / CARD_NAME
+    temporary = card.with_name(CARD_NAME + ".tmp")
+    temporary.write_text(json.dumps(prior.card, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, card)
+    return path
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors (floating ones as float32) and metadata of a pack file. Raises UserError if it is none."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (not a dict)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is no readable pack: point to a folder with {PACK_NAME}.") from error
+    if metadata.get("format") != PACK_FORMAT:
+        raise UserError(f"{path} is no pack of this version ({PACK_FORMAT}): rebuild it.")
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, metadata
+
+
+def strip_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Entries below `prefix`, without it."""
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
+    """Read a pack (its folder or file) for use: float32, eval mode, frozen. Raises UserError with cause and remedy."""
+    path = Path(path)
+    path = path / PACK_NAME if path.is_dir() else path
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give the folder of a pack.")
+    tensors, metadata = read_tensors(path)
+    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    generator = Generator(GeneratorConfig(**read_config(metadata["generator"])))
+    generator.load_state_dict(strip_prefix(tensors, "generator/"))
+    discriminator = None
+    if "discriminator" in metadata:
+        discriminator = Discriminator(DiscriminatorConfig(**read_config(metadata["discriminator"])))
+        discriminator.load_state_dict(strip_prefix(tensors, "discriminator/"))
+        discriminator = freeze(discriminator.to(device, memory_format=torch.channels_last))
+    names = {name.split("/")[1] for name in tensors if name.startswith("networks/")}
+    card = path.with_name(CARD_NAME)
+    return Prior(
+        generator=freeze(generator.to(device, memory_format=torch.channels_last)),
+        discriminator=discriminator,
+        w_mean=tensors["statistics/w_mean"],
+        w_cov=tensors["statistics/w_cov"],
+        networks={name: strip_prefix(tensors, f"networks/{name}/") for name in sorted(names)},
+        network_configs=json.loads(metadata.get("network_configs", "{}")),
+        card=json.loads(card.read_text(encoding="utf-8")) if card.exists() else {},
+    )
+
+
+def read_config(text: str) -> dict:
+    """Configuration fields from JSON, lists as tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}
