@@ -1,5 +1,6 @@
 # `make help` lists the targets. Needs only Python 3.11 or 3.12 and make; everything is installed into .venv.
-PYTHON ?= python3
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))
+PYTHON ?= $(firstword $(shell for p in python3 python3.12 python3.11 python; do $$p -c '$(FITS)' 2>/dev/null && echo $$p; done))
 VENV ?= .venv
 CATEGORY ?= car
 PRESET ?= draft
@@ -16,6 +17,7 @@ help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.core: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed: install it, or name it with make PYTHON=..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing gan2shape into $(VENV) ..."
 	@$(PIP_INSTALL) -e .

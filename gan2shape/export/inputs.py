@@ -89,22 +89,21 @@ def _decoded(path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
     try:
         with Image.open(path) as opened:
             opened.load()
-            picture = ImageOps.exif_transpose(opened)
+            return _channels(ImageOps.exif_transpose(opened), path, what)
     except UnidentifiedImageError as error:
         raise UserError(f"the {what} {path} is not a picture that can be read: use PNG or JPEG.") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         cause = str(error).rstrip(".") or type(error).__name__
         raise UserError(f"the {what} {path} is damaged or truncated ({cause}): save it again.") from error
+
+
+def _channels(picture, path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Colour and alpha of a Pillow image of any mode."""
     if min(picture.size) < MIN_SIDE_PX:
         width, height = picture.size
         raise UserError(f"the {what} {path} is only {width} x {height} pixels: use one of at least {MIN_SIDE_PX}.")
-    return _channels(picture)
-
-
-def _channels(picture) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colour and alpha of a Pillow image of any mode."""
     if picture.mode.startswith("I") or picture.mode == "F":
-        grey = np.asarray(picture, dtype=np.float32)
+        grey = np.nan_to_num(np.asarray(picture, dtype=np.float32))
         # Pillow opens 16-bit grey as I or I;16; float pictures are taken as they are if they fit [0, 1].
         top = 65535.0 if picture.mode.startswith("I") else max(float(grey.max(initial=0)), 1.0)
         return np.repeat((grey / top).clip(0, 1)[..., None], 3, axis=2), None
