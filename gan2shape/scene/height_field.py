@@ -12,17 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gan2shape.scene.camera import focal_px
-from gan2shape.scene.zbuffer import (
-    Boxes,
-    Triangles,
-    boxes,
-    buckets,
-    draw_block,
-    empty_keys,
-    interpolate_at_pixels,
-    vertices_to_draw,
-    winners,
-)
+from gan2shape.scene.zbuffer import Boxes, boxes, draw, empty_keys, interpolate_at_pixels, vertices_to_draw, winners
 
 
 def grid_faces(size: int, device: torch.device | str | None = None) -> Int[Tensor, "F 3"]:
@@ -83,11 +73,12 @@ def _fill_keys(u: Tensor, v: Tensor, z: Tensor, height: int, width: int) -> Int[
     vertices = vertices_to_draw(u, v, z)
     keys = empty_keys(batch, height, width, z.device)
     for second, box in enumerate(_cell_boxes(vertices.u, vertices.v, side, height, width)):
-        for chosen, rows, columns in buckets(box):
-            cell = chosen.int()
+
+        def look_up(cell: Tensor, second: int = second) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
             image = torch.div(cell, side * side, rounding_mode="floor")
-            some = Triangles(cell * 2 + second, _corners(cell, second, side), image)
-            draw_block(keys, some, box.take(chosen), vertices, (rows, columns), (height, width))
+            return cell * 2 + second, image, _corners(cell, second, side)
+
+        draw(keys, box, look_up, vertices, (height, width))
     return keys
 
 

@@ -11,11 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gan2shape.scene.zbuffer import (
-    Triangles,
     Vertices,
     boxes,
-    buckets,
-    draw_block,
+    draw,
     empty_keys,
     interpolate_at_pixels,
     vertices_to_draw,
@@ -63,12 +61,13 @@ def _nearest_face(vertices: Vertices, faces: Tensor, batch: int, height: int, wi
     corners = tuple(t.reshape(-1) for t in _corners(faces, every, n_vertices))
     u, v = ([values.index_select(0, t) for t in corners] for values in (vertices.u, vertices.v))
     low, high = ([fold(fold(t[0], t[1]), t[2]) for t in (u, v)] for fold in (torch.minimum, torch.maximum))
-    box = boxes(low[0], high[0], low[1], high[1], height, width)
     keys = empty_keys(batch, height, width, faces.device)
-    for chosen, rows, columns in buckets(box):
-        image = chosen // n_faces
-        some = Triangles(chosen - image * n_faces, tuple(t.index_select(0, chosen) for t in corners), image)
-        draw_block(keys, some, box.take(chosen), vertices, (rows, columns), (height, width))
+
+    def look_up(chosen: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+        image = torch.div(chosen, n_faces, rounding_mode="floor")
+        return chosen - image * n_faces, image, tuple(t.index_select(0, chosen) for t in corners)
+
+    draw(keys, boxes(low[0], high[0], low[1], high[1], height, width), look_up, vertices, (height, width))
     covered, face = winners(keys)
     return torch.where(covered, face, -1).view(batch, height, width)
 

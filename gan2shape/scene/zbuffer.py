@@ -1,8 +1,8 @@
 """The scatter z-buffer that every rasteriser of this package shares.
 
-A triangle is bucketed by the number of pixels its bounding box spans (1, 2, 4, 8, ... in width and in height); every
-triangle of a bucket tests the same block of pixel centres, and `scatter_reduce(amin)` keeps the nearest hit of each
-pixel. Memory and time follow the area of the triangles' boxes, not pixels x faces.
+Each triangle tests the pixel centres in its own bounding box, all triangles at once, and `scatter_reduce(amin)` keeps
+the nearest hit of each pixel. Work and memory follow the area of the boxes, not pixels x faces. Two buckets: triangles
+that span one pixel (most of a depth grid's) need no list of tests; the others are expanded into one flat list.
 
 Conventions: u to the right and v down in pixels, SHIFTED by half a pixel so that pixel centres are whole numbers; z > 0
 in front of the camera. Vertices are flat arrays over the whole batch, one for each coordinate. A pixel is covered when
@@ -10,6 +10,7 @@ its centre lies in the triangle or on its border; both sides of a triangle are d
 relative to the pixel centre, so that the two triangles at a shared edge compute exactly opposite numbers: no cracks.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +19,8 @@ from torch import Tensor
 
 NEAR = 1e-3  # scene units; a triangle with a vertex nearer than this (or behind the camera) is dropped, not clipped
 MIN_DOUBLE_AREA = 1e-7  # square pixels; thinner triangles are invisible and would give unbounded gradients
-MAX_CANDIDATES = 1 << 21  # pixel tests held in memory at once
-MAX_PIXELS = 1 << 24  # of an image: pixel numbers are computed in float32
+MAX_TESTS = 1 << 21  # tests held in memory at once (about 100 bytes each)
+MAX_PIXELS = 1 << 23  # of an image: places in a box are counted in float32
 ID_BITS = 32
 # The bits of a positive float are ordered as the number is, so a depth can stand in the high half of an integer key.
 EMPTY = 0x7F800000 << ID_BITS  # infinitely far: the key of a pixel that nothing covers
@@ -36,28 +37,25 @@ class Vertices:
 
 @dataclass(frozen=True)
 class Boxes:
-    """First and last pixel column and row of each triangle's box, cut to the image; empty if last < first, or NaN."""
+    """First and last pixel column and row of each triangle, cut to the image; empty if last < first, or NaN."""
 
     left: Float[Tensor, " T"]
     top: Float[Tensor, " T"]
     right: Float[Tensor, " T"]
     bottom: Float[Tensor, " T"]
 
-    def take(self, index: Tensor) -> "Boxes":
-        return Boxes(*(t.index_select(0, index) for t in (self.left, self.top, self.right, self.bottom)))
-
 
 @dataclass(frozen=True)
-class Triangles:
-    """Triangles to draw: names to find them by, corners, the image each belongs to."""
+class Tests:
+    """Pairs of a triangle and a pixel centre."""
 
-    ids: Int[Tensor, " n"]  # what `winners` will report
-    corners: tuple[Tensor, Tensor, Tensor]  # indices into the vertices
-    image: Int[Tensor, " n"]
+    triangle: Int[Tensor, " n"]  # int32
+    x: Float[Tensor, " n"]  # pixel column
+    y: Float[Tensor, " n"]  # pixel row
 
-    def take(self, index: Tensor) -> "Triangles":
-        corners = tuple(t.index_select(0, index) for t in self.corners)
-        return Triangles(self.ids.index_select(0, index), corners, self.image.index_select(0, index))
+
+# From triangle numbers (int32, into the boxes) to the ids that `winners` will report, images, and three vertex numbers.
+Lookup = Callable[[Tensor], tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]]
 
 
 def vertices_to_draw(u: Tensor, v: Tensor, z: Tensor) -> Vertices:
@@ -84,70 +82,67 @@ def boxes(low_u: Tensor, high_u: Tensor, low_v: Tensor, high_v: Tensor, height: 
     )
 
 
-def buckets(box: Boxes) -> list[tuple[Tensor, int, int]]:
-    """(indices of triangles, block height, block width) that together hold every triangle with a non-empty box.
+def draw(keys: Int[Tensor, " P"], box: Boxes, look_up: Lookup, vertices: Vertices, size: tuple[int, int]) -> None:
+    """Test every triangle against the pixels of its box and fold the hits into `keys`, in place.
 
-    Nearly all triangles of a depth grid fit 1 or 2 pixels, found in one sweep each; the rest is sorted by both sides,
-    so that the long thin triangles of a silhouette test strips, not squares. On CUDA the host waits four times.
+    `size` is the image's (height, width). On CUDA the host waits three times: for the length of each bucket and of the
+    list of tests.
     """
-    width, height = box.right - box.left, box.bottom - box.top  # one less than the pixels spanned
-    longer, shorter = torch.maximum(width, height), torch.minimum(width, height)
-    one = ((longer == 0) & (shorter == 0)).nonzero().squeeze(1)
-    two = ((longer == 1) & (shorter >= 0)).nonzero().squeeze(1)
-    rest = ((longer > 1) & (shorter >= 0)).nonzero().squeeze(1)
-    found = [(one, 1, 1), (two, 2, 2)]
-    if len(rest):
-        # frexp(w - 1) has the exponent of the smallest power of two >= w.
-        level = (torch.frexp(t.index_select(0, rest)).exponent.long() for t in (height, width))
-        code = sum(t * factor for t, factor in zip(level, (32, 1), strict=True))
-        rest = rest.index_select(0, code.argsort())
-        first = 0
-        for value, count in enumerate(torch.bincount(code).tolist()):
-            if count:
-                found.append((rest[first : first + count], 1 << value // 32, 1 << value % 32))
-                first += count
-    return found
+    height, width = size
+    for tests in _tests(box):
+        ids, image, corners = look_up(tests.triangle)
+        depth = _hit_depth(tests, corners, vertices)
+        # Two 32-bit halves make the 64-bit key (little-endian): the low one is the id, the high one the depth.
+        key = torch.stack([ids.int(), depth.float().view(torch.int32)], -1).view(torch.int64).squeeze(-1)
+        pixel = torch.add(tests.x, tests.y, alpha=width).long().add_(image * (height * width))
+        keys.scatter_reduce_(0, pixel, key, "amin")
 
 
-def draw_block(
-    keys: Int[Tensor, " P"], triangles: Triangles, box: Boxes, vertices: Vertices, block: tuple[int, int], size: tuple
-) -> None:
-    """Test a block of pixels (height, width) at the corner of each triangle's box and fold the hits into `keys`.
+def _tests(box: Boxes) -> Iterator[Tests]:
+    """All tests of non-empty boxes: triangles of one pixel, then the pixels of larger boxes, MAX_TESTS at a time."""
+    columns, rows = box.right - box.left, box.bottom - box.top  # one less than the pixels spanned
+    longer, shorter = torch.maximum(columns, rows), torch.minimum(columns, rows)
+    single = ((longer == 0) & (shorter == 0)).nonzero().squeeze(1).int()
+    for part in single.split(MAX_TESTS):
+        yield Tests(part, box.left.index_select(0, part), box.top.index_select(0, part))
 
-    `size` is the image (height, width). Works in place and in parts of at most MAX_CANDIDATES tests.
-    """
-    at_once = max(1, MAX_CANDIDATES // (block[0] * block[1]))
-    n = len(triangles.ids)
-    for start in range(0, n, at_once):
-        part = slice(start, start + at_once)
-        corners = tuple(t[part] for t in triangles.corners)
-        some = Triangles(triangles.ids[part], corners, triangles.image[part])
-        cut = Boxes(box.left[part], box.top[part], box.right[part], box.bottom[part])
-        key, pixel = _test_block(some, cut, vertices, block, size)
-        keys.scatter_reduce_(0, pixel.view(-1), key.view(-1), "amin")
+    large = ((longer > 0) & (shorter >= 0)).nonzero().squeeze(1).int()
+    columns, rows = columns.index_select(0, large) + 1, rows.index_select(0, large) + 1
+    ends = (columns * rows).long().cumsum(0)
+    n_tests = int(ends[-1]) if len(large) else 0
+    marks = torch.arange(1, 1 + max(0, n_tests - 1) // MAX_TESTS, device=ends.device) * MAX_TESTS
+    cuts = torch.searchsorted(ends, marks).tolist()
+    for first, last in zip([0, *cuts], [*cuts, len(large)], strict=True):
+        if last > first:
+            part = slice(first, last)
+            yield _expand(large[part], box, columns[part], rows[part])
 
 
-def _test_block(some: Triangles, box: Boxes, vertices: Vertices, block: tuple, size: tuple) -> tuple[Tensor, Tensor]:
-    """Key and pixel number of every test, [n, block height, block width]; a miss has a key that never wins."""
-    u, v, inv_z = (
-        [values.index_select(0, corner)[:, None, None] for corner in some.corners]
-        for values in (vertices.u, vertices.v, vertices.inv_z)
-    )
-    rows, columns = (torch.arange(side, device=u[0].device, dtype=u[0].dtype) for side in block)
-    # A pixel beyond the box is replaced by the box's last: it is tested twice, truthfully, and needs no mask.
-    x = torch.minimum(box.left[:, None, None] + columns, box.right[:, None, None])
-    y = torch.minimum(box.top[:, None, None] + rows[:, None], box.bottom[:, None, None])
-    e0, e1, e2 = edge_functions([t - x for t in u], [t - y for t in v])
+def _expand(triangle: Tensor, box: Boxes, columns: Tensor, rows: Tensor) -> Tests:
+    """One test for each pixel of each triangle's box."""
+    count = (columns * rows).int()
+    owner = torch.repeat_interleave(count)
+    first = count.cumsum(0, dtype=torch.int32) - count
+    place = torch.arange(len(owner), device=owner.device, dtype=torch.int32) - first.index_select(0, owner)
+    columns = columns.index_select(0, owner)
+    row = torch.floor((place + 0.5) / columns)
+    triangle = triangle.index_select(0, owner)
+    x = box.left.index_select(0, triangle) + (place - row * columns)
+    return Tests(triangle, x, box.top.index_select(0, triangle) + row)
+
+
+def _hit_depth(tests: Tests, corners: tuple[Tensor, Tensor, Tensor], vertices: Vertices) -> Float[Tensor, " n"]:
+    """Depth of each tested triangle at its pixel centre; infinite for a miss."""
+    u = [vertices.u.index_select(0, corner).sub_(tests.x) for corner in corners]
+    v = [vertices.v.index_select(0, corner).sub_(tests.y) for corner in corners]
+    e0, e1, e2 = edge_functions(u, v)
     inside = torch.minimum(torch.minimum(e0, e1), e2) >= 0
     inside |= torch.maximum(torch.maximum(e0, e1), e2) <= 0
     area = e0 + e1 + e2
     inside &= area.abs() > MIN_DOUBLE_AREA
+    inv_z = [vertices.inv_z.index_select(0, corner) for corner in corners]
     depth = area / (e0 * inv_z[0] + e1 * inv_z[1] + e2 * inv_z[2])
-    depth = torch.where(inside, depth, torch.inf).float()
-    key = depth.view(torch.int32).long().bitwise_left_shift_(ID_BITS).bitwise_or_(some.ids[:, None, None])
-    height, width = size
-    pixel = torch.add(x, y, alpha=width).long().add_((some.image * (height * width))[:, None, None])
-    return key, pixel
+    return torch.where(inside, depth, torch.inf)
 
 
 def edge_functions(u: list[Tensor], v: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
