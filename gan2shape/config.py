@@ -54,6 +54,7 @@ class LightPriorConfig:
 class NetworkConfig:
     """The four networks of the scene and the projector E (feasibility trial: about 1.5 M parameters together)."""
 
+    albedo: str = "quotient"  # "quotient": input / shading, exact at the input; "network": the published autoencoder
     autoencoder_channels: tuple[int, ...] = (24, 48, 96, 96)  # strided convolutions of depth and albedo
     code_dim: int = 128  # bottleneck of depth and albedo
     encoder_channels: tuple[int, ...] = (24, 48, 96, 96)  # strided convolutions of view, light and E

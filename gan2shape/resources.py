@@ -1,7 +1,7 @@
-"""Where the data beside the package lives: configs, page templates, weights.
+"""Where the data beside the package lives: configs, page templates, weights, the exam.
 
 In a checkout (and an editable install) they are top-level folders; in a wheel they lie under `gan2shape/_data/`. An
-environment variable overrides either: GAN2SHAPE_CONFIGS, GAN2SHAPE_VIZ, GAN2SHAPE_WEIGHTS.
+environment variable overrides either: GAN2SHAPE_CONFIGS, GAN2SHAPE_VIZ, GAN2SHAPE_WEIGHTS, GAN2SHAPE_EXAM.
 """
 
 import os
@@ -32,6 +32,11 @@ def viz_dir() -> Path:
 def weights_dir() -> Path:
     """Folder with one subfolder per category: `*.safetensors` and `card.json`."""
     return _data_dir("weights")
+
+
+def exam_dir() -> Path:
+    """Folder with one subfolder per category: the frozen exam's arrays and their hashes."""
+    return _data_dir("exam")
 
 
 def pack_dir(category: str) -> Path:

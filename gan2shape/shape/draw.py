@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.config import RenderConfig
+from gan2shape.records import Scene
 from gan2shape.scene.light import apply_light, normals_from_depth, shade
-from gan2shape.scene.render import render_depth
+from gan2shape.scene.render import render_depth, warp
 
 
 @dataclass(frozen=True)
@@ -49,30 +50,32 @@ def fill_background(
 def draw(
     depth: Float[Tensor, "1 1 S S"],
     albedo: Float[Tensor, "1 3 S S"],
+    shading: Float[Tensor, "B 1 S S"],
     canvas: Canvas,
     views: Float[Tensor, "B 6"],
-    lights: Float[Tensor, "B 4"],
     render: RenderConfig,
 ) -> Drawing:
-    """The scene under B views and lights, composited over the canvas' background."""
-    n = views.shape[0]
-    shading = shade(normals_from_depth(depth, render.fov_deg), lights)
+    """The scene under B views, shaded in the canonical frame by B lights, composited over the canvas' background."""
+    n = len(views)
     texture = apply_light(albedo, shading)
     target_depth, covered, grid = render_depth(depth, views, render.fov_deg)
-    layers = torch.cat([texture, canvas.mask.expand(n, -1, -1, -1)], 1)
-    seen = torch.nn.functional.grid_sample(layers, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    seen = warp(torch.cat([texture, canvas.mask.expand(n, -1, -1, -1)], 1), grid)
     mask = seen[:, 3:] * covered
     image = mask * seen[:, :3] + (1 - mask) * canvas.background
     return Drawing(image.clamp(-1, 1), mask, target_depth, covered)
 
 
+def draw_scene(
+    scene: Scene, canvas: Canvas, views: Float[Tensor, "B 6"], lights: Float[Tensor, "B 4"], render: RenderConfig
+) -> Drawing:
+    """`draw` from a scene and lights."""
+    shading = shade(normals_from_depth(scene.depth, render.fov_deg), lights)
+    return draw(scene.depth, scene.albedo, shading, canvas, views, render)
+
+
 def draw_input(
-    depth: Float[Tensor, "1 1 S S"],
-    albedo: Float[Tensor, "1 3 S S"],
-    canvas: Canvas,
-    light: Float[Tensor, "1 4"],
-    render: RenderConfig,
+    albedo: Float[Tensor, "1 3 S S"], shading: Float[Tensor, "1 1 S S"], canvas: Canvas
 ) -> Float[Tensor, "1 3 S S"]:
     """The scene in the input's own view. The canonical frame is that view, so nothing has to be warped."""
-    texture = apply_light(albedo, shade(normals_from_depth(depth, render.fov_deg), light))
+    texture = apply_light(albedo, shading)
     return (canvas.mask * texture + (1 - canvas.mask) * canvas.background).clamp(-1, 1)

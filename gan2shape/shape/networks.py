@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from gan2shape.config import NetworkConfig, RenderConfig
 
 LEAKY_SLOPE = 0.2  # as published
+LEAST_SHADING = 0.1  # divisor of the quotient albedo; darker pixels carry no colour
+GREATEST_ALBEDO = 1.5  # in [0, 1] units; above 1 where the light's guess is too dark
 GROUP_CHANNELS = 4  # channels per normalisation group, as published
 
 
@@ -74,7 +76,7 @@ class SceneNetworks(nn.Module):
     def __init__(self, render: RenderConfig, config: NetworkConfig, light_mean: tuple[float, float, float, float]):
         super().__init__()
         self.depth_net = AutoEncoder(1, render.size, config)
-        self.albedo_net = AutoEncoder(3, render.size, config)
+        self.albedo_net = AutoEncoder(3, render.size, config) if config.albedo == "network" else None
         self.view_net = Encoder(5, render.size, config)
         self.light_net = Encoder(4, render.size, config)
         self.depth_half_range = render.depth_half_range
@@ -87,9 +89,23 @@ class SceneNetworks(nn.Module):
         raw = self.depth_net(image)
         return 1.0 + self.depth_half_range * torch.tanh(raw - raw.mean((1, 2, 3), keepdim=True))
 
-    def albedo(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 3 S S"]:
-        """Canonical albedo in (-1, 1)."""
-        return torch.tanh(self.albedo_net(image))
+    @property
+    def explains_input(self) -> bool:
+        """Whether the albedo reproduces the input by construction, so that no step has to learn it."""
+        return self.albedo_net is None
+
+    def albedo(
+        self, image: Float[Tensor, "1 3 S S"], shading: Float[Tensor, "1 1 S S"]
+    ) -> Float[Tensor, "1 3 S S"]:
+        """Canonical albedo, about [-1, 1].
+
+        As published, an autoencoder's (-1, 1). As a quotient, what `scene.light.apply_light` turns back into the input under
+        the input's own `shading`: the canonical frame is the input's, every canonical pixel is seen there, and nothing is left
+        for a network to learn. Relit colour is then a ratio image, and its whole gradient goes into depth and light.
+        """
+        if self.albedo_net is not None:
+            return torch.tanh(self.albedo_net(image))
+        return ((image / 2 + 0.5) / shading.clamp_min(LEAST_SHADING)).clamp(0, GREATEST_ALBEDO) * 2 - 1
 
     def views(self, images: Float[Tensor, "B 3 S S"], reference: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "B 6"]:
         """Views of `images` relative to the input `reference`, whose own view is zero by construction; tz is 0."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gan2shape.config import ShapeConfig, StepConfig
 from gan2shape.gan.packs import Prior
 from gan2shape.progress import Reporter
-from gan2shape.shape.draw import Drawing, draw
+from gan2shape.shape.draw import Drawing, draw_scene
 from gan2shape.shape.losses import feature_distance
 from gan2shape.shape.networks import Encoder, SceneNetworks
 from gan2shape.shape.sampling import sample_lights, sample_views
@@ -62,10 +62,10 @@ def draw_pseudo(
 ) -> tuple[Drawing, Float[Tensor, "n 6"], Float[Tensor, "n 4"]]:
     """n pseudo samples of the current scene with their views and lights (no gradient)."""
     with torch.no_grad():
-        depth, albedo, light = current_scene(networks, target)
-        views = sample_views(n, config.views, generator).to(depth.device)
-        lights = sample_lights(n, config.lights, light[0], generator).to(depth.device)
-        return draw(depth, albedo, target.canvas, views, lights, config.render), views, lights
+        scene = current_scene(networks, target, config.render)
+        views = sample_views(n, config.views, generator).to(scene.depth.device)
+        lights = sample_lights(n, config.lights, scene.light[0], generator).to(scene.depth.device)
+        return draw_scene(scene, target.canvas, views, lights, config.render), views, lights
 
 
 def projection_step(

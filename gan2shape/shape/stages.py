@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.config import ShapeConfig, StepConfig
+from gan2shape.config import RenderConfig, ShapeConfig, StepConfig
 from gan2shape.progress import Reporter
-from gan2shape.records import UserError
+from gan2shape.records import Scene, UserError
+from gan2shape.scene.light import normals_from_depth, shade
 from gan2shape.shape.draw import Canvas, draw, draw_input
 from gan2shape.shape.losses import FeatureMaps, feature_distance, masked_l1, smoothness
 from gan2shape.shape.networks import SceneNetworks
@@ -95,14 +96,17 @@ def fit_depth(
 def albedo_step(
     networks: SceneNetworks, target: Target, features: FeatureMaps | None, config: ShapeConfig, report: Reporter
 ) -> None:
-    """Step 1: explain the input by albedo alone; depth, view and light stay."""
+    """Step 1: explain the input by albedo alone; depth, view and light stay. Nothing to do for a quotient albedo."""
+    if networks.explains_input:
+        return
     steps = config.steps
     optimizer = torch.optim.Adam(networks.albedo_net.parameters(), lr=steps.lr, betas=steps.betas)
     with torch.no_grad():
         depth, light = networks.depth(target.image), networks.lights(target.image)
+        shading = shade(normals_from_depth(depth, config.render.fov_deg), light)
     for step in range(steps.n_albedo):
         decayed(optimizer, steps, step, steps.n_albedo)
-        image = draw_input(depth, networks.albedo(target.image), target.canvas, light, config.render)
+        image = draw_input(networks.albedo(target.image, shading), shading, target.canvas)
         loss = _input_loss(image, target, features, steps)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -156,13 +160,16 @@ def joint_loss(
     """(whole loss, the samples' part of it) for one batch; `pull` in [0, 1] scales the anchors of views and lights."""
     steps, image = config.steps, target.image
     wanted, wanted_masks = samples.images[chosen], samples.masks[chosen]
-    depth, albedo = networks.depth(image), networks.albedo(image)
+    depth = networks.depth(image)
+    normals = normals_from_depth(depth, config.render.fov_deg)
     lights = networks.lights(torch.cat([wanted, image]))
+    shading = shade(normals, lights[-1:])
+    albedo = networks.albedo(image, shading)
     if options.estimate_views:
         views, sample_lights = networks.views(wanted, image), lights[:-1]
     else:
         views, sample_lights = samples.views[chosen], samples.lights[chosen]
-    drawn = draw(depth, albedo, target.canvas, views, sample_lights, config.render)
+    drawn = draw(depth, albedo, shade(normals, sample_lights), target.canvas, views, config.render)
     # Both sides over one background: silhouettes that differ cost their contrast, and nothing else outside the object does.
     shown = wanted_masks * wanted + (1 - wanted_masks) * target.canvas.background
     either = torch.maximum(wanted_masks, drawn.mask.detach())
@@ -171,8 +178,9 @@ def joint_loss(
         sample_loss = sample_loss + steps.mask_weight * (drawn.mask - wanted_masks).abs().sum() / either.sum()
     if features is not None and steps.feature_weight > 0:
         sample_loss = sample_loss + steps.feature_weight * feature_distance(drawn.image, shown, features)
-    own = draw_input(depth, albedo, target.canvas, lights[-1:], config.render)
-    loss = sample_loss + _input_loss(own, target, features, steps)
+    loss = sample_loss
+    if not networks.explains_input:
+        loss = loss + _input_loss(draw_input(albedo, shading, target.canvas), target, features, steps)
     loss = loss + steps.smooth_weight * smoothness(depth, config.render.depth_half_range)
     if options.estimate_views and pull > 0:
         # Angles in units of 10 degrees, so that the two pulls have comparable sizes.
@@ -191,8 +199,8 @@ def _input_loss(image: Tensor, target: Target, features: FeatureMaps | None, ste
 
 
 @torch.no_grad()
-def current_scene(
-    networks: SceneNetworks, target: Target
-) -> tuple[Float[Tensor, "1 1 S S"], Float[Tensor, "1 3 S S"], Float[Tensor, "1 4"]]:
-    """(depth, albedo, light) that the networks hold for the input."""
-    return networks.depth(target.image), networks.albedo(target.image), networks.lights(target.image)
+def current_scene(networks: SceneNetworks, target: Target, render: RenderConfig) -> Scene:
+    """The scene that the networks hold for the input, in the input's view (zero) and light."""
+    depth, light = networks.depth(target.image), networks.lights(target.image)
+    shading = shade(normals_from_depth(depth, render.fov_deg), light)
+    return Scene(depth, networks.albedo(target.image, shading), light.new_zeros(1, 6), light)

@@ -1,0 +1,99 @@
+"""The oracle ladder: which part limits the result? (DESIGN section 5)
+
+    flat, ellipsoid  nothing is learnt: the scale of the numbers
+    O0  the depth network fitted to the true depth: the parametrisation's floor
+    O1  true renders with true views and lights -> step 3: height field, renderer, optimiser
+    O2  true renders, views and lights estimated from nothing: the gauges
+    O3  true renders, projected by G and E, then as O2: the GAN and E
+    O4  pseudo samples of the true shape, projected: the same through our renderer
+    C   pseudo samples of the ellipsoid, projected, against true renders of the same view and light: does a projection correct?
+    O5  the real loop
+
+Rungs O3 and above live in `ladder_gan`. Each rung is a function ExamObject -> scores; nothing here ever sees a test object.
+"""
+
+import time
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.bench.exam import ExamObject
+from gan2shape.bench.score import score_depth
+from gan2shape.bench.truth import TrueViews, true_views
+from gan2shape.config import ShapeConfig
+from gan2shape.progress import Reporter, silent
+from gan2shape.shape.draw import Canvas, fill_background
+from gan2shape.shape.networks import SceneNetworks
+from gan2shape.shape.prior_shape import ellipsoid_depth, flat_depth
+from gan2shape.shape.stages import JointOptions, Samples, Target, fit_depth, joint_step
+
+N_TRUE_VIEWS = 160  # true renders an object, as in the feasibility trial
+VIEW_SEED_OFFSET = 77  # the ladder's views come from the object's seed plus this
+
+
+def target_of(item: ExamObject) -> Target:
+    """The exam image with its true mask, as rungs O0-O2 are given it."""
+    return Target(item.image, Canvas(item.mask, fill_background(item.image, item.mask)))
+
+
+def score(item: ExamObject, depth: Float[Tensor, "1 1 S S"], started_s: float) -> dict[str, float]:
+    """Scores of a depth map for this object, with the seconds since `started_s`."""
+    return {**score_depth(depth, item.depth, item.mask, item.fov_deg), "seconds": time.perf_counter() - started_s}
+
+
+def new_networks(config: ShapeConfig) -> SceneNetworks:
+    """Networks with seeded weights."""
+    torch.manual_seed(config.seed)
+    return SceneNetworks(config.render, config.networks, config.lights.mean)
+
+
+def as_samples(truth: TrueViews) -> Samples:
+    """True renders in the place of projected samples."""
+    return Samples(truth.images, truth.masks, truth.views, truth.lights, torch.ones(len(truth.images)))
+
+
+def rung_flat(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
+    """A plane."""
+    return score(item, flat_depth(item.mask), time.perf_counter())
+
+
+def rung_ellipsoid(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
+    """The scaled ellipsoid, analytic, without slant."""
+    started = time.perf_counter()
+    return score(item, ellipsoid_depth(item.mask, config.prior_shape, config.render.fov_deg), started)
+
+
+def rung_o0(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
+    """The depth network fitted to the true depth (the sheet behind the object at the object's farthest depth)."""
+    started = time.perf_counter()
+    inside = item.mask > 0.5
+    wanted = torch.where(inside, item.depth, item.depth[inside].max())
+    networks = new_networks(config)
+    fit_depth(networks, target_of(item), wanted, config, report)
+    with torch.no_grad():
+        return score(item, networks.depth(item.image), started)
+
+
+def _from_true_renders(item: ExamObject, config: ShapeConfig, options: JointOptions, report: Reporter) -> dict[str, float]:
+    started = time.perf_counter()
+    target, networks = target_of(item), new_networks(config)
+    samples = as_samples(true_views(item, N_TRUE_VIEWS, item.seed + VIEW_SEED_OFFSET))
+    fit_depth(networks, target, ellipsoid_depth(item.mask, config.prior_shape, config.render.fov_deg), config, report)
+    generator = torch.Generator().manual_seed(config.seed)
+    joint_step(networks, target, samples, None, config, options, generator, report)
+    with torch.no_grad():
+        return score(item, networks.depth(item.image), started)
+
+
+def rung_o1(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
+    """True renders, true views and lights."""
+    return _from_true_renders(item, config, JointOptions(estimate_views=False), report)
+
+
+def rung_o2(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
+    """True renders; views and lights from nothing: no pull, no true value anywhere."""
+    return _from_true_renders(item, config, JointOptions(estimate_views=True), report)
+
+
+RUNGS = {"flat": rung_flat, "ellipsoid": rung_ellipsoid, "O0": rung_o0, "O1": rung_o1, "O2": rung_o2}

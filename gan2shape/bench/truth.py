@@ -1,0 +1,68 @@
+"""True renders of an exam object under other views and lights, expressed in the exam view's frame.
+
+An exam object is rebuilt from its seed; a perturbation P about the exam view is, in the exam frame, P itself, and a lamp drawn in
+the new camera's frame is turned back by P's rotation. Lamps that would turn behind the exam view are redrawn.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.bench.exam import ExamObject
+from gan2shape.config import ViewPriorConfig
+from gan2shape.scene.camera import compose_views, rotation
+from gan2shape.scene.light import lamp_in_front, rotate_light
+from gan2shape.shape.sampling import sample_views
+from gan2shape.synth.registry import get_category
+from gan2shape.synth.render import render_object
+
+LADDER_VIEWS = ViewPriorConfig(yaw_sd_deg=14.0, pitch_sd_deg=6.0)  # the ladder's own, whatever a category's prior is
+
+
+@dataclass(frozen=True)
+class TrueViews:
+    """N images of one object with everything known."""
+
+    images: Float[Tensor, "N 3 S S"]
+    masks: Float[Tensor, "N 1 S S"]
+    views: Float[Tensor, "N 6"]  # in the exam view's frame
+    lights: Float[Tensor, "N 4"]  # in the exam view's frame
+
+
+def draw_lights(category: str, views: Float[Tensor, "N 6"], generator: torch.Generator) -> Float[Tensor, "N 4"]:
+    """Lamps of the category's distribution in each new camera's frame, redrawn until they lie in front of the exam view too.
+
+    Returned in the exam frame.
+    """
+    box = get_category(category).lights
+    back = rotation(views[:, :3]).transpose(1, 2)
+    lights = torch.empty(len(views), 4)
+    pending = torch.arange(len(views))
+    while len(pending):
+        uniform = torch.rand(len(pending), 4, generator=generator)
+        low = torch.tensor([box.ambient[0], box.diffuse[0], box.lx[0], box.ly[0]])
+        high = torch.tensor([box.ambient[1], box.diffuse[1], box.lx[1], box.ly[1]])
+        drawn = low + (high - low) * uniform
+        drawn[:, 1] = torch.minimum(drawn[:, 1], box.brightest - drawn[:, 0])
+        front = lamp_in_front(drawn, back[pending])
+        lights[pending[front]] = rotate_light(drawn[front], back[pending[front]])
+        pending = pending[~front]
+    return lights
+
+
+def render_truth(item: ExamObject, views: Float[Tensor, "N 6"], lights: Float[Tensor, "N 4"]) -> TrueViews:
+    """The object under views and lights given in the exam frame."""
+    whole = compose_views(item.view.expand(len(views), 6), views)
+    camera_lights = rotate_light(lights, rotation(views[:, :3]))
+    background = tuple(float(value) for value in item.background)
+    made = render_object(item.mesh(), whole, camera_lights, item.image.shape[-1], item.fov_deg, background)
+    return TrueViews(made.image, made.mask, views, lights)
+
+
+def true_views(item: ExamObject, n: int, seed: int) -> TrueViews:
+    """n true renders at views N(0, 14 deg) yaw, N(0, 6 deg) pitch about the exam view, lamps from the category's box."""
+    generator = torch.Generator().manual_seed(seed)
+    views = sample_views(n, LADDER_VIEWS, generator)
+    return render_truth(item, views, draw_lights(item.category, views, generator))
