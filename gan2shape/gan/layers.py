@@ -46,16 +46,11 @@ def normalize_second_moment(x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
 def fir_blur(x: Float[Tensor, "B C H W"], pad: int, gain: float = 1.0, stride: int = 1) -> Float[Tensor, "B C h w"]:
     """Filter with [1, 3, 3, 1] (x) [1, 3, 3, 1] / 64 after `pad` zeros on each side, keep every `stride`-th pixel.
 
-    Separable: two depthwise convolutions. The result is multiplied by `gain`.
+    The result is multiplied by `gain`. One dense 4 x 4 pass: a little faster on a CPU than two separable ones.
     """
     channels = x.shape[1]
-    taps = torch.tensor(FIR_TAPS, dtype=x.dtype, device=x.device) * (math.sqrt(gain) / sum(FIR_TAPS))
-    x = F.conv2d(
-        x, taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1), stride=(stride, 1), padding=(pad, 0), groups=channels
-    )
-    return F.conv2d(
-        x, taps.view(1, 1, 1, 4).expand(channels, 1, 1, 4), stride=(1, stride), padding=(0, pad), groups=channels
-    )
+    kernel = (fir_kernel() * gain).to(x).expand(channels, 1, 4, 4)
+    return F.conv2d(x, kernel, padding=pad, stride=stride, groups=channels)
 
 
 def upsample_fir(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:

@@ -56,8 +56,8 @@ def path_length_penalty(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Penalty (|J^T y| - a)^2 and the new running mean a (Karras et al. 2020, section 3.2, equation 4).
 
-    `generator` has `synthesis(w, noise)`; `noise` is y, standard normal, of the image's shape; |.| is the root of the mean
-    over rows of the squared norm.
+    `generator` has `synthesis(w, noise)`; `noise` is y, standard normal, of the image's shape; |.| is the root of the
+    mean over rows of the squared norm.
     """
     image = generator.synthesis(w, "none")
     scale = 1.0 / (image.shape[2] * image.shape[3]) ** 0.5
