@@ -116,11 +116,19 @@ def load_state(state: TrainState, out_dir: str | Path, device: torch.device) -> 
     state.discriminator.load_state_dict(saved["discriminator"])
     state.average.load_state_dict(saved["average"])
     for name in ("generator_optimizer", "discriminator_optimizer"):
-        optimizer = getattr(state, name)
-        optimizer.load_state_dict(saved[name])
+        restore_moments(getattr(state, name), saved[name])
     state.mean_path_length = saved["mean_path_length"]
     state.step, state.n_images, state.seconds = saved["step"], saved["n_images"], saved["seconds"]
     return True
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, saved: dict) -> None:
+    """Take over the saved moments, but keep the present learning rate and betas: settings may change between runs."""
+    settings = [{key: group[key] for key in ("lr", "betas", "eps")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, present in zip(optimizer.param_groups, settings, strict=True):
+        group.pop("initial_lr", None)  # derived from lr at the next step
+        group.update(present)
 
 
 def load_networks(path: str | Path, device: torch.device | str = "cpu") -> tuple[Generator, Discriminator]:

@@ -105,6 +105,15 @@ def test_foreign_or_damaged_checkpoint_is_refused(data: Path, tmp_path: Path) ->
         train(data, tmp_path / "out", CONFIG)
 
 
+def test_settings_may_change_between_runs(data: Path, tmp_path: Path) -> None:
+    """A resumed run keeps Adam's moments and obeys the new learning rate and penalty."""
+    train(data, tmp_path / "out", replace(CONFIG, kimg=0.016, path_weight=0.0))
+    state = train(data, tmp_path / "out", replace(CONFIG, kimg=0.024, lr=5e-4))
+    assert state.step == 3
+    assert state.generator_optimizer.param_groups[0]["lr"] == pytest.approx(5e-4 * 3 / 4)
+    assert state.generator_optimizer.state[state.generator.synthesis.b4.const]["step"] >= 3
+
+
 def test_shards_appear_while_training(data: Path) -> None:
     images = ShardedImages(data, 16)
     assert len(images) == 24
