@@ -8,8 +8,8 @@ Conventions
 * A "field" adds a smooth displacement with a local support; `side` is |phi| or |x|, so fields are mirror-symmetric.
 * Every function takes arrays that broadcast to the grid [R rows, C columns] of (y, phi) and returns the same shape.
 
-The mean head's proportions (SECTIONS, the default fields) were adjusted against the mean of ICT-FaceKit (USC Institute
-for Creative Technologies, 2020, MIT licence); no array of that model is used.
+The mean head's proportions (SECTIONS and the default fields) are a least-squares fit, rounded by hand, to the mean of
+ICT-FaceKit (USC Institute for Creative Technologies, 2020, MIT licence); no vertex of that model is stored.
 """
 
 from dataclasses import dataclass
