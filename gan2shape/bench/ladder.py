@@ -79,7 +79,7 @@ def _from_true_renders(item: ExamObject, config: ShapeConfig, options: JointOpti
     started = time.perf_counter()
     target, networks = target_of(item), new_networks(config)
     samples = as_samples(true_views(item, N_TRUE_VIEWS, item.seed + VIEW_SEED_OFFSET))
-    fit_depth(networks, target, ellipsoid_depth(item.mask, config.prior_shape, config.render.fov_deg), config, report)
+    networks.start_from(ellipsoid_depth(item.mask, config.prior_shape, config.render.fov_deg))
     generator = torch.Generator().manual_seed(config.seed)
     joint_step(networks, target, samples, None, config, options, generator, report)
     with torch.no_grad():

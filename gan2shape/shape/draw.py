@@ -32,6 +32,7 @@ class Drawing:
     mask: Float[Tensor, "B 1 S S"]  # soft object mask in the view
     depth: Float[Tensor, "B 1 S S"]  # z in the view's camera
     covered: Float[Tensor, "B 1 S S"]  # 1 where any part of the height field (object or sheet) is seen
+    grid: Float[Tensor, "B S S 2"]  # canonical coordinates seen by each pixel
 
 
 def fill_background(
@@ -62,7 +63,7 @@ def draw(
     seen = warp(torch.cat([texture, canvas.mask.expand(n, -1, -1, -1)], 1), grid)
     mask = seen[:, 3:] * covered
     image = mask * seen[:, :3] + (1 - mask) * canvas.background
-    return Drawing(image.clamp(-1, 1), mask, target_depth, covered)
+    return Drawing(image.clamp(-1, 1), mask, target_depth, covered, grid)
 
 
 def draw_scene(

@@ -16,6 +16,8 @@ from gan2shape.config import NetworkConfig, RenderConfig
 LEAKY_SLOPE = 0.2  # as published
 LEAST_SHADING = 0.1  # divisor of the quotient albedo; darker pixels carry no colour
 GREATEST_ALBEDO = 1.5  # in [0, 1] units; above 1 where the light's guess is too dark
+STEEPEST = 0.98  # largest |depth - 1| of a start over its half-range; tanh has no gradient beyond
+DEPTH_LAST_SCALE = 0.01  # of the depth network's last weights: it begins at its start
 GROUP_CHANNELS = 4  # channels per normalisation group, as published
 
 
@@ -79,15 +81,28 @@ class SceneNetworks(nn.Module):
         self.albedo_net = AutoEncoder(3, render.size, config) if config.albedo == "network" else None
         self.view_net = Encoder(5, render.size, config)
         self.light_net = Encoder(4, render.size, config)
+        with torch.no_grad():
+            self.depth_net.body[-1].weight.mul_(DEPTH_LAST_SCALE)
+            self.depth_net.body[-1].bias.zero_()
         self.depth_half_range = render.depth_half_range
+        self.register_buffer("depth_start", torch.zeros(1, 1, render.size, render.size))
         angle = math.radians(config.angle_range_deg)
         self.register_buffer("view_range", torch.tensor([angle] * 3 + [config.shift_range] * 2))
         self.register_buffer("light_mean", torch.tensor(light_mean))
 
+    def start_from(self, depth: Float[Tensor, "1 1 S S"]) -> None:
+        """Begin at this depth map: the network learns what is added to it, so that the start is exact and costs no fit.
+
+        (The published code fits the network to the ellipsoid for 1000 steps; a start that is fitted badly is a wrong start.)
+        """
+        unit = (depth - depth.mean()) / self.depth_half_range
+        self.depth_start.copy_(torch.atanh(unit.clamp(-STEEPEST, STEEPEST)))
+
     def depth(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
-        """Canonical depth 1 + half-range tanh(raw - mean raw): the mean distance is a gauge (DESIGN section 5)."""
+        """Canonical depth 1 + half-range tanh(start + network - mean network): the mean distance is a gauge (DESIGN section 5)."""
         raw = self.depth_net(image)
-        return 1.0 + self.depth_half_range * torch.tanh(raw - raw.mean((1, 2, 3), keepdim=True))
+        raw = self.depth_start + raw - raw.mean((1, 2, 3), keepdim=True)
+        return 1.0 + self.depth_half_range * torch.tanh(raw)
 
     @property
     def explains_input(self) -> bool:

@@ -1,0 +1,224 @@
+"""The loop: start from the ellipsoid, then stages of albedo, projection and joint steps, restartable after each step.
+
+State travels as a frozen `Progress`; every step has its own random numbers (seed and step index), so that a run that was
+interrupted and resumed gives what an uninterrupted one gives.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gan2shape.config import ShapeConfig
+from gan2shape.outdir import write_atomic
+from gan2shape.progress import Reporter
+from gan2shape.records import Observation, Scene, UserError
+from gan2shape.shape.draw import Canvas, fill_background
+from gan2shape.shape.networks import Encoder, SceneNetworks
+from gan2shape.shape.observe import MaskedGenerator
+from gan2shape.shape.prior_shape import ellipsoid_depth
+from gan2shape.shape.projection import collect, prior_features, projection_step
+from gan2shape.shape.slant import choose_slant
+from gan2shape.shape.stages import JointOptions, Samples, Target, albedo_step, current_scene, joint_step
+
+STATE_NAME = "state.safetensors"
+STEP_NAMES = ("albedo", "projection", "joint")
+
+
+@dataclass(frozen=True)
+class Learner:
+    """The parts that learn, and the samples that the last projection step left."""
+
+    networks: SceneNetworks
+    encoder: Encoder
+    samples: Samples | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, and what it noted on the way."""
+
+    n_done: int = 0  # finished steps, three a stage
+    slant_deg: float = 0.0  # of the ellipsoid that was chosen
+    losses: tuple[dict, ...] = ()  # {"stage", "step", figures}
+    seconds: dict[str, float] = field(default_factory=dict)  # by step name, summed over stages
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Scenes after the start and after each stage: `scenes[0]` is the ellipsoid ("step 1"), `scenes[-1]` the result."""
+
+    scenes: tuple[Scene, ...]
+    learner: Learner
+    target: Target
+    progress: Progress
+
+
+def make_target(observation: Observation) -> Target:
+    """The observation as the steps use it."""
+    return Target(observation.image, Canvas(observation.mask, fill_background(observation.image, observation.mask)))
+
+
+def new_learner(config: ShapeConfig, w_dim: int, device: torch.device | str) -> Learner:
+    """Networks with weights that the seed fixes."""
+    torch.manual_seed(config.seed)
+    networks = SceneNetworks(config.render, config.networks, config.lights.mean)
+    encoder = Encoder(w_dim, config.render.size, config.networks)
+    return Learner(networks.to(device), encoder.to(device))
+
+
+def step_random(config: ShapeConfig, index: int) -> torch.Generator:
+    """Random numbers of one step."""
+    return torch.Generator().manual_seed(1_000_003 * config.seed + index)
+
+
+def learn(
+    observation: Observation,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    report: Reporter,
+    state_dir: Path | None = None,
+    on_stage: Callable[[int, Scene], None] | None = None,
+) -> Outcome:
+    """Run all stages. With `state_dir` the state is written after each step, and a state found there is continued.
+
+    Raises UserError when the loss is not finite or the state there belongs to another configuration.
+    """
+    target = make_target(observation)
+    learner = new_learner(config, observation.latent.shape[-1], observation.image.device)
+    progress, scenes = Progress(), ()
+    if state_dir is not None and (state_dir / STATE_NAME).is_file():
+        learner, progress, scenes = load_state(state_dir / STATE_NAME, learner, config)
+    if not scenes:
+        progress = start(learner, target, observation, generator, config, report)
+        scenes = (current_scene(learner.networks, target, config.render),)
+    for index in range(progress.n_done, len(STEP_NAMES) * config.n_stages):
+        stage, name = divmod(index, len(STEP_NAMES))
+        notes: list[dict] = []
+        noted = _note(report, f"{STEP_NAMES[name]} {stage + 1}/{config.n_stages}", notes)
+        began = time.perf_counter()
+        learner = run_step(learner, target, observation, generator, config, index, noted)
+        spent = time.perf_counter() - began
+        if STEP_NAMES[name] == "joint":
+            scenes = (*scenes, current_scene(learner.networks, target, config.render))
+            if on_stage is not None:
+                on_stage(stage + 1, scenes[-1])
+        seconds = {**progress.seconds, STEP_NAMES[name]: progress.seconds.get(STEP_NAMES[name], 0.0) + spent}
+        progress = replace(progress, n_done=index + 1, losses=progress.losses + tuple(notes), seconds=seconds)
+        if state_dir is not None:
+            save_state(state_dir / STATE_NAME, learner, progress, scenes, config)
+    return Outcome(scenes, learner, target, progress)
+
+
+def start(
+    learner: Learner,
+    target: Target,
+    observation: Observation,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    report: Reporter,
+) -> Progress:
+    """Put the depth at the ellipsoid: the slant that the GAN finds most plausible, where several are to be tried."""
+    began = time.perf_counter()
+    slants = config.prior_shape.slants_deg
+    slant_deg = slants[0]
+    if len(slants) > 1:
+        slant_deg = choose_slant(learner.networks, learner.encoder, target, observation.latent, generator, config, report)
+    learner.networks.start_from(
+        ellipsoid_depth(observation.mask, config.prior_shape, config.render.fov_deg, slant_deg)
+    )
+    return Progress(slant_deg=slant_deg, seconds={"start": time.perf_counter() - began})
+
+
+def run_step(
+    learner: Learner,
+    target: Target,
+    observation: Observation,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    index: int,
+    report: Reporter,
+) -> Learner:
+    """Step number `index` of the whole run."""
+    stage, name = divmod(index, len(STEP_NAMES))
+    steps, random, prior = config.steps, step_random(config, index), generator.prior
+    features = prior_features(prior)
+    if STEP_NAMES[name] == "albedo":
+        albedo_step(learner.networks, target, features, config, report)
+        return learner
+    if STEP_NAMES[name] == "projection":
+        n_steps = steps.n_projection[min(stage, len(steps.n_projection) - 1)]
+        latent = observation.latent
+        projection_step(learner.encoder, learner.networks, target, latent, prior, config, n_steps, random, report)
+        samples = collect(learner.encoder, learner.networks, target, latent, prior, generator, config, random)
+        return replace(learner, samples=samples)
+    options = JointOptions(view_pull=steps.view_pull, light_pull=steps.light_pull)
+    joint_step(learner.networks, target, learner.samples, features, config, options, random, report)
+    return learner
+
+
+def _note(report: Reporter, stage: str, notes: list[dict]) -> Reporter:
+    def noted(_: str, step: int, n_steps: int, **figures: float) -> None:
+        notes.append({"stage": stage, "step": step, **figures})
+        report(stage, step, n_steps, **figures)
+
+    return noted
+
+
+# ------------------------------------------------------------------------------------------------------------- state
+
+
+def save_state(
+    path: Path, learner: Learner, progress: Progress, scenes: tuple[Scene, ...], config: ShapeConfig
+) -> None:
+    """Everything a restart needs, whole or not at all."""
+    tensors = {f"networks/{name}": tensor for name, tensor in learner.networks.state_dict().items()}
+    tensors |= {f"encoder/{name}": tensor for name, tensor in learner.encoder.state_dict().items()}
+    if learner.samples is not None:
+        tensors |= {f"samples/{name}": getattr(learner.samples, name) for name in Samples.__dataclass_fields__}
+    for i, scene in enumerate(scenes):
+        tensors |= {f"scenes/{i}/{name}": getattr(scene, name) for name in Scene.__dataclass_fields__}
+    notes = {"n_done": progress.n_done, "slant_deg": progress.slant_deg, "losses": progress.losses,
+             "seconds": progress.seconds, "n_scenes": len(scenes), "config": fingerprint(config)}  # fmt: skip
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_atomic(path, lambda temporary: save_file(plain, temporary, metadata={"notes": json.dumps(notes)}))
+
+
+def load_state(path: Path, learner: Learner, config: ShapeConfig) -> tuple[Learner, Progress, tuple[Scene, ...]]:
+    """The inverse of `save_state`. Raises UserError for a damaged file or another configuration."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            notes = json.loads(stored.metadata()["notes"])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"The state {path} is damaged: start anew without --resume.") from error
+    if notes["config"] != fingerprint(config):
+        raise UserError(f"The state {path} belongs to other settings: resume with the same ones, or start anew.")
+    device = learner.networks.light_mean.device
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name[len(prefix) :]: value.to(device) for name, value in tensors.items() if name.startswith(prefix)}
+
+    learner.networks.load_state_dict(part("networks/"))
+    learner.encoder.load_state_dict(part("encoder/"))
+    samples = Samples(**part("samples/")) if part("samples/") else None
+    scenes = tuple(Scene(**part(f"scenes/{i}/")) for i in range(notes["n_scenes"]))
+    progress = Progress(notes["n_done"], notes["slant_deg"], tuple(notes["losses"]), notes["seconds"])
+    return replace(learner, samples=samples), progress, scenes
+
+
+def fingerprint(config: ShapeConfig) -> str:
+    """What must be equal for a state to be continued. `n_stages` may grow: the stages that are there stay valid."""
+    return repr(replace(config, n_stages=0))
+
+
+def depth_of(outcome: Outcome) -> Float[Tensor, "1 1 S S"]:
+    """The result's canonical depth."""
+    return outcome.scenes[-1].depth

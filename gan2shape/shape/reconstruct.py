@@ -1,0 +1,166 @@
+"""The Python interface: `gan2shape.reconstruct(image | latent | None, category="car") -> Reconstruction`."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.compose import compose, to_yaml
+from gan2shape.config import ShapeConfig
+from gan2shape.export.bundle import Bundle, write_all
+from gan2shape.gan.packs import load_pack
+from gan2shape.progress import Reporter, silent
+from gan2shape.records import Observation, Render, Scene, UserError
+from gan2shape.resources import pack_dir
+from gan2shape.scene.light import normals_from_depth, rotate_light, shade
+from gan2shape.scene.camera import rotation
+from gan2shape.shape.draw import draw_input, draw_scene
+from gan2shape.shape.effects import strips
+from gan2shape.shape.loop import Outcome, learn
+from gan2shape.shape.observe import (
+    MaskedGenerator,
+    masked_generator,
+    observe_image,
+    observe_latent,
+    observe_seed,
+)
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What was found for one image. The canonical frame is the input's own view."""
+
+    observation: Observation
+    outcome: Outcome
+    generator: MaskedGenerator
+    config: ShapeConfig
+    seconds: dict[str, float]  # wall time by part, the inversion included
+
+    @property
+    def scene(self) -> Scene:
+        """Depth, albedo, view (zero) and light."""
+        return self.outcome.scenes[-1]
+
+    def render(
+        self,
+        yaw_deg: float = 0.0,
+        pitch_deg: float = 0.0,
+        roll_deg: float = 0.0,
+        light: tuple[float, float, float, float] | None = None,
+        light_frame: str = "canonical",
+    ) -> Render:
+        """The scene from another side and under another lamp.
+
+        light: (ambient, diffuse, lx, ly), lamp above for ly < 0; the input's own unless given. `light_frame` says whether its
+        direction is meant in the canonical frame or in the new camera's ("camera"). Raises UserError for another word.
+        """
+        if light_frame not in ("canonical", "camera"):
+            raise UserError(f"Unknown light_frame {light_frame!r}: say 'canonical' or 'camera'.")
+        device = self.scene.depth.device
+        angles = torch.tensor([pitch_deg, yaw_deg, roll_deg], device=device) * (math.pi / 180)
+        view = torch.nn.functional.pad(angles, (0, 3))[None]
+        lamp = self.scene.light if light is None else torch.tensor([light], device=device)
+        if light is not None and light_frame == "camera":
+            lamp = rotate_light(lamp, rotation(angles[None]).transpose(1, 2))
+        with torch.no_grad():
+            drawn = draw_scene(self.scene, self.outcome.target.canvas, view, lamp, self.config.render)
+        return Render(drawn.image, drawn.depth, drawn.mask, drawn.grid)
+
+    def export(self, out_dir: str | Path) -> dict[str, Path]:
+        """Write meshes, pictures, arrays and the report into a folder; returns short name -> path."""
+        return write_all(self.bundle(), Path(out_dir))
+
+    @torch.no_grad()
+    def bundle(self) -> Bundle:
+        """Everything that is exported."""
+        scene, target, render = self.scene, self.outcome.target, self.config.render
+        normals = normals_from_depth(scene.depth, render.fov_deg)
+        shading = shade(normals, scene.light)
+        images, labels = strips(self.outcome, self.observation.latent, self.generator, self.config)
+        return Bundle(
+            category=self.config.category,
+            image=self.observation.image,
+            mask=self.observation.mask,
+            depth=scene.depth,
+            albedo=scene.albedo.clamp(-1, 1),
+            normal=normals,
+            shading=shading,
+            recon=draw_input(scene.albedo, shading, target.canvas),
+            view=scene.view,
+            light=scene.light,
+            latent=self.observation.latent,
+            fov_deg=render.fov_deg,
+            depth_half_range=render.depth_half_range,
+            strips=images,
+            strip_labels=labels,
+            losses=list(self.outcome.progress.losses),
+            timings=self.seconds,
+            config_yaml=to_yaml(self.config),
+            notes=[f"Slant of the starting ellipsoid: {self.outcome.progress.slant_deg:g} degrees."],
+        )
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is cuda, then mps, then cpu. Raises UserError for a device that is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"The device {name!r} cannot be used here: try --device auto.") from error
+    return device
+
+
+def open_generator(category: str, device: torch.device | str = "cpu") -> MaskedGenerator:
+    """The bundled prior of a category. Raises UserError when its weights are missing or damaged."""
+    folder = pack_dir(category)
+    if not folder.is_dir():
+        raise UserError(f"There are no weights for {category} in {folder.parent}: build them with scripts/build_pack.py.")
+    return masked_generator(load_pack(folder, device))
+
+
+def reconstruct(
+    image: Float[Tensor, "1 3 S S"] | None = None,
+    latent: Float[Tensor, "1 D"] | None = None,
+    category: str = "car",
+    *,
+    mask: Float[Tensor, "1 1 S S"] | None = None,
+    seed: int = 0,
+    preset: str = "draft",
+    device: str = "auto",
+    overrides: tuple[str, ...] = (),
+    config: ShapeConfig | None = None,
+    generator: MaskedGenerator | None = None,
+    report: Reporter = silent,
+    state_dir: Path | None = None,
+) -> Reconstruction:
+    """Depth, albedo, view and light of one image, latent, or (with neither) of the generator's sample `seed`.
+
+    Args:
+        image: in [-1, 1], side `render.size`. mask: its object, in [0, 1]; found through the inversion unless given.
+        latent: w of the category's generator.
+        overrides: `key=value` words of the configuration; or give a whole `config`.
+        state_dir: folder where the state is kept after each step; a state found there is continued.
+    Raises UserError for what cannot be used, with cause and remedy.
+    """
+    config = config or compose(ShapeConfig, category, preset, overrides)
+    generator = generator or open_generator(category, resolve_device(device))
+    device_used = generator.prior.w_mean.device
+    began = time.perf_counter()
+    if latent is not None:
+        observation = observe_latent(latent.to(device_used), generator)
+    elif image is not None:
+        observation = observe_image(image, generator, config, mask, report)
+    else:
+        observation = observe_seed(seed, generator)
+    observed = time.perf_counter()
+    outcome = learn(observation, generator, config, report, state_dir)
+    seconds = {"observe": observed - began, **outcome.progress.seconds, "total": time.perf_counter() - began}
+    return Reconstruction(observation, outcome, generator, config, seconds)
