@@ -54,10 +54,10 @@ def lamp_direction(light: Float[Tensor, "B 4"]) -> Float[Tensor, "B 3"]:
 
 def shade(normals: Float[Tensor, "#B 3 S S"], light: Float[Tensor, "#B 4"]) -> Float[Tensor, "#B 1 S S"]:
     """Lambert shading: ambient + diffuse * max(0, n . l). A batch of 1 on either side is shared."""
-    towards = lamp_direction(light)
-    cosine = torch.einsum("bchw,bc->bhw", normals.expand(max(len(normals), len(light)), -1, -1, -1), towards)
-    ambient, diffuse = light[:, 0, None, None], light[:, 1, None, None]
-    return (ambient + diffuse * cosine.clamp(min=0))[:, None]
+    towards = lamp_direction(light)[:, :, None, None]
+    cosine = normals[:, :1] * towards[:, :1] + normals[:, 1:2] * towards[:, 1:2] + normals[:, 2:] * towards[:, 2:]
+    ambient, diffuse = light[:, 0, None, None, None], light[:, 1, None, None, None]
+    return ambient + diffuse * cosine.clamp(min=0)
 
 
 def apply_light(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan2shape.scene import camera
+from gan2shape.scene import camera, zbuffer
 from gan2shape.scene.mesh_raster import interpolate, rasterize
 
 from .oracles import brute_force, embree_first_hit
@@ -164,6 +164,15 @@ def test_images_of_a_batch_do_not_mix_and_need_not_be_square():
         alone = rasterize(pixels[i : i + 1], faces, 70, SIZE)
         assert (together.face[i] == alone.face[0]).all()
         torch.testing.assert_close(together.depth[i], alone.depth[0])
+
+
+def test_working_in_parts_changes_nothing(monkeypatch):
+    vertices, faces = meshes()["soup of crossing triangles"]
+    whole = draw(pose(vertices), faces)
+    monkeypatch.setattr(zbuffer, "MAX_TESTS", 1000)  # less than the largest triangle's box
+    parts = draw(pose(vertices), faces)
+    assert (whole.face == parts.face).all()
+    assert torch.equal(whole.depth, parts.depth)
 
 
 def test_gradients_of_depth_weights_and_attributes():
