@@ -36,14 +36,12 @@ class Variant:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     batch: int = 16  # images per step
-    fused: bool = True  # both players from one pass of the discriminator
     channels_last: bool = True  # memory format
 
 
 VARIANTS = (
     Variant("default"),
     Variant("batch 32", batch=32),
-    Variant("alternating step", fused=False),
     Variant("channels first", channels_last=False),
     Variant("last stage: one convolution", GeneratorConfig(last_stage="single")),
     Variant("last stage: shuffle and blur", GeneratorConfig(last_stage="shuffle")),
@@ -70,13 +68,9 @@ def make_step(variant: Variant) -> Callable[[int], None]:
         return w[:, None].expand(-1, generator.n_layers, -1)
 
     def step(number: int) -> None:
-        if variant.fused:
-            objectives.fused_gradients(generator, discriminator, latents(), real)
-            adam_g.step()
-        else:
-            objectives.generator_gradients(generator, discriminator, latents())
-            adam_g.step()
-            objectives.discriminator_gradients(generator, discriminator, latents().detach(), real)
+        objectives.generator_gradients(generator, discriminator, latents())
+        adam_g.step()
+        objectives.discriminator_gradients(generator, discriminator, latents().detach(), real)
         adam_d.step()
         if number % config.r1_interval == 0:
             objectives.clear_gradients(discriminator)

@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from gan2shape.gan.networks import Discriminator, Generator
 
-MIN_LOGIT = -15.0  # below it the two losses' gradients are no longer exchanged exactly (fused step)
-
 
 @dataclass(frozen=True)
 class StepLosses:
@@ -79,50 +77,36 @@ def clear_gradients(module: nn.Module) -> None:
         parameter.grad = None
 
 
-def fused_gradients(
-    generator: Generator, discriminator: Discriminator, w: Float[Tensor, "B *L D"], real: Float[Tensor, "B C H W"]
-) -> StepLosses:
-    """Gradients of both players at one point, from ONE forward and ONE backward pass of D over the fakes.
+def generator_gradients(
+    generator: Generator,
+    discriminator: Discriminator,
+    w: Float[Tensor, "B *L D"],
+    veil: Float[Tensor, "B C H W"] | float = 0.0,
+) -> Float[Tensor, ""]:
+    """Gradient of the generator's loss; the discriminator is frozen meanwhile (saves its weight gradients).
 
-    Both losses see a fake through its logit l only: dL_D/dl = sigmoid(l) / B and dL_G/dl = -sigmoid(-l) / B.
-    Backpropagation is linear in that factor, so each image's gradient of L_D, times -exp(-l), is its gradient of L_G.
-    This is exact but for the minibatch statistics, which let one sample's logit depend on others: that path keeps its
-    sign and is weighted by the receiving sample's own factor. Cost 3 G + 6 D passes; the alternating step takes
-    4 G + 8 D.
+    `veil` is instance noise, added to what the discriminator sees (Sønderby et al. 2017): without it a perfectly plain
+    background betrays every fake, and the discriminator wins by that alone.
     """
     clear_gradients(generator)
-    clear_gradients(discriminator)
-    fake = generator.synthesis(w, "random")
-    image = fake.detach().requires_grad_(True)
-    logit_fake = discriminator(image)
-    logit_real = discriminator(real)
-    loss = discriminator_loss(logit_real, logit_fake)
-    loss.backward()
-    exchange = -torch.exp(-logit_fake.detach().clamp(min=MIN_LOGIT))
-    fake.backward(image.grad * exchange[:, :, None, None])
-    logit_fake = logit_fake.detach()
-    return StepLosses(generator_loss(logit_fake), loss.detach(), logit_real.detach().mean(), logit_fake.mean())
-
-
-def generator_gradients(
-    generator: Generator, discriminator: Discriminator, w: Float[Tensor, "B *L D"]
-) -> Float[Tensor, ""]:
-    """Gradient of the generator's loss; the discriminator is frozen meanwhile (saves its weight gradients)."""
-    clear_gradients(generator)
     set_requires_grad(discriminator, False)
-    loss = generator_loss(discriminator(generator.synthesis(w, "random")))
+    loss = generator_loss(discriminator(generator.synthesis(w, "random") + veil))
     loss.backward()
     set_requires_grad(discriminator, True)
     return loss.detach()
 
 
 def discriminator_gradients(
-    generator: Generator, discriminator: Discriminator, w: Float[Tensor, "B *L D"], real: Float[Tensor, "B C H W"]
+    generator: Generator,
+    discriminator: Discriminator,
+    w: Float[Tensor, "B *L D"],
+    real: Float[Tensor, "B C H W"],
+    veil: Float[Tensor, "B C H W"] | float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit."""
+    """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit. `veil` as above, for the fakes."""
     clear_gradients(discriminator)
     with torch.no_grad():
-        fake = generator.synthesis(w, "random")
+        fake = generator.synthesis(w, "random") + veil
     logit_fake, logit_real = discriminator(fake), discriminator(real)
     loss = discriminator_loss(logit_real, logit_fake)
     loss.backward()

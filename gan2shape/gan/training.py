@@ -51,7 +51,7 @@ class TrainConfig:
     lr_decay_from: float = 0.8  # fraction of training after which lr falls linearly; 1 keeps it
     lr_final: float = 0.1  # lr at the end, relative
     flips: bool = False  # mirror images at random (symmetric categories, with light and view symmetric too)
-    fused_step: bool = True  # one pass of the discriminator serves both players (see objectives.fused_gradients)
+    instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
     precision: str = "auto"  # "fp32", "bf16" or "auto": bf16 where a short timing says that it pays
     device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
     n_threads: int = 0  # CPU threads; 0: one or all, whichever is faster, asked again at every checkpoint
@@ -71,6 +71,7 @@ class StepDraws:
     z: Float[Tensor, "B Z"]
     z_mix: Float[Tensor, "B Z"]
     cutoff: Tensor  # [B, 1, 1] first W+ row taken from z_mix
+    veil: Float[Tensor, "B 3 S S"]  # instance noise of the fakes; that of `real` is already in it
 
 
 def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: int, device: torch.device) -> StepDraws:
@@ -79,12 +80,15 @@ def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: i
     z = torch.from_numpy(rng.standard_normal((2, config.batch, config.generator.z_dim), dtype=np.float32)).to(device)
     mixed = rng.random(config.batch) < config.mixing_probability
     cutoff = np.where(mixed, rng.integers(1, n_layers, size=config.batch), n_layers)
-    real = images.sample(config.batch, rng, config.flips).to(device)
+    real = images.sample(config.batch, rng, config.flips)
+    noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    veils = config.instance_noise * torch.randn(2, *real.shape, generator=noise)
     return StepDraws(
-        real.contiguous(memory_format=torch.channels_last),
+        (real + veils[0]).to(device).contiguous(memory_format=torch.channels_last),
         z[0],
         z[1],
         torch.from_numpy(cutoff).to(device)[:, None, None],
+        veils[1].to(device).contiguous(memory_format=torch.channels_last),
     )
 
 
@@ -115,18 +119,11 @@ def styles(config: TrainConfig, state: TrainState, draws: StepDraws) -> Float[Te
 
 def adversarial_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> objectives.StepLosses:
     """One update of both players."""
-    if config.fused_step:
-        losses = objectives.fused_gradients(
-            state.generator, state.discriminator, styles(config, state, draws), draws.real
-        )
-        state.generator_optimizer.step()
-        state.discriminator_optimizer.step()
-        return losses
-    loss_g = objectives.generator_gradients(state.generator, state.discriminator, styles(config, state, draws))
+    loss_g = objectives.generator_gradients(state.generator, state.discriminator, styles(config, state, draws), draws.veil)
     state.generator_optimizer.step()
     with torch.no_grad():
         w = styles(config, state, draws)
-    loss_d, real, fake = objectives.discriminator_gradients(state.generator, state.discriminator, w, draws.real)
+    loss_d, real, fake = objectives.discriminator_gradients(state.generator, state.discriminator, w, draws.real, draws.veil)
     state.discriminator_optimizer.step()
     return objectives.StepLosses(loss_g, loss_d, real, fake)
 

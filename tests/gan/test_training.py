@@ -51,11 +51,8 @@ def weights(state: training.TrainState) -> dict[str, torch.Tensor]:
     return {f"{key}.{n}": t.clone() for key, module in modules.items() for n, t in module.state_dict().items()}
 
 
-@pytest.mark.parametrize("fused", [True, False])
-def test_a_killed_run_continues_bit_for_bit(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fused: bool
-) -> None:
-    config = replace(CONFIG, fused_step=fused, checkpoint_seconds=0.0)
+def test_a_killed_run_continues_bit_for_bit(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, checkpoint_seconds=0.0)
     whole = weights(train(data, tmp_path / "whole", config))
     step, calls = training.train_step, []
 
