@@ -130,7 +130,7 @@ def run(
     preset: Preset = "draft",
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the files [default: runs/NNNN-category-preset].")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on in an earlier run's folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on in an earlier run's folder, with its input, category and preset.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -139,14 +139,18 @@ def run(
     if dry_run:
         _print_config(category, preset, words, as_json)
         return
-    check_inputs(image=image, latent=latent, seed=seed, mask=mask, resume=resume)
-    folder = resume or out or outdir.next_run_dir(Path("runs"), f"{category}-{preset}")
-    with claimed(folder):
+    check_inputs(image=image, latent=latent, seed=seed, mask=mask, out=out, resume=resume)
+    from gan2shape.requests import RunRequest, resumed
+
+    if resume is not None:
+        request = resumed(resume, device, words)
+    else:
+        folder = out or outdir.next_run_dir(Path("runs"), f"{category}-{preset}")
+        request = RunRequest(category, preset, image, mask, latent, seed, device, folder, None, words)
+    with claimed(request.out):
         from gan2shape.progress import open_reporter
-        from gan2shape.requests import RunRequest
         from gan2shape.shape.api import run_job
 
-        request = RunRequest(category, preset, image, mask, latent, seed, device, folder, resume, words)
         with open_reporter() as report:
             result = run_job(request, report)
     lines = [f"{name:16s} {path}" for name, path in result.files.items()]
@@ -154,7 +158,7 @@ def run(
     emit({"verb": "run", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
 
 
-def check_inputs(*, image, latent, seed, mask, resume) -> None:
+def check_inputs(*, image, latent, seed, mask, out, resume) -> None:
     """Raise UserError for options that contradict each other or name files that are not there."""
     from gan2shape.records import UserError
 
@@ -166,8 +170,8 @@ def check_inputs(*, image, latent, seed, mask, resume) -> None:
     for name, path in (("--image", image), ("--latent", latent), ("--mask", mask)):
         if path is not None and not path.is_file():
             raise UserError(f"{name} {path} is not a file: check the path.")
-    if resume is not None and not resume.is_dir():
-        raise UserError(f"--resume {resume} is not a folder: name the folder of an earlier run.")
+    if resume is not None and (given or mask or out):
+        raise UserError("--resume takes input and folder from the earlier run: leave the other options away.")
 
 
 def _print_config(category: str, preset: str, words: tuple[str, ...], as_json: bool) -> None:
@@ -257,7 +261,7 @@ def bench_ladder(
 
     Example:  gan2shape bench ladder --category car --rung O1 --rung O2
     """
-    from gan2shape.bench.ladder import main as ladder
+    from gan2shape.bench.run_ladder import main as ladder
     from gan2shape.progress import open_reporter
 
     with open_reporter() as report:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOBase
-from typing import Protocol
+from typing import Protocol, TextIO, runtime_checkable
 
 PLAIN_INTERVAL_S = 5.0  # between two plain lines of one stage
 
 
+@runtime_checkable
 class Reporter(Protocol):
     """What the loops call."""
 

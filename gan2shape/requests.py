@@ -1,7 +1,11 @@
 """What a caller asks of the main job, and what the job answers. Plain paths and numbers: importing this is instant."""
 
-from dataclasses import asdict, dataclass, field
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+
+REQUEST_NAME = "request.json"  # beside the files of a run: what was asked, for `--resume`
+PATH_FIELDS = ("image", "mask", "latent", "out", "resume")
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,30 @@ class RunRequest:
     out: Path = Path("runs")  # folder of the files; it exists and is writable
     resume: Path | None = None  # an earlier run's folder: go on after its last finished step
     overrides: tuple[str, ...] = ()  # key=value of the typed configuration
+
+    def to_json(self) -> str:
+        """For `request.json`. Relative paths become absolute: a run may be resumed from another folder."""
+        plain = asdict(self)
+        for name in PATH_FIELDS:
+            plain[name] = None if plain[name] is None else plain[name].absolute().as_posix()
+        return json.dumps(plain, indent=1)
+
+
+def resumed(folder: Path, device: str = "auto", overrides: tuple[str, ...] = ()) -> RunRequest:
+    """The request of the run in `folder`, to be gone on with there. Further overrides come after the first ones.
+
+    Raises UserError where there is no such run.
+    """
+    from gan2shape.records import UserError  # late: it brings torch
+
+    try:
+        plain = json.loads((folder / REQUEST_NAME).read_text(encoding="utf-8"))
+        plain = {spec.name: plain[spec.name] for spec in fields(RunRequest)}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{folder} holds no run to go on with: name a folder that `gan2shape run` has made.") from error
+    paths = {name: None if plain[name] is None else Path(plain[name]) for name in PATH_FIELDS}
+    first = RunRequest(**{**plain, **paths, "overrides": tuple(plain["overrides"])})
+    return replace(first, out=folder, resume=folder, device=device, overrides=(*first.overrides, *overrides))
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,24 @@ def test_runs_are_numbered(job, tmp_path, monkeypatch) -> None:
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["0000-car-smoke", "0001-car-smoke"]
 
 
+def test_resume_repeats_the_request_of_the_folder(job, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = RunRequest("head", "smoke", image=Path("a.png"), mask=Path("m.png"), overrides=("n_stages=1",))
+    run = tmp_path / "runs" / "0000-head-smoke"
+    run.mkdir(parents=True)
+    (run / "request.json").write_text(first.to_json())
+    result = runner.invoke(app, ["run", "--resume", str(run), "--device", "cpu", "seed=4"])
+    assert result.exit_code == 0, result.output
+    (request,) = job.requests
+    assert (request.category, request.preset, request.seed) == ("head", "smoke", None)
+    assert (request.image, request.mask) == (tmp_path / "a.png", tmp_path / "m.png")
+    assert request.overrides == ("n_stages=1", "seed=4")
+    assert request.resume == request.out == run
+    for text in ("", "[]", "{}", '{"category": "car"}'):
+        (run / "request.json").write_text(text)
+        assert runner.invoke(app, ["run", "--resume", str(run)]).exit_code == 2
+
+
 def fail(error: BaseException):
     def work(request: RunRequest) -> RunResult:
         raise error
@@ -159,7 +177,9 @@ BAD_FILES = {
     "mask alone": (["--mask", "m.png"], "--image"),
     "no image": (["--image", "no.png"], "not a file"),
     "no latent": (["--latent", "no.npz"], "not a file"),
-    "no run": (["--resume", "no"], "not a folder"),
+    "no run": (["--resume", "no"], "holds no run"),
+    "resumed with another input": (["--resume", "no", "--seed", "1"], "--resume takes"),
+    "resumed elsewhere": (["--resume", "no", "--out", "there"], "--resume takes"),
 }
 
 

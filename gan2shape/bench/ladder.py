@@ -96,4 +96,4 @@ def rung_o2(item: ExamObject, config: ShapeConfig, report: Reporter = silent) ->
     return _from_true_renders(item, config, JointOptions(estimate_views=True), report)
 
 
-RUNGS = {"flat": rung_flat, "ellipsoid": rung_ellipsoid, "O0": rung_o0, "O1": rung_o1, "O2": rung_o2}
+TRUE_RUNGS = {"flat": rung_flat, "ellipsoid": rung_ellipsoid, "O0": rung_o0, "O1": rung_o1, "O2": rung_o2}

@@ -52,6 +52,8 @@ class TrainConfig:
     lr_final: float = 0.1  # lr at the end, relative
     flips: bool = False  # mirror images at random (symmetric categories, with light and view symmetric too)
     instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
+    instance_noise_start: float = 0.3  # the same at the start: only coarse structure is judged at first
+    instance_noise_fade_kimg: float = 60.0  # thousands of images over which it falls to `instance_noise`
     precision: str = "auto"  # "fp32", "bf16" or "auto": bf16 where a short timing says that it pays
     device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
     n_threads: int = 0  # CPU threads; 0: one or all, whichever is faster, asked again at every checkpoint
@@ -82,7 +84,7 @@ def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: i
     cutoff = np.where(mixed, rng.integers(1, n_layers, size=config.batch), n_layers)
     real = images.sample(config.batch, rng, config.flips)
     noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    veils = config.instance_noise * torch.randn(2, *real.shape, generator=noise)
+    veils = veil_sd(config, step * config.batch) * torch.randn(2, *real.shape, generator=noise)
     return StepDraws(
         (real + veils[0]).to(device).contiguous(memory_format=torch.channels_last),
         z[0],
@@ -90,6 +92,12 @@ def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: i
         torch.from_numpy(cutoff).to(device)[:, None, None],
         veils[1].to(device).contiguous(memory_format=torch.channels_last),
     )
+
+
+def veil_sd(config: TrainConfig, n_images: int) -> float:
+    """Standard deviation of the instance noise after `n_images`: linear from its start to its final value."""
+    left = max(0.0, 1.0 - n_images / max(1.0, config.instance_noise_fade_kimg * 1000.0))
+    return config.instance_noise + left * (config.instance_noise_start - config.instance_noise)
 
 
 def learning_rate_factor(config: TrainConfig, n_images: int) -> float:

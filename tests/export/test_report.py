@@ -10,7 +10,7 @@ import torch
 
 from gan2shape.export.bundle import meshes, scene_description, write_all
 from gan2shape.export.charts import curves, line_chart
-from gan2shape.export.report import render_report
+from gan2shape.export.report import render_report, with_total
 from gan2shape.records import UserError
 from tests.export.objects import LIGHT, VIEW, bundle, ellipsoid
 
@@ -119,6 +119,12 @@ def test_same_bundle_gives_the_same_bytes(tmp_path) -> None:
     for name in first:
         if name != "scene_npz":  # zip archives carry the time
             assert first[name].read_bytes() == second[name].read_bytes(), name
+
+
+def test_total_is_the_last_row_and_counted_once() -> None:
+    assert list(with_total({"total": 9.0, "a": 1.0, "b": 2.0}).items()) == [("a", 1.0), ("b", 2.0), ("total", 9.0)]
+    assert with_total({"a": 1.0, "b": 2.0})["total"] == 3.0
+    assert with_total({}) == {}
 
 
 def test_scene_description_is_plain_json() -> None:

@@ -1,0 +1,191 @@
+"""Rungs of the ladder that need a GAN: O3, O4, C and O5 (see `ladder` for the list)."""
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.bench.exam import ExamObject
+from gan2shape.bench.ladder import N_TRUE_VIEWS, VIEW_SEED_OFFSET, score
+from gan2shape.bench.score import score_depth
+from gan2shape.bench.truth import LADDER_VIEWS, render_truth, true_views
+from gan2shape.config import ShapeConfig
+from gan2shape.gan.packs import Prior
+from gan2shape.progress import Reporter, silent
+from gan2shape.records import Observation, Scene
+from gan2shape.scene.camera import rotation
+from gan2shape.scene.light import lamp_in_front, normals_from_depth, shade
+from gan2shape.shape.draw import Drawing, draw_scene
+from gan2shape.shape.loop import Learner, learn, make_target, new_learner, start, step_random
+from gan2shape.shape.losses import feature_distance
+from gan2shape.shape.observe import MaskedGenerator, observe_image
+from gan2shape.shape.prior_shape import ellipsoid_depth
+from gan2shape.shape.projection import (
+    prior_features,
+    project,
+    project_drawn,
+    projection_loss,
+    projection_step,
+)
+from gan2shape.shape.sampling import sample_lights, sample_views
+from gan2shape.shape.stages import JointOptions, Samples, Target, current_scene, decayed, joint_step
+
+RUNG_C_SAMPLES = 64  # pseudo samples that rung C compares with true renders
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every rung of this file shares for one object."""
+
+    item: ExamObject
+    observation: Observation  # the method's own inversion and mask
+    target: Target
+    generator: MaskedGenerator
+    config: ShapeConfig
+
+
+def open_bench(item: ExamObject, generator: MaskedGenerator, config: ShapeConfig, report: Reporter = silent) -> Bench:
+    """Invert and mask an exam image as the method would."""
+    observation = observe_image(item.image, generator, config, None, report)
+    return Bench(item, observation, make_target(observation), generator, config)
+
+
+def as_drawing(images: Float[Tensor, "N 3 S S"], masks: Float[Tensor, "N 1 S S"]) -> Drawing:
+    """True renders in the place of pseudo samples (depth and coordinates are not used by the projection)."""
+    empty = torch.zeros_like(masks)
+    return Drawing(images, masks, empty, empty, images.new_zeros(len(images), *images.shape[2:], 2))
+
+
+def project_given(
+    bench: Bench, learner: Learner, given: Drawing, n_steps: int
+) -> tuple[Float[Tensor, "N 3 S S"], Float[Tensor, "N 1 S S"]]:
+    """Train E on given images (rungs O3 and O4) and return their projections with masks."""
+    config, steps, prior = bench.config, bench.config.steps, bench.generator.prior
+    optimizer = torch.optim.Adam(learner.encoder.parameters(), lr=steps.lr, betas=steps.betas)
+    random = step_random(config, 1)
+    for step in range(n_steps):
+        decayed(optimizer, steps, step, n_steps)
+        batch = pick(given, torch.randint(len(given.image), (steps.batch,), generator=random))
+        reference = bench.target.image
+        latents, offset = project(learner.encoder, prior, bench.observation.latent, batch.image, reference, steps)
+        loss = projection_loss(prior.generator.synthesis(latents), offset, batch, prior, steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    parts = []
+    for indices in torch.arange(len(given.image)).split(steps.batch):
+        batch = pick(given, indices)
+        latent = bench.observation.latent
+        parts.append(project_drawn(learner.encoder, batch, bench.target, latent, prior, bench.generator, steps))
+    images, masks = (torch.cat(column) for column in zip(*parts, strict=True))
+    return images, masks
+
+
+def pick(drawn: Drawing, indices: Tensor) -> Drawing:
+    """Some of the drawings."""
+    return Drawing(*(getattr(drawn, name)[indices] for name in Drawing.__dataclass_fields__))
+
+
+def _from_projected(bench: Bench, given: Drawing, views: Tensor, lights: Tensor, started: float) -> dict[str, float]:
+    """E on `given`, then step 3 from the ellipsoid with V and L estimated from nothing."""
+    config = bench.config
+    learner = new_learner(config, bench.observation.latent.shape[-1], "cpu")
+    learner.networks.start_from(ellipsoid_depth(bench.observation.mask, config.prior_shape, config.render.fov_deg))
+    images, masks = project_given(bench, learner, given, sum(config.steps.n_projection))
+    samples = Samples(images, masks, views, lights, torch.ones(len(images)))
+    features = prior_features(bench.generator.prior)
+    joint_step(
+        learner.networks, bench.target, samples, features, config, JointOptions(), step_random(config, 2), silent
+    )
+    with torch.no_grad():
+        return score(bench.item, learner.networks.depth(bench.target.image), started)
+
+
+def rung_o3(bench: Bench) -> dict[str, float]:
+    """True renders, projected by G and E."""
+    began = time.perf_counter()
+    truth = true_views(bench.item, N_TRUE_VIEWS, bench.item.seed + VIEW_SEED_OFFSET)
+    return _from_projected(bench, as_drawing(truth.images, truth.masks), truth.views, truth.lights, began)
+
+
+def rung_o4(bench: Bench) -> dict[str, float]:
+    """Pseudo samples of the true shape through our own renderer, projected."""
+    began = time.perf_counter()
+    scene = true_scene(bench)
+    random = step_random(bench.config, 3)
+    views = sample_views(N_TRUE_VIEWS, LADDER_VIEWS, random)
+    lights = sample_lights(N_TRUE_VIEWS, bench.config.lights, scene.light[0], random)
+    parts = [draw_scene(scene, bench.target.canvas, v, l, bench.config.render)
+             for v, l in zip(views.split(16), lights.split(16), strict=True)]  # fmt: skip
+    drawn = Drawing(*(torch.cat([getattr(p, name) for p in parts]) for name in Drawing.__dataclass_fields__))
+    return _from_projected(bench, drawn, views, lights, began)
+
+
+def true_scene(bench: Bench) -> Scene:
+    """The true depth with its true light and the albedo that follows; the sheet at the object's farthest depth."""
+    item = bench.item
+    inside = item.mask > 0.5
+    depth = torch.where(inside, item.depth, item.depth[inside].max())
+    shading = shade(normals_from_depth(depth, item.fov_deg), item.light)
+    learner = new_learner(replace(bench.config), bench.observation.latent.shape[-1], "cpu")
+    return Scene(depth, learner.networks.albedo(bench.target.image, shading), item.light.new_zeros(1, 6), item.light)
+
+
+def rung_c(bench: Bench) -> dict[str, float]:
+    """Does a projection correct the wrong shape? Distances to true renders of the same view and light, before and after.
+
+    `gain_*` is (pseudo - projected) / pseudo: positive when the projection is nearer to the truth than what was projected.
+    """
+    began = time.perf_counter()
+    config, steps, prior = bench.config, bench.config.steps, bench.generator.prior
+    learner = new_learner(config, bench.observation.latent.shape[-1], "cpu")
+    start(learner, bench.target, bench.observation, bench.generator, config, silent)
+    latent = bench.observation.latent
+    projection_step(
+        learner.encoder, learner.networks, bench.target, latent, prior, config, steps.n_projection[0],
+        step_random(config, 1), silent,
+    )  # fmt: skip
+    scene = current_scene(learner.networks, bench.target, config.render)
+    random = step_random(config, 4)
+    views = sample_views(4 * RUNG_C_SAMPLES, config.views, random)
+    lights = sample_lights(len(views), config.lights, scene.light[0], random)
+    front = lamp_in_front(lights, rotation(views[:, :3]))
+    views, lights = views[front][:RUNG_C_SAMPLES], lights[front][:RUNG_C_SAMPLES]
+    truth = render_truth(bench.item, views, lights)
+    with torch.no_grad():
+        drawn = draw_scene(scene, bench.target.canvas, views, lights, config.render)
+        made, _ = project_drawn(learner.encoder, drawn, bench.target, latent, prior, bench.generator, steps)
+    pseudo, projected = distances(drawn.image, truth, prior), distances(made, truth, prior)
+    between = (made - drawn.image).abs().mean(1, keepdim=True)
+    return {
+        "pseudo_l1": pseudo[0], "projected_l1": projected[0], "pseudo_features": pseudo[1],
+        "projected_features": projected[1], "gain_l1": 1 - projected[0] / pseudo[0],
+        "gain_features": 1 - projected[1] / pseudo[1],
+        "moved_l1": float((between * drawn.mask).sum() / drawn.mask.sum()), "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def distances(images: Float[Tensor, "N 3 S S"], truth, prior: Prior) -> tuple[float, float]:
+    """(L1 inside the true masks, discriminator-feature distance) to true renders."""
+    error = (images - truth.images).abs().mean(1, keepdim=True)
+    pixel = float((error * truth.masks).sum() / truth.masks.sum())
+    return pixel, float(feature_distance(images, truth.images, prior_features(prior)))
+
+
+def rung_o5(bench: Bench, report: Reporter = silent) -> list[dict[str, float]]:
+    """The real loop: scores of the start ("step 1") and after each stage, with the seconds up to there."""
+    began = time.perf_counter()
+    seconds: list[float] = []
+    outcome = learn(
+        bench.observation, bench.generator, bench.config, report,
+        on_stage=lambda stage, scene: seconds.append(time.perf_counter() - began),
+    )  # fmt: skip
+    item = bench.item
+    scores = [score_depth(scene.depth, item.depth, item.mask, item.fov_deg) for scene in outcome.scenes]
+    return [{**one, "seconds": spent} for one, spent in zip(scores, [0.0, *seconds], strict=True)]
+
+
+RUNGS = {"O3": rung_o3, "O4": rung_o4, "C": rung_c, "O5": rung_o5}

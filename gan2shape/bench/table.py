@@ -1,0 +1,139 @@
+"""`gan2shape bench shape`: the method against its baselines on the frozen exam, one row per object as it goes, resumable.
+
+Rows: flat, mean depth, scaled ellipsoid, step 1 (the method's start, slant chosen), each stage. Always the first objects of the
+split; each object's own scores go to `objects.jsonl` in the output folder at once, so that an interrupted run continues.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.bench.exam import ExamObject, exam_objects
+from gan2shape.bench.ladder import rung_ellipsoid, rung_flat
+from gan2shape.bench.ladder_gan import open_bench, rung_o5
+from gan2shape.bench.score import METRICS, score_depth, table_row
+from gan2shape.compose import compose, to_yaml
+from gan2shape.config import ShapeConfig
+from gan2shape.measure.metrics import iou, psnr_db
+from gan2shape.measure.statistics import paired_interval
+from gan2shape.outdir import write_text_atomic
+from gan2shape.progress import Reporter, silent
+from gan2shape.records import UserError
+from gan2shape.shape.reconstruct import open_generator, resolve_device
+from gan2shape.synth.dataset import render_set
+
+MEAN_DEPTH_OBJECTS = 256  # training seeds behind the mean-depth baseline
+OBJECTS_NAME = "objects.jsonl"
+
+
+def mean_depth(category: str, half_range: float) -> Float[Tensor, "1 1 S S"]:
+    """Pixelwise mean of the true depths of training objects; where none was seen, the far end of the range."""
+    truth = render_set(category, list(range(MEAN_DEPTH_OBJECTS))).truth
+    seen = truth.hit.float()
+    total = seen.sum(0, keepdim=True)
+    mean = (truth.depth * seen).sum(0, keepdim=True) / total.clamp_min(1)
+    return torch.where(total > 0, mean, 1 + half_range)
+
+
+def score_object(
+    item: ExamObject, average: Tensor, generator, config: ShapeConfig, report: Reporter
+) -> dict[str, dict[str, float]]:
+    """Scores of every method for one object; the method sees the image alone, and its seconds include inversion and mask."""
+    began = time.perf_counter()
+    bench = open_bench(item, generator, config, report)
+    observed = time.perf_counter() - began
+    stages = rung_o5(bench, report)
+    inside = item.mask > 0.5
+    observation = bench.observation
+    with torch.no_grad():
+        inverted = generator.prior.generator.synthesis(observation.latent)
+    return {
+        "flat": rung_flat(item, config),
+        "mean depth": score_depth(average, item.depth, item.mask, item.fov_deg),
+        "scaled ellipsoid": rung_ellipsoid(item, config),
+        "step 1": {**stages[0], "seconds": observed},
+        **{f"stage {i}": {**one, "seconds": observed + one["seconds"]} for i, one in enumerate(stages[1:], 1)},
+        "observation": {
+            "mask_iou": iou(observation.mask > 0.5, inside).item(),
+            "inversion_psnr_db": psnr_db(inverted, item.image, inside).item(),
+        },
+    }
+
+
+def main(
+    category: str,
+    preset: str,
+    count: int,
+    split: str,
+    folder: Path,
+    device: str = "auto",
+    overrides: tuple[str, ...] = (),
+    report: Reporter = silent,
+) -> list[dict]:
+    """Table rows over the first `count` objects of a split. Raises UserError for settings that differ from the folder's."""
+    config = compose(ShapeConfig, category, preset, overrides)
+    folder = Path(folder)
+    _check_settings(folder, to_yaml(config) + f"split: {split}\n")
+    done = read_objects(folder)
+    generator = open_generator(category, resolve_device(device))
+    average = mean_depth(category, config.render.depth_half_range)
+    for item in exam_objects(category, split, count):
+        if item.seed in done:
+            continue
+        scores = score_object(item, average, generator, config, report)
+        done[item.seed] = scores
+        with (folder / OBJECTS_NAME).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"seed": item.seed, **scores}) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    wanted = [done[item.seed] for item in exam_objects(category, split, count)]
+    rows = make_rows(wanted, category, split, preset)
+    write_text_atomic(folder / "rows.json", json.dumps(rows, indent=1))
+    return rows
+
+
+def read_objects(folder: Path) -> dict[int, dict]:
+    """Scores by seed from an earlier call; a last line that was cut off is forgotten."""
+    path = folder / OBJECTS_NAME
+    done = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            scores = json.loads(line)
+        except ValueError:
+            continue
+        done[scores.pop("seed")] = scores
+    return done
+
+
+def make_rows(objects: list[dict], category: str, split: str, preset: str) -> list[dict]:
+    """One row per method, and for each stage its paired differences to the better of scaled ellipsoid and step 1."""
+    methods = [name for name in objects[0] if name != "observation"]
+    rows = []
+    for method in methods:
+        scores = [one[method] for one in objects]
+        extra = {}
+        if method.startswith("stage") and len(objects) > 1:
+            extra = {f"d_{name}": paired_difference(objects, method, name) for name in METRICS[:3]}
+        rows.append(table_row(method, category, split, preset, scores, **extra))
+    observed = {name: float(np.mean([one["observation"][name] for one in objects])) for name in objects[0]["observation"]}
+    return [{**row, **(observed if row["method"] == methods[-1] else {})} for row in rows]
+
+
+def paired_difference(objects: list[dict], method: str, metric: str) -> list[float]:
+    """[mean, half width] of `method` minus the baseline whose mean is better, over the same objects."""
+    baselines = {name: np.array([one[name][metric] for one in objects]) for name in ("scaled ellipsoid", "step 1")}
+    better = min(baselines.values(), key=np.mean)
+    return list(paired_interval(np.array([one[method][metric] for one in objects]), better))
+
+
+def _check_settings(folder: Path, settings: str) -> None:
+    stored = folder / "config.yaml"
+    if stored.is_file() and stored.read_text(encoding="utf-8") != settings:
+        raise UserError(f"The folder {folder} holds rows of other settings: choose another one with --out.")
+    write_text_atomic(stored, settings)

@@ -1,0 +1,95 @@
+"""The three steps and the loop: what is learnt, what stays, and that an interrupted run continues as if nothing was."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gan2shape.progress import silent
+from gan2shape.records import UserError
+from gan2shape.shape import loop
+from gan2shape.shape.projection import project
+from gan2shape.shape.stages import guard
+from tests.shape.tiny import CONFIG, tiny_generator, tiny_observation, with_steps
+
+
+@pytest.fixture(scope="module")
+def setup():
+    generator = tiny_generator()
+    return generator, tiny_observation(generator)
+
+
+def test_the_input_itself_projects_onto_its_own_latent(setup):
+    generator, observation = setup
+    learner = loop.new_learner(CONFIG, 8, "cpu")
+    for tail in (0, 2):
+        steps = replace(CONFIG.steps, mapping_tail=tail)
+        latents, offset = project(
+            learner.encoder, generator.prior, observation.latent, observation.image, observation.image, steps
+        )
+        torch.testing.assert_close(latents, observation.latent, atol=1e-5, rtol=0)
+        torch.testing.assert_close(offset, torch.zeros_like(offset), atol=1e-4, rtol=0)
+
+
+def test_each_step_moves_its_own_networks_only(setup):
+    generator, observation = setup
+    target = loop.make_target(observation)
+    learner = loop.new_learner(CONFIG, 8, "cpu")
+    frozen = [p.clone() for p in generator.prior.generator.parameters()]
+
+    def weights(module):
+        return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+    for index, moved in ((1, "encoder"), (2, "networks")):
+        before = {name: weights(getattr(learner, name)) for name in ("encoder", "networks")}
+        learner = loop.run_step(learner, target, observation, generator, CONFIG, index, silent)
+        for name, old in before.items():
+            assert torch.equal(old, weights(getattr(learner, name))) == (name != moved)
+    assert all(torch.equal(a, b) for a, b in zip(frozen, generator.prior.generator.parameters(), strict=True))
+
+
+def test_a_run_gives_the_same_scenes_twice_and_one_more_per_stage(setup):
+    generator, observation = setup
+    first, second = (loop.learn(observation, generator, CONFIG, silent) for _ in range(2))
+    assert len(first.scenes) == 1 + CONFIG.n_stages
+    for a, b in zip(first.scenes, second.scenes, strict=True):
+        assert torch.equal(a.depth, b.depth) and torch.equal(a.light, b.light)
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 2, 4])
+def test_an_interrupted_run_continues_bit_for_bit(setup, tmp_path, monkeypatch, stop_after):
+    generator, observation = setup
+    whole = loop.learn(observation, generator, CONFIG, silent)
+    original, calls = loop.run_step, []
+
+    def step_that_dies(*arguments):
+        if len(calls) == stop_after:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(loop, "run_step", step_that_dies)
+    with pytest.raises(KeyboardInterrupt):
+        loop.learn(observation, generator, CONFIG, silent, tmp_path)
+    monkeypatch.setattr(loop, "run_step", original)
+    resumed = loop.learn(observation, generator, CONFIG, silent, tmp_path)
+    for a, b in zip(whole.scenes, resumed.scenes, strict=True):
+        assert torch.equal(a.depth, b.depth)
+    assert len(whole.progress.losses) == len(resumed.progress.losses)
+
+
+def test_a_state_of_other_settings_or_a_damaged_one_is_refused(setup, tmp_path):
+    generator, observation = setup
+    loop.learn(observation, generator, replace(CONFIG, n_stages=1), silent, tmp_path)
+    with pytest.raises(UserError, match="other settings"):
+        loop.learn(observation, generator, with_steps(n_joint=5), silent, tmp_path)
+    path = tmp_path / loop.STATE_NAME
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match="damaged"):
+        loop.learn(observation, generator, CONFIG, silent, tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_with_one_sentence(value):
+    with pytest.raises(UserError, match="joint step at step 7"):
+        guard(torch.tensor(value), "the joint step", 7)

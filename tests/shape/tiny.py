@@ -1,0 +1,54 @@
+"""A 32-pixel prior with random weights and settings that run in seconds: structure is tested here, quality on the ladder."""
+
+from dataclasses import replace
+
+import torch
+
+from gan2shape.config import InvertConfig, NetworkConfig, PriorShapeConfig, RenderConfig, ShapeConfig, StepConfig
+from gan2shape.gan.mask_head import MaskHead, head_config
+from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from gan2shape.gan.packs import make_prior
+from gan2shape.records import Observation
+from gan2shape.shape.observe import MaskedGenerator, observe_latent
+
+SIZE = 32
+
+CONFIG = ShapeConfig(
+    n_stages=2,
+    render=RenderConfig(size=SIZE),
+    # Three halvings leave 4 pixels: the smallest networks that have every kind of layer.
+    networks=NetworkConfig(autoencoder_channels=(8, 8, 8), code_dim=16, encoder_channels=(8, 8, 8), encoder_dim=16),
+    invert=InvertConfig(n_steps=40, n_starts=8, n_tracks=2),
+    steps=StepConfig(n_albedo=3, n_projection=(3, 2), n_collect=8, n_joint=4, batch=4),
+)
+
+
+def tiny_generator(seed: int = 0) -> MaskedGenerator:
+    """Generator, discriminator and mask head with seeded random weights."""
+    torch.manual_seed(seed)
+    generator = Generator(GeneratorConfig(resolution=SIZE, channels=(8, 8, 8, 8), z_dim=8, w_dim=8, n_mapping=3))
+    discriminator = Discriminator(DiscriminatorConfig(resolution=SIZE, channels=(8, 8, 8, 8), unshuffle=False))
+    prior = make_prior(generator, discriminator)
+    return MaskedGenerator(prior, MaskHead(head_config(generator)).eval().requires_grad_(False))
+
+
+def disc_mask(radius_px: float = 12.0) -> torch.Tensor:
+    """A disc in the middle, [1, 1, S, S]."""
+    at = torch.arange(SIZE) + 0.5 - SIZE / 2
+    return ((at[None, :] ** 2 + at[:, None] ** 2) < radius_px**2).float()[None, None]
+
+
+def tiny_observation(generator: MaskedGenerator) -> Observation:
+    """A sample with a disc as its mask."""
+    observation = observe_latent(generator.prior.w_mean[None], generator)
+    return replace(observation, mask=disc_mask())
+
+
+def with_steps(**changes) -> ShapeConfig:
+    """CONFIG with other step counts or weights."""
+    return replace(CONFIG, steps=replace(CONFIG.steps, **changes))
+
+
+def with_prior_shape(**changes) -> ShapeConfig:
+    """CONFIG with another ellipsoid."""
+    return replace(CONFIG, prior_shape=replace(PriorShapeConfig(), **changes))
