@@ -130,7 +130,7 @@ def run(
     preset: Preset = "draft",
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the files [default: runs/NNNN-category-preset].")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on in an earlier run's folder, with its input, category and preset.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on in an earlier run's folder.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
     as_json: Json = False,
 ) -> None:
