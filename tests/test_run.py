@@ -1,0 +1,124 @@
+"""The whole command on a generator that has learnt nothing: every file appears, bad input leaves nothing behind.
+
+The shapes mean nothing here; what is tested is the way from words on the command line to files.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from gan2shape.cli import app
+from gan2shape.gan.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.gan.generator import Generator, GeneratorConfig
+from gan2shape.gan.packs import make_prior, save_pack
+
+FILES = "mesh.glb mesh_lit.glb depth.png scene.npz scene.json config.yaml request.json report.html normal.png"
+STRIPS = [f"strip_{what}_{how}.png" for what in ("rotate", "relight") for how in ("3d", "gan")]
+QUICK = ["n_stages=1", "steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=2", "steps.batch=2"]
+QUICK += ["prior_shape.fit_steps=5", "invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1"]
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory) -> Path:
+    """A folder with an untrained pack for cars and half a pack for heads."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights")
+    prior = make_prior(Generator(GeneratorConfig()), Discriminator(DiscriminatorConfig()))
+    written = save_pack(folder / "car", prior)
+    (folder / "head").mkdir()
+    (folder / "head" / written.name).write_bytes(written.read_bytes()[:100_000])
+    return folder
+
+
+def gan2shape(*words: object):
+    """`gan2shape run --preset smoke` with few steps."""
+    return runner.invoke(app, ["run", "--preset", "smoke", "--device", "cpu", *map(str, words), *QUICK])
+
+
+@pytest.fixture
+def inputs(tmp_path_factory) -> Path:
+    """Images of several kinds with one mask."""
+    folder = tmp_path_factory.mktemp("inputs")
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 64, 3), np.uint8)
+    mask = np.zeros((70, 64), np.uint8)
+    mask[20:50, 16:48] = 255
+    Image.fromarray(pixels).save(folder / "rgb.png")
+    Image.fromarray(pixels[..., 0]).save(folder / "grey.png")
+    Image.fromarray(np.dstack([pixels, mask])).save(folder / "rgba.png")
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(folder / "deep.png")
+    Image.fromarray(mask).save(folder / "mask.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_sample_to_files_and_the_same_again(packs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
+    for name in ("first", "second"):
+        result = gan2shape("--seed", 3, "--out", tmp_path / name, "--json")
+        assert result.exit_code == 0, result.output
+        payload = json.loads(result.stdout.splitlines()[-1])
+        assert all(Path(path).is_file() for path in payload["files"].values())
+        assert set(FILES.split()) | set(STRIPS) <= {path.name for path in (tmp_path / name).iterdir()}
+    for name in ("mesh.glb", "depth.png", "scene.json"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_finished_run_is_resumed_to_the_same_files(packs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
+    assert gan2shape("--seed", 4, "--out", tmp_path / "run").exit_code == 0
+    before = (tmp_path / "run" / "depth.png").read_bytes()
+    again = runner.invoke(app, ["run", "--resume", str(tmp_path / "run"), "--device", "cpu"])
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "run" / "depth.png").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rgb.png", "grey.png", "rgba.png", "deep.png"])
+def test_images_of_every_kind_run(name: str, packs, inputs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
+    masked = [] if name == "rgba.png" else ["--mask", inputs / "mask.png"]
+    result = gan2shape("--image", inputs / name, *masked, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "run" / "scene.npz", allow_pickle=False) as scene:
+        assert 0.1 < scene["mask"].mean() < 0.5  # the mask that was given, not everything
+
+
+def bad_runs(inputs: Path) -> dict[str, list]:
+    """Words that cannot work, found only by the library."""
+    (inputs / "empty.png").write_bytes(b"")
+    (inputs / "half.png").write_bytes((inputs / "rgb.png").read_bytes()[:900])
+    Image.new("RGB", (1, 1)).save(inputs / "one.png")
+    Image.new("L", (64, 70)).save(inputs / "black.png")
+    Image.new("L", (32, 32), 255).save(inputs / "small.png")
+    image = ["--image", inputs / "rgb.png"]
+    return {
+        "category": ["--category", "cra"],
+        "preset": ["--preset", "smok"],
+        "key": ["n_stage=2"],
+        "empty image": ["--image", inputs / "empty.png"],
+        "truncated image": ["--image", inputs / "half.png"],
+        "one pixel": ["--image", inputs / "one.png"],
+        "no mask in it": [*image, "--mask", inputs / "black.png"],
+        "mask of another size": [*image, "--mask", inputs / "small.png"],
+        "latent that is none": ["--latent", inputs / "rgb.png"],
+        "damaged weights": ["--category", "head"],
+        "device": ["--device", "quantum"],
+    }
+
+
+def test_bad_input_is_one_sentence_and_leaves_nothing(packs, inputs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
+    for name, words in bad_runs(inputs).items():
+        result = gan2shape(*words, "--out", tmp_path / "run")
+        assert result.exit_code == 2, (name, result.output, result.exception)
+        assert result.stdout == "", name
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("gan2shape: "), name
+        assert list(tmp_path.iterdir()) == [], name
