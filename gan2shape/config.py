@@ -1,7 +1,8 @@
 """Typed configuration: the one source of defaults. YAML files hold only what differs from here.
 
-Units are in the names: `_deg` degrees, `_px` pixels, `n_` counts. Light ranges are in house signs (a lamp above has ly < 0), so the
-published constants enter with lx and ly negated (`reference`: GAN2Shape `rand_light`, `view_mvn`, `light_mvn`).
+Units are in the names: `_deg` degrees, `_px` pixels, `n_` counts. Light ranges are in house signs (a lamp above has ly
+< 0), so the published constants enter with lx and ly negated (`reference`: GAN2Shape `rand_light`, `view_mvn`,
+`light_mvn`).
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +42,9 @@ class ViewPriorConfig:
 
 @dataclass(frozen=True)
 class LightPriorConfig:
-    """Pseudo lights: a box in direction, and a gain that trades ambient for diffuse (published `rand_light`, signs ours)."""
+    """Pseudo lights: a box in direction, and a gain that trades ambient for diffuse (published `rand_light`, signs
+    ours).
+    """
 
     lx: tuple[float, float] = (-1.0, 1.0)  # image-right component of the direction towards the lamp
     ly: tuple[float, float] = (-0.8, 0.2)  # negative is above

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOBase
-from typing import Protocol, TextIO, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 PLAIN_INTERVAL_S = 5.0  # between two plain lines of one stage
 

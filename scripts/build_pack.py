@@ -3,7 +3,8 @@
     python scripts/build_pack.py --category car                     # everything; resumable at each step
     python scripts/build_pack.py --category car --run runs/train-car --skip-training
 
-Hours on two cores; each part is skipped where its result exists. The measured part of the card is `gan2shape bench card`.
+Hours on two cores; each part is skipped where its result exists. The measured part of the card is `gan2shape bench
+card`.
 """
 
 import argparse
@@ -50,7 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--category", required=True)
     parser.add_argument("--images", type=int, default=48_000, help="pre-rendered training images")
-    parser.add_argument("--kimg", type=float, default=TrainConfig.kimg, help="thousands of images shown to the discriminator")
+    parser.add_argument(
+        "--kimg", type=float, default=TrainConfig.kimg, help="thousands of images shown to the discriminator"
+    )
     parser.add_argument("--data", type=Path, help="folder of shards [data/CATEGORY64]")
     parser.add_argument("--run", type=Path, help="training folder [runs/train-CATEGORY]")
     parser.add_argument("--out", type=Path, help="pack folder [weights/CATEGORY]")

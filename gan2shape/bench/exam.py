@@ -1,7 +1,8 @@
-"""The frozen exam: per category 64 validation and 100 test renders with their truth, arrays in the repository with hashes.
+"""The frozen exam: per category 64 validation and 100 test renders with their truth, arrays in the repository with
+hashes.
 
-Images uint8, depth uint16 over 1 +- half-range, masks uint8. Nothing ever trains on them: their seeds start at 1 000 000 and
-training seeds end below. A changed exam is a commit of its own with old and new numbers.
+Images uint8, depth uint16 over 1 +- half-range, masks uint8. Nothing ever trains on them: their seeds start at 1 000
+000 and training seeds end below. A changed exam is a commit of its own with old and new numbers.
 """
 
 import hashlib
@@ -91,7 +92,9 @@ def load_split(category: str, split: str, folder: Path | None = None) -> dict[st
     folder = folder or exam_dir() / category
     path = folder / f"{split}.npz"
     if not path.is_file():
-        raise UserError(f"There is no exam at {path}: name a category with an exam, or make one with scripts/make_exam.py.")
+        raise UserError(
+            f"There is no exam at {path}: name a category with an exam, or make one with scripts/make_exam.py."
+        )
     with np.load(path, allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     wanted = json.loads((folder / "hashes.json").read_text())[split]
@@ -120,5 +123,7 @@ def exam_objects(category: str, split: str, count: int) -> list[ExamObject]:
     """The first `count` objects of a split."""
     arrays = load_split(category, split)
     if count > len(arrays["seed"]):
-        raise UserError(f"The {split} exam of {category} holds {len(arrays['seed'])} objects: ask for at most that many.")
+        raise UserError(
+            f"The {split} exam of {category} holds {len(arrays['seed'])} objects: ask for at most that many."
+        )
     return [exam_object(category, arrays, index) for index in range(count)]

@@ -6,10 +6,11 @@
     O2  true renders, views and lights estimated from nothing: the gauges
     O3  true renders, projected by G and E, then as O2: the GAN and E
     O4  pseudo samples of the true shape, projected: the same through our renderer
-    C   pseudo samples of the ellipsoid, projected, against true renders of the same view and light: does a projection correct?
-    O5  the real loop
+    C   pseudo samples of the ellipsoid, projected, against true renders of the same view and light: does a projection
+    correct? O5  the real loop
 
-Rungs O3 and above live in `ladder_gan`. Each rung is a function ExamObject -> scores; nothing here ever sees a test object.
+Rungs O3 and above live in `ladder_gan`. Each rung is a function ExamObject -> scores; nothing here ever sees a test
+object.
 """
 
 import time
@@ -75,7 +76,9 @@ def rung_o0(item: ExamObject, config: ShapeConfig, report: Reporter = silent) ->
         return score(item, networks.depth(item.image), started)
 
 
-def _from_true_renders(item: ExamObject, config: ShapeConfig, options: JointOptions, report: Reporter) -> dict[str, float]:
+def _from_true_renders(
+    item: ExamObject, config: ShapeConfig, options: JointOptions, report: Reporter
+) -> dict[str, float]:
     started = time.perf_counter()
     target, networks = target_of(item), new_networks(config)
     samples = as_samples(true_views(item, N_TRUE_VIEWS, item.seed + VIEW_SEED_OFFSET))

@@ -117,8 +117,10 @@ def rung_o4(bench: Bench) -> dict[str, float]:
     random = step_random(bench.config, 3)
     views = sample_views(N_TRUE_VIEWS, LADDER_VIEWS, random)
     lights = sample_lights(N_TRUE_VIEWS, bench.config.lights, scene.light[0], random)
-    parts = [draw_scene(scene, bench.target.canvas, v, l, bench.config.render)
-             for v, l in zip(views.split(16), lights.split(16), strict=True)]  # fmt: skip
+    parts = [
+        draw_scene(scene, bench.target.canvas, some_views, some_lights, bench.config.render)
+        for some_views, some_lights in zip(views.split(16), lights.split(16), strict=True)
+    ]
     drawn = Drawing(*(torch.cat([getattr(p, name) for p in parts]) for name in Drawing.__dataclass_fields__))
     return _from_projected(bench, drawn, views, lights, began)
 
@@ -134,9 +136,11 @@ def true_scene(bench: Bench) -> Scene:
 
 
 def rung_c(bench: Bench) -> dict[str, float]:
-    """Does a projection correct the wrong shape? Distances to true renders of the same view and light, before and after.
+    """Does a projection correct the wrong shape? Distances to true renders of the same view and light, before and
+    after.
 
-    `gain_*` is (pseudo - projected) / pseudo: positive when the projection is nearer to the truth than what was projected.
+    `gain_*` is (pseudo - projected) / pseudo: positive when the projection is nearer to the truth than what was
+    projected.
     """
     began = time.perf_counter()
     config, steps, prior = bench.config, bench.config.steps, bench.generator.prior

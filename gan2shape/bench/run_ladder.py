@@ -23,7 +23,9 @@ def main(
     report: Reporter = silent,
     preset: str = "draft",
 ) -> list[dict]:
-    """Rows of the asked rungs (all unless given) on the first validation objects. Raises UserError for an unknown rung."""
+    """Rows of the asked rungs (all unless given) on the first validation objects. Raises UserError for an unknown
+    rung.
+    """
     for rung in rungs:
         if rung not in ORDER:
             raise UserError(f"unknown rung {rung!r}{nearest(rung, ORDER)}")
@@ -51,9 +53,7 @@ def gan_rows(
         return [_row_c(results, category, preset)]
     if rung == "O5":
         names = ["O5 step 1", *(f"O5 stage {i}" for i in range(1, len(results[0])))]
-        return [
-            table_row(name, category, "val", preset, [one[i] for one in results]) for i, name in enumerate(names)
-        ]
+        return [table_row(name, category, "val", preset, [one[i] for one in results]) for i, name in enumerate(names)]
     return [table_row(rung, category, "val", preset, results)]
 
 

@@ -1,11 +1,11 @@
 """Scores of one reconstruction against the truth, in the input view, and rows that gather them.
 
-SIDE is printed times 100, MAD in degrees. Both normals come from depth with the same intrinsics. The mask is the true one
-eroded by one pixel; the reconstruction's own pose in the input view is zero by construction, so its render covers all of it.
+SIDE is printed times 100, MAD in degrees. Both normals come from depth with the same intrinsics. The mask is the true
+one eroded by one pixel; the reconstruction's own pose in the input view is zero by construction, so its render covers
+all of it.
 """
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -21,7 +21,10 @@ def score_mask(true_mask: Float[Tensor, "1 1 S S"]) -> Bool[Tensor, "1 1 S S"]:
 
 
 def score_depth(
-    depth: Float[Tensor, "1 1 S S"], truth: Float[Tensor, "1 1 S S"], true_mask: Float[Tensor, "1 1 S S"], fov_deg: float
+    depth: Float[Tensor, "1 1 S S"],
+    truth: Float[Tensor, "1 1 S S"],
+    true_mask: Float[Tensor, "1 1 S S"],
+    fov_deg: float,
 ) -> dict[str, float]:
     """SIDE x 100, aligned SIDE x 100, MAD in degrees, and the best relief scale of one depth map."""
     mask = score_mask(true_mask)

@@ -1,7 +1,9 @@
-"""`gan2shape bench shape`: the method against its baselines on the frozen exam, one row per object as it goes, resumable.
+"""`gan2shape bench shape`: the method against its baselines on the frozen exam, one row per object as it goes,
+resumable.
 
-Rows: flat, mean depth, scaled ellipsoid, step 1 (the method's start, slant chosen), each stage. Always the first objects of the
-split; each object's own scores go to `objects.jsonl` in the output folder at once, so that an interrupted run continues.
+Rows: flat, mean depth, scaled ellipsoid, step 1 (the method's start, slant chosen), each stage. Always the first
+objects of the split; each object's own scores go to `objects.jsonl` in the output folder at once, so that an
+interrupted run continues.
 """
 
 import json
@@ -44,7 +46,9 @@ def mean_depth(category: str, half_range: float) -> Float[Tensor, "1 1 S S"]:
 def score_object(
     item: ExamObject, average: Tensor, generator, config: ShapeConfig, report: Reporter
 ) -> dict[str, dict[str, float]]:
-    """Scores of every method for one object; the method sees the image alone, and its seconds include inversion and mask."""
+    """Scores of every method for one object; the method sees the image alone, and its seconds include inversion and
+    mask.
+    """
     began = time.perf_counter()
     bench = open_bench(item, generator, config, report)
     observed = time.perf_counter() - began
@@ -76,7 +80,9 @@ def main(
     overrides: tuple[str, ...] = (),
     report: Reporter = silent,
 ) -> list[dict]:
-    """Table rows over the first `count` objects of a split. Raises UserError for settings that differ from the folder's."""
+    """Table rows over the first `count` objects of a split. Raises UserError for settings that differ from the
+    folder's.
+    """
     config = compose(ShapeConfig, category, preset, overrides)
     folder = Path(folder)
     _check_settings(folder, to_yaml(config) + f"split: {split}\n")
@@ -121,7 +127,9 @@ def make_rows(objects: list[dict], category: str, split: str, preset: str) -> li
         if method.startswith("stage") and len(objects) > 1:
             extra = {f"d_{name}": paired_difference(objects, method, name) for name in METRICS[:3]}
         rows.append(table_row(method, category, split, preset, scores, **extra))
-    observed = {name: float(np.mean([one["observation"][name] for one in objects])) for name in objects[0]["observation"]}
+    observed = {
+        name: float(np.mean([one["observation"][name] for one in objects])) for name in objects[0]["observation"]
+    }
     return [{**row, **(observed if row["method"] == methods[-1] else {})} for row in rows]
 
 

@@ -1,7 +1,8 @@
 """True renders of an exam object under other views and lights, expressed in the exam view's frame.
 
-An exam object is rebuilt from its seed; a perturbation P about the exam view is, in the exam frame, P itself, and a lamp drawn in
-the new camera's frame is turned back by P's rotation. Lamps that would turn behind the exam view are redrawn.
+An exam object is rebuilt from its seed; a perturbation P about the exam view is, in the exam frame, P itself, and a
+lamp drawn in the new camera's frame is turned back by P's rotation. Lamps that would turn behind the exam view are
+redrawn.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class TrueViews:
 
 
 def draw_lights(category: str, views: Float[Tensor, "N 6"], generator: torch.Generator) -> Float[Tensor, "N 4"]:
-    """Lamps of the category's distribution in each new camera's frame, redrawn until they lie in front of the exam view too.
+    """Lamps of the category's distribution in each new camera's frame, redrawn until they lie in front of the exam
+    view too.
 
     Returned in the exam frame.
     """
@@ -62,7 +64,9 @@ def render_truth(item: ExamObject, views: Float[Tensor, "N 6"], lights: Float[Te
 
 
 def true_views(item: ExamObject, n: int, seed: int) -> TrueViews:
-    """n true renders at views N(0, 14 deg) yaw, N(0, 6 deg) pitch about the exam view, lamps from the category's box."""
+    """n true renders at views N(0, 14 deg) yaw, N(0, 6 deg) pitch about the exam view, lamps from the category's
+    box.
+    """
     generator = torch.Generator().manual_seed(seed)
     views = sample_views(n, LADDER_VIEWS, generator)
     return render_truth(item, views, draw_lights(item.category, views, generator))

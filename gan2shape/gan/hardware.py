@@ -23,7 +23,7 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(name.split(":")[0], False):
+    if not available.get(name.split(":", maxsplit=1)[0], False):
         raise UserError(f"device {name!r} is not available on this machine: use cpu or auto.")
     return torch.device(name)
 

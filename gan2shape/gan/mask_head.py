@@ -1,8 +1,8 @@
 """The object mask of anything the generator draws, read off its own features.
 
-The paper uses supervised parsers for its categories; our packs do the same on a small scale: a few-layer segmenter learns masks
-of synthetic renders, labels samples of the generator, and a tiny head on generator features learns those labels. After that a
-mask costs nothing: it comes with the image. Images in [-1, 1], masks in [0, 1].
+The paper uses supervised parsers for its categories; our packs do the same on a small scale: a few-layer segmenter
+learns masks of synthetic renders, labels samples of the generator, and a tiny head on generator features learns those
+labels. After that a mask costs nothing: it comes with the image. Images in [-1, 1], masks in [0, 1].
 """
 
 from dataclasses import dataclass

@@ -103,7 +103,9 @@ def discriminator_gradients(
     real: Float[Tensor, "B C H W"],
     veil: Float[Tensor, "B C H W"] | float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit. `veil` as above, for the fakes."""
+    """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit. `veil` as above, for the
+    fakes.
+    """
     clear_gradients(discriminator)
     with torch.no_grad():
         fake = generator.synthesis(w, "random") + veil

@@ -127,11 +127,14 @@ def styles(config: TrainConfig, state: TrainState, draws: StepDraws) -> Float[Te
 
 def adversarial_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> objectives.StepLosses:
     """One update of both players."""
-    loss_g = objectives.generator_gradients(state.generator, state.discriminator, styles(config, state, draws), draws.veil)
+    w = styles(config, state, draws)
+    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, draws.veil)
     state.generator_optimizer.step()
     with torch.no_grad():
         w = styles(config, state, draws)
-    loss_d, real, fake = objectives.discriminator_gradients(state.generator, state.discriminator, w, draws.real, draws.veil)
+    loss_d, real, fake = objectives.discriminator_gradients(
+        state.generator, state.discriminator, w, draws.real, draws.veil
+    )
     state.discriminator_optimizer.step()
     return objectives.StepLosses(loss_g, loss_d, real, fake)
 

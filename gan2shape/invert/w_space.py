@@ -1,7 +1,7 @@
 """W inversion: find w with G(w) close to an image (Karras et al. 2020, section 5, without noise optimisation).
 
-Many random starts are ranked in one batch, the best few descend side by side, and half-way only the best one goes on. Loss:
-L1 of pixels and of the discriminator's first blocks (no VGG exists offline). Images in [-1, 1]; masks in [0, 1].
+Many random starts are ranked in one batch, the best few descend side by side, and half-way only the best one goes on.
+Loss: L1 of pixels and of the discriminator's first blocks (no VGG exists offline). Images in [-1, 1]; masks in [0, 1].
 """
 
 import math
@@ -53,7 +53,8 @@ def invert(
 ) -> Inversion:
     """Invert every image of a batch. `masks`, where given, say which pixels count (the rest counts a tenth).
 
-    Deterministic with `seed` on one machine. Cost: about 3 x n_steps / 2 x (n_tracks + 1) forward passes of G and D an image.
+    Deterministic with `seed` on one machine. Cost: about 3 x n_steps / 2 x (n_tracks + 1) forward passes of G and D an
+    image.
     """
     generator = torch.Generator().manual_seed(seed)
     n_images = len(images)
@@ -82,10 +83,14 @@ def _losses(latents, images, features, weight, prior: Prior, config: InvertConfi
 
 
 def _rank_starts(images, features, weight, prior: Prior, config: InvertConfig, generator: torch.Generator) -> Tensor:
-    """[B * n_tracks, D]: for each image the mean latent and the best of `n_starts` random ones, pulled half-way to the mean."""
+    """[B * n_tracks, D]: for each image the mean latent and the best of `n_starts` random ones, pulled half-way to the
+    mean.
+    """
     z = torch.randn(config.n_starts, prior.generator.config.z_dim, generator=generator).to(images.device)
     with torch.no_grad():
-        candidates = prior.w_mean + 0.7 * (prior.generator.mapping(z) - prior.w_mean)  # psi .7, as samples are published
+        candidates = prior.w_mean + 0.7 * (
+            prior.generator.mapping(z) - prior.w_mean
+        )  # psi .7, as samples are published
         candidates = torch.cat([prior.w_mean[None], candidates])
         made = prior.generator.synthesis(candidates)
         losses = []
@@ -97,8 +102,12 @@ def _rank_starts(images, features, weight, prior: Prior, config: InvertConfig, g
     return candidates[best].flatten(0, 1)
 
 
-def _descend(latents, images, features, weight, prior: Prior, config: InvertConfig, span: tuple[int, int], report: Reporter):
-    """Adam from step span[0] to span[1] of the whole schedule; the rate is flat, then a cosine to 0 over the second half."""
+def _descend(
+    latents, images, features, weight, prior: Prior, config: InvertConfig, span: tuple[int, int], report: Reporter
+):
+    """Adam from step span[0] to span[1] of the whole schedule; the rate is flat, then a cosine to 0 over the second
+    half.
+    """
     free = nn.Parameter(latents.clone())
     optimizer = torch.optim.Adam([free], lr=config.lr, betas=(0.9, 0.99))
     images, weight, *features = _repeat(len(latents) // len(images), images, weight, *features)

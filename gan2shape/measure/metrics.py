@@ -1,7 +1,7 @@
 """SIDE, aligned SIDE, MAD, IoU, PSNR: one number per image, on a mask.
 
-Conventions: depth [B,1,S,S] positive; normals [B,3,S,S] unit, towards the camera; masks [B,1,S,S] boolean; images in [-1, 1].
-SIDE and MAD follow Wu et al., CVPR 2020 (unsup3d), section 4.1; tables print SIDE times 100.
+Conventions: depth [B,1,S,S] positive; normals [B,3,S,S] unit, towards the camera; masks [B,1,S,S] boolean; images in
+[-1, 1]. SIDE and MAD follow Wu et al., CVPR 2020 (unsup3d), section 4.1; tables print SIDE times 100.
 """
 
 import math
@@ -35,7 +35,8 @@ def side(
 def side_aligned(
     depth: Float[Tensor, "B 1 S S"], truth: Float[Tensor, "B 1 S S"], mask: Bool[Tensor, "B 1 S S"]
 ) -> Float[Tensor, " B"]:
-    """min over s >= 0 of std(s log depth - log truth): SIDE after the best relief scale (the gauge between relief and yaw).
+    """min over s >= 0 of std(s log depth - log truth): SIDE after the best relief scale (the gauge between relief and
+    yaw).
 
     The minimum is at s = cov(log depth, log truth) / var(log depth), clipped at 0 (a flat depth gives SIDE of flat).
     """

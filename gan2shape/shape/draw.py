@@ -1,7 +1,7 @@
 """Drawing the current scene as the GAN would see it: shaded object over a quiet background.
 
-Shading happens in the canonical frame (DESIGN section 2); colour and mask are fetched by one `grid_sample` with the grid of the
-drawn depth, never through the rasteriser's own gradient (DESIGN section 4).
+Shading happens in the canonical frame (DESIGN section 2); colour and mask are fetched by one `grid_sample` with the
+grid of the drawn depth, never through the rasteriser's own gradient (DESIGN section 4).
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""Rotation and relight strips: the scene as rendered ("effect-3D") and the same pulled onto the GAN by E ("effect-GAN")."""
+"""Rotation and relight strips: the scene as rendered ("effect-3D") and the same pulled onto the GAN by E
+("effect-GAN").
+"""
 
 import math
 

@@ -1,7 +1,7 @@
 """The loop: start from the ellipsoid, then stages of albedo, projection and joint steps, restartable after each step.
 
-State travels as a frozen `Progress`; every step has its own random numbers (seed and step index), so that a run that was
-interrupted and resumed gives what an uninterrupted one gives.
+State travels as a frozen `Progress`; every step has its own random numbers (seed and step index), so that a run that
+was interrupted and resumed gives what an uninterrupted one gives.
 """
 
 import json
@@ -130,10 +130,10 @@ def start(
     slants = config.prior_shape.slants_deg
     slant_deg = slants[0]
     if len(slants) > 1:
-        slant_deg = choose_slant(learner.networks, learner.encoder, target, observation.latent, generator, config, report)
-    learner.networks.start_from(
-        ellipsoid_depth(observation.mask, config.prior_shape, config.render.fov_deg, slant_deg)
-    )
+        slant_deg = choose_slant(
+            learner.networks, learner.encoder, target, observation.latent, generator, config, report
+        )
+    learner.networks.start_from(ellipsoid_depth(observation.mask, config.prior_shape, config.render.fov_deg, slant_deg))
     return Progress(slant_deg=slant_deg, seconds={"start": time.perf_counter() - began})
 
 

@@ -26,8 +26,9 @@ def feature_distance(
 ) -> Float[Tensor, ""]:
     """Sum over the discriminator's blocks of mean |f - f'|; the targets' side carries no gradient.
 
-    GAN2Shape section 3.3 uses the discriminator as perceptual metric in step 2; here also in place of LPIPS, which cannot be
-    had offline. Blocks of different scale are divided by the target's mean magnitude so that each counts about the same.
+    GAN2Shape section 3.3 uses the discriminator as perceptual metric in step 2; here also in place of LPIPS, which
+    cannot be had offline. Blocks of different scale are divided by the target's mean magnitude so that each counts
+    about the same.
     """
     with torch.no_grad():
         wanted = features(targets)
@@ -38,7 +39,9 @@ def feature_distance(
 
 
 def smoothness(depth: Float[Tensor, "1 1 S S"], half_range: float) -> Float[Tensor, ""]:
-    """Mean |second difference| of the depth in units of its half-range, all four directions (published S2, as a mean)."""
+    """Mean |second difference| of the depth in units of its half-range, all four directions (published S2, as a
+    mean).
+    """
     d = depth / half_range
     xx = (d[..., :, 2:] - 2 * d[..., :, 1:-1] + d[..., :, :-2]).abs().mean()
     yy = (d[..., 2:, :] - 2 * d[..., 1:-1, :] + d[..., :-2, :]).abs().mean()

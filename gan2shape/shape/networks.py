@@ -1,8 +1,9 @@
 """The networks that hold a scene (depth, albedo, view, light) and the projector E.
 
-GAN2Shape section 3.1 and its appendix fix ranges and signs; widths here are a quarter of the published ones, because one
-64-pixel image needs no more (feasibility trial). Every network sees images in [-1, 1]. The canonical frame IS the input's
-frame: V and L are read relative to the input where `relative_to` says so, which fixes the gauge instead of regularising it.
+GAN2Shape section 3.1 and its appendix fix ranges and signs; widths here are a quarter of the published ones, because
+one 64-pixel image needs no more (feasibility trial). Every network sees images in [-1, 1]. The canonical frame IS the
+input's frame: V and L are read relative to the input where `relative_to` says so, which fixes the gauge instead of
+regularising it.
 """
 
 import math
@@ -41,7 +42,12 @@ class AutoEncoder(nn.Module):
         up: list[nn.Module] = [nn.ConvTranspose2d(config.code_dim, widths[-1], coarse), nn.LeakyReLU(LEAKY_SLOPE)]
         before = widths[-1]
         for width in reversed((widths[0], *widths[:-1])):
-            up += [nn.Upsample(scale_factor=2), nn.Conv2d(before, width, 3, 1, 1), _norm(width), nn.LeakyReLU(LEAKY_SLOPE)]
+            up += [
+                nn.Upsample(scale_factor=2),
+                nn.Conv2d(before, width, 3, 1, 1),
+                _norm(width),
+                nn.LeakyReLU(LEAKY_SLOPE),
+            ]
             before = width
         up += [nn.Conv2d(before, before, 3, 1, 1), nn.LeakyReLU(LEAKY_SLOPE), nn.Conv2d(before, out_channels, 5, 1, 2)]
         self.body = nn.Sequential(*down, *up)
@@ -93,13 +99,16 @@ class SceneNetworks(nn.Module):
     def start_from(self, depth: Float[Tensor, "1 1 S S"]) -> None:
         """Begin at this depth map: the network learns what is added to it, so that the start is exact and costs no fit.
 
-        (The published code fits the network to the ellipsoid for 1000 steps; a start that is fitted badly is a wrong start.)
+        (The published code fits the network to the ellipsoid for 1000 steps; a start that is fitted badly is a wrong
+        start.)
         """
         unit = (depth - depth.mean()) / self.depth_half_range
         self.depth_start.copy_(torch.atanh(unit.clamp(-STEEPEST, STEEPEST)))
 
     def depth(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
-        """Canonical depth 1 + half-range tanh(start + network - mean network): the mean distance is a gauge (DESIGN section 5)."""
+        """Canonical depth 1 + half-range tanh(start + network - mean network): the mean distance is a gauge (DESIGN
+        section 5).
+        """
         raw = self.depth_net(image)
         raw = self.depth_start + raw - raw.mean((1, 2, 3), keepdim=True)
         return 1.0 + self.depth_half_range * torch.tanh(raw)
@@ -109,14 +118,13 @@ class SceneNetworks(nn.Module):
         """Whether the albedo reproduces the input by construction, so that no step has to learn it."""
         return self.albedo_net is None
 
-    def albedo(
-        self, image: Float[Tensor, "1 3 S S"], shading: Float[Tensor, "1 1 S S"]
-    ) -> Float[Tensor, "1 3 S S"]:
+    def albedo(self, image: Float[Tensor, "1 3 S S"], shading: Float[Tensor, "1 1 S S"]) -> Float[Tensor, "1 3 S S"]:
         """Canonical albedo, about [-1, 1].
 
-        As published, an autoencoder's (-1, 1). As a quotient, what `scene.light.apply_light` turns back into the input under
-        the input's own `shading`: the canonical frame is the input's, every canonical pixel is seen there, and nothing is left
-        for a network to learn. Relit colour is then a ratio image, and its whole gradient goes into depth and light.
+        As published, an autoencoder's (-1, 1). As a quotient, what `scene.light.apply_light` turns back into the input
+        under the input's own `shading`: the canonical frame is the input's, every canonical pixel is seen there, and
+        nothing is left for a network to learn. Relit colour is then a ratio image, and its whole gradient goes into
+        depth and light.
         """
         if self.albedo_net is not None:
             return torch.tanh(self.albedo_net(image))
@@ -129,6 +137,8 @@ class SceneNetworks(nn.Module):
         return torch.nn.functional.pad(free, (0, 1))
 
     def lights(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 4"]:
-        """(ambient, diffuse, lx, ly) about the category's mean; half the tanh range for the two strengths (published)."""
+        """(ambient, diffuse, lx, ly) about the category's mean; half the tanh range for the two strengths
+        (published).
+        """
         offset = torch.tanh(self.light_net(images)) * self.light_mean.new_tensor([0.5, 0.5, 1.0, 1.0])
         return self.light_mean + offset

@@ -65,7 +65,8 @@ def observe_image(
     mask: Float[Tensor, "1 1 S S"] | None = None,
     report: Reporter = silent,
 ) -> Observation:
-    """Invert an image; its mask is the one given, else the one that the generator's features show through the inversion.
+    """Invert an image; its mask is the one given, else the one that the generator's features show through the
+    inversion.
 
     Raises UserError when no object is found.
     """
@@ -80,7 +81,9 @@ def observe_image(
 
 
 def read_latent(path: Path, w_dim: int) -> Float[Tensor, "1 D"]:
-    """A w vector from .npz / .npy (first array) or .safetensors (first tensor). Raises UserError where there is none."""
+    """A w vector from .npz / .npy (first array) or .safetensors (first tensor). Raises UserError where there is
+    none.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no latent file {path}: give a .npy, .npz or .safetensors file with one w.")

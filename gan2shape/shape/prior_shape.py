@@ -1,8 +1,9 @@
 """The ellipsoid that starts the loop: a spherical cap on the mask's box, with a relief factor and a slant.
 
-GAN2Shape section 3.2. Published constants: sphere radius .4, near .91, far 1.02 (config.PriorShapeConfig). Two additions, both
-needed by objects seen at three-quarter view (DESIGN section 5): `relief` scales the cap's height about the far sheet, `slant`
-shears the cap along z, which turns an ellipsoid into the cap of a tilted ellipsoid. Depths are z in the camera frame.
+GAN2Shape section 3.2. Published constants: sphere radius .4, near .91, far 1.02 (config.PriorShapeConfig). Two
+additions, both needed by objects seen at three-quarter view (DESIGN section 5): `relief` scales the cap's height about
+the far sheet, `slant` shears the cap along z, which turns an ellipsoid into the cap of a tilted ellipsoid. Depths are
+z in the camera frame.
 """
 
 import math
@@ -32,8 +33,8 @@ def ellipsoid_depth(
 ) -> Float[Tensor, "1 1 S S"]:
     """Depth of the cap inside the mask's box and of the sheet behind it.
 
-    slant_deg > 0 brings the image-right side nearer (as a positive yaw does). The published code centres the cap wrongly for
-    off-centre boxes (reference, quirk of c_y); here both axes are divided by their own half-width.
+    slant_deg > 0 brings the image-right side nearer (as a positive yaw does). The published code centres the cap
+    wrongly for off-centre boxes (reference, quirk of c_y); here both axes are divided by their own half-width.
     """
     size = mask.shape[-1]
     left, top, right, bottom = mask_box_px(mask)

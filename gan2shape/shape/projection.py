@@ -1,8 +1,9 @@
 """Step 2: pull pseudo samples onto the GAN's manifold, G(w + E(x)) (GAN2Shape section 3.3).
 
-The offset is what makes a projection CORRECT the shape instead of copying the wrong pseudo sample: it is kept small in units of
-w's own spread, and, with `mapping_tail` > 0, in the range of the last mapping layers. E sees a pseudo sample and is read
-relative to the input (`relative_enc` of the published code), so that the input itself projects onto w exactly.
+The offset is what makes a projection CORRECT the shape instead of copying the wrong pseudo sample: it is kept small in
+units of w's own spread, and, with `mapping_tail` > 0, in the range of the last mapping layers. E sees a pseudo sample
+and is read relative to the input (`relative_enc` of the published code), so that the input itself projects onto w
+exactly.
 """
 
 import torch
@@ -46,7 +47,9 @@ def project(
 def projection_loss(
     made: Float[Tensor, "B 3 S S"], offset: Float[Tensor, "B D"], drawn: Drawing, prior: Prior, steps: StepConfig
 ) -> Float[Tensor, ""]:
-    """Pixels inside the pseudo sample's mask, discriminator features of the whole, and |offset|^2 (GAN2Shape equation 4)."""
+    """Pixels inside the pseudo sample's mask, discriminator features of the whole, and |offset|^2 (GAN2Shape equation
+    4).
+    """
     error = (made - drawn.image).abs().mean(1, keepdim=True)
     pixel = (error * drawn.mask).sum() / drawn.mask.sum().clamp_min(1.0)
     features = feature_distance(made, drawn.image, prior_features(prior))
@@ -98,7 +101,9 @@ def projection_step(
 def refine(
     latents: Float[Tensor, "B D"], centre: Float[Tensor, "1 D"], drawn: Drawing, prior: Prior, steps: StepConfig
 ) -> Float[Tensor, "B D"]:
-    """A few Adam steps on each latent after E. Helps where the pseudo samples are right (rung O3), may copy them where not."""
+    """A few Adam steps on each latent after E. Helps where the pseudo samples are right (rung O3), may copy them where
+    not.
+    """
     free = nn.Parameter(latents.detach().clone())
     optimizer = torch.optim.Adam([free], lr=0.02)
     for _ in range(steps.refine_steps):

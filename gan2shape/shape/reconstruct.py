@@ -16,8 +16,8 @@ from gan2shape.gan.packs import load_pack
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import Observation, Render, Scene, UserError
 from gan2shape.resources import pack_dir
-from gan2shape.scene.light import normals_from_depth, rotate_light, shade
 from gan2shape.scene.camera import rotation
+from gan2shape.scene.light import normals_from_depth, rotate_light, shade
 from gan2shape.shape.draw import draw_input, draw_scene
 from gan2shape.shape.effects import strips
 from gan2shape.shape.loop import Outcome, learn
@@ -55,8 +55,9 @@ class Reconstruction:
     ) -> Render:
         """The scene from another side and under another lamp.
 
-        light: (ambient, diffuse, lx, ly), lamp above for ly < 0; the input's own unless given. `light_frame` says whether its
-        direction is meant in the canonical frame or in the new camera's ("camera"). Raises UserError for another word.
+        light: (ambient, diffuse, lx, ly), lamp above for ly < 0; the input's own unless given. `light_frame` says
+        whether its direction is meant in the canonical frame or in the new camera's ("camera"). Raises UserError for
+        another word.
         """
         if light_frame not in ("canonical", "camera"):
             raise UserError(f"Unknown light_frame {light_frame!r}: say 'canonical' or 'camera'.")
@@ -122,7 +123,9 @@ def open_generator(category: str, device: torch.device | str = "cpu") -> MaskedG
     """The bundled prior of a category. Raises UserError when its weights are missing or damaged."""
     folder = pack_dir(category)
     if not folder.is_dir():
-        raise UserError(f"There are no weights for {category} in {folder.parent}: build them with scripts/build_pack.py.")
+        raise UserError(
+            f"There are no weights for {category} in {folder.parent}: build them with scripts/build_pack.py."
+        )
     return masked_generator(load_pack(folder, device))
 
 

@@ -1,4 +1,6 @@
-"""Random views and lights of the pseudo samples: perturbations about the input's own view (GAN2Shape section 3.2, DESIGN section 2)."""
+"""Random views and lights of the pseudo samples: perturbations about the input's own view (GAN2Shape section 3.2,
+DESIGN section 2).
+"""
 
 import math
 
@@ -10,8 +12,8 @@ from gan2shape.config import LightPriorConfig, ViewPriorConfig
 
 
 def sample_views(n: int, config: ViewPriorConfig, generator: torch.Generator) -> Float[Tensor, "n 6"]:
-    """n views from a Gaussian truncated at `limit_sd`; angles in radians. Drawn on the generator's device (CPU for one seed
-    to mean the same on every machine)."""
+    """n views from a Gaussian truncated at `limit_sd`; angles in radians. Drawn on the generator's device (CPU for one
+    seed to mean the same on every machine)."""
     radians = math.pi / 180.0
     sd = torch.tensor([config.pitch_sd_deg * radians, config.yaw_sd_deg * radians, config.roll_sd_deg * radians,
                        config.shift_sd, config.shift_sd, 0.0])  # fmt: skip
@@ -25,7 +27,8 @@ def sample_views(n: int, config: ViewPriorConfig, generator: torch.Generator) ->
 def sample_lights(
     n: int, config: LightPriorConfig, base: Float[Tensor, "4"], generator: torch.Generator
 ) -> Float[Tensor, "n 4"]:
-    """n lights: direction uniform in the box; gain r adds r to the diffuse and alpha r to the ambient strength of `base`.
+    """n lights: direction uniform in the box; gain r adds r to the diffuse and alpha r to the ambient strength of
+    `base`.
 
     base: (ambient, diffuse, lx, ly) of the input. Strengths are kept non-negative.
     """

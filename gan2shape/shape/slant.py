@@ -1,8 +1,8 @@
 """Which way does the object recede? Left or right cannot be told from a mask, so a few slanted ellipsoids are tried.
 
-One projector learns pseudo samples of all candidates together; the candidate whose pseudo samples then lie nearest to what the
-GAN can draw is kept. An object that is turned about the right slanted shape looks like the object turned; about the wrong one
-it looks like nothing the GAN has seen.
+One projector learns pseudo samples of all candidates together; the candidate whose pseudo samples then lie nearest to
+what the GAN can draw is kept. An object that is turned about the right slanted shape looks like the object turned;
+about the wrong one it looks like nothing the GAN has seen.
 """
 
 import copy
@@ -33,7 +33,8 @@ def choose_slant(
     config: ShapeConfig,
     report: Reporter,
 ) -> float:
-    """The slant in degrees, out of `config.prior_shape.slants_deg`, whose pseudo samples project with the least residual.
+    """The slant in degrees, out of `config.prior_shape.slants_deg`, whose pseudo samples project with the least
+    residual.
 
     `encoder` keeps what it learnt: it is a warm start for the first projection step.
     """
@@ -49,7 +50,9 @@ def choose_slant(
         candidate = candidates[step % len(candidates)]
         drawn, _, _ = draw_pseudo(candidate, target, config, config.steps.batch, random)
         latents, offset = project(encoder, generator.prior, latent, drawn.image, target.image, config.steps)
-        loss = projection_loss(generator.prior.generator.synthesis(latents), offset, drawn, generator.prior, config.steps)
+        loss = projection_loss(
+            generator.prior.generator.synthesis(latents), offset, drawn, generator.prior, config.steps
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -69,7 +72,9 @@ def judge(
     generator: MaskedGenerator,
     config: ShapeConfig,
 ) -> float:
-    """Mean feature distance between pseudo samples and their projections; the same views and lights for every candidate."""
+    """Mean feature distance between pseudo samples and their projections; the same views and lights for every
+    candidate.
+    """
     random = torch.Generator().manual_seed(config.seed + 18)
     total = 0.0
     for _ in range(N_JUDGED):

@@ -4,7 +4,8 @@
     projection step  E learns to pull pseudo samples (new view, new light) onto the GAN:  G(w + E(x))
     joint step       depth and albedo, shared, with each projected sample's own view and light, explain all of them
 
-The canonical frame is the input's frame, so the input's own view is zero by construction (networks.SceneNetworks.views).
+The canonical frame is the input's frame, so the input's own view is zero by construction
+(networks.SceneNetworks.views).
 """
 
 from dataclasses import dataclass
@@ -126,7 +127,9 @@ def joint_step(
     report: Reporter,
     n_steps: int | None = None,
 ) -> float:
-    """Step 3: one depth and one albedo explain the input and every sample. Returns the mean sample loss of the last tenth."""
+    """Step 3: one depth and one albedo explain the input and every sample. Returns the mean sample loss of the last
+    tenth.
+    """
     steps, n_steps = config.steps, n_steps or config.steps.n_joint
     optimizer = torch.optim.Adam(networks.parameters(), lr=steps.lr, betas=steps.betas)
     count = len(samples.images)
@@ -143,7 +146,13 @@ def joint_step(
         if step >= 0.9 * n_steps:
             residuals.append(float(sample_loss.detach()))
         if step % 10 == 9:
-            report("joint", step + 1, n_steps, loss=guard(loss, "the joint step", step), samples=float(sample_loss.detach()))
+            report(
+                "joint",
+                step + 1,
+                n_steps,
+                loss=guard(loss, "the joint step", step),
+                samples=float(sample_loss.detach()),
+            )
     return sum(residuals) / max(1, len(residuals))
 
 
@@ -170,7 +179,8 @@ def joint_loss(
     else:
         views, sample_lights = samples.views[chosen], samples.lights[chosen]
     drawn = draw(depth, albedo, shade(normals, sample_lights), target.canvas, views, config.render)
-    # Both sides over one background: silhouettes that differ cost their contrast, and nothing else outside the object does.
+    # Both sides over one background: silhouettes that differ cost their contrast, and nothing else outside the object
+    # does.
     shown = wanted_masks * wanted + (1 - wanted_masks) * target.canvas.background
     either = torch.maximum(wanted_masks, drawn.mask.detach())
     sample_loss = steps.pixel_weight * masked_l1(drawn.image, shown, either, samples.weights[chosen])

@@ -61,7 +61,9 @@ def test_an_inverted_relief_is_not_rewarded(fields):
 def test_mad_of_rotated_normals_is_the_angle(angle_deg):
     angle = math.radians(angle_deg)
     normals = torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64).view(1, 3, 1, 1).expand(1, 3, 4, 4)
-    turned = torch.tensor([math.sin(angle), 0.0, -math.cos(angle)], dtype=torch.float64).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    turned = (
+        torch.tensor([math.sin(angle), 0.0, -math.cos(angle)], dtype=torch.float64).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    )
     mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)
     assert metrics.mad_deg(normals, turned, mask).item() == pytest.approx(angle_deg, abs=1e-5)
 

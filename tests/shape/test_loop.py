@@ -53,7 +53,8 @@ def test_a_run_gives_the_same_scenes_twice_and_one_more_per_stage(setup):
     first, second = (loop.learn(observation, generator, CONFIG, silent) for _ in range(2))
     assert len(first.scenes) == 1 + CONFIG.n_stages
     for a, b in zip(first.scenes, second.scenes, strict=True):
-        assert torch.equal(a.depth, b.depth) and torch.equal(a.light, b.light)
+        assert torch.equal(a.depth, b.depth)
+        assert torch.equal(a.light, b.light)
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 4])

@@ -32,13 +32,16 @@ def test_cap_is_nearest_in_the_middle_of_its_own_box_and_far_outside(relief, box
     config = PriorShapeConfig(relief=relief)
     depth = ellipsoid_depth(box_mask(*box), config, 10.0)
     row, column = divmod(int(depth.argmin()), 64)
-    assert abs(column + 0.5 - (box[0] + box[2]) / 2) <= 0.5 and abs(row + 0.5 - (box[1] + box[3]) / 2) <= 0.5
+    assert abs(column + 0.5 - (box[0] + box[2]) / 2) <= 0.5
+    assert abs(row + 0.5 - (box[1] + box[3]) / 2) <= 0.5
     assert depth.min().item() == pytest.approx(config.far - relief * (config.far - config.near), abs=2e-4)
     assert depth.max().item() == pytest.approx(config.far, abs=1e-6)
 
 
 def test_published_cap_is_a_sphere_of_radius_point_four():
-    """On the cap, (radius - height)^2 + r^2 = radius^2 with r the distance from the axis in units of the published chord."""
+    """On the cap, (radius - height)^2 + r^2 = radius^2 with r the distance from the axis in units of the published
+    chord.
+    """
     config = PriorShapeConfig(relief=1.0)
     depth = ellipsoid_depth(box_mask(0, 0, 64, 64), config, 10.0)[0, 0]
     tau = math.sqrt(config.radius**2 - (config.radius - (config.far - config.near)) ** 2)
@@ -55,7 +58,8 @@ def test_positive_slant_brings_the_image_right_side_nearer_as_a_positive_yaw_doe
     mask = box_mask(12, 20, 52, 44)
     config = PriorShapeConfig(relief=0.3)
     straight, slanted = (ellipsoid_depth(mask, config, 10.0, slant) for slant in (0.0, 20.0))
-    assert slanted[0, 0, 32, 45] < straight[0, 0, 32, 45] and slanted[0, 0, 32, 18] > straight[0, 0, 32, 18]
+    assert slanted[0, 0, 32, 45] < straight[0, 0, 32, 45]
+    assert slanted[0, 0, 32, 18] > straight[0, 0, 32, 18]
     K = intrinsics(64, 10.0)
     points = unproject(flat_depth(mask), K).view(1, -1, 3)
     turned = move(points, torch.tensor([[0.0, math.radians(20.0), 0.0, 0.0, 0.0, 0.0]]))

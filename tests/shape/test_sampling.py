@@ -12,8 +12,10 @@ def test_views_have_the_asked_spread_and_limit():
     config = ViewPriorConfig(yaw_sd_deg=14.0, pitch_sd_deg=6.0, limit_sd=2.0)
     views = sample_views(20_000, config, torch.Generator().manual_seed(0)) * (180 / math.pi)
     # A normal cut at 2 sd keeps sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) = .8796 of its standard deviation.
-    assert abs(views[:, 1].std().item() / 14.0 - 0.8796) < 0.02 and abs(views[:, 0].std().item() / 6.0 - 0.8796) < 0.02
-    assert views[:, 1].abs().max() <= 28.0 + 1e-3 and abs(views[:, 1].mean().item()) < 0.3
+    assert abs(views[:, 1].std().item() / 14.0 - 0.8796) < 0.02
+    assert abs(views[:, 0].std().item() / 6.0 - 0.8796) < 0.02
+    assert views[:, 1].abs().max() <= 28.0 + 1e-3
+    assert abs(views[:, 1].mean().item()) < 0.3
     assert (views[:, 2:] == 0).all()
 
 
@@ -22,10 +24,22 @@ def test_lights_stay_in_their_box_and_trade_ambient_for_diffuse():
     base = torch.tensor([0.5, 0.6, 0.0, -0.3])
     lights = sample_lights(5_000, config, base, torch.Generator().manual_seed(0))
     ambient, diffuse, lx, ly = lights.unbind(1)
-    assert config.lx[0] <= lx.min() and lx.max() <= config.lx[1] and config.ly[0] <= ly.min() and ly.max() <= config.ly[1]
+    assert (
+        config.lx[0] <= lx.min()
+    )
+    assert (
+        lx.max() <= config.lx[1]
+    )
+    assert (
+        config.ly[0] <= ly.min()
+    )
+    assert (
+        ly.max() <= config.ly[1]
+    )
     gain = diffuse - base[1]
     torch.testing.assert_close(ambient, (base[0] + config.alpha * gain).clamp_min(0))
-    assert gain.min() >= config.gain[0] - 1e-6 and gain.max() <= config.gain[1] + 1e-6
+    assert gain.min() >= config.gain[0] - 1e-6
+    assert gain.max() <= config.gain[1] + 1e-6
 
 
 def test_the_same_seed_gives_the_same_numbers():

@@ -1,4 +1,6 @@
-"""A 32-pixel prior with random weights and settings that run in seconds: structure is tested here, quality on the ladder."""
+"""A 32-pixel prior with random weights and settings that run in seconds: structure is tested here, quality on the
+ladder.
+"""
 
 from dataclasses import replace
 
