@@ -252,6 +252,7 @@ def train(
 def bench_ladder(
     category: Category = "car",
     rung: Annotated[list[str] | None, typer.Option(help="O0, O1, O2, O3, C, O4, O5; all unless given.")] = None,
+    preset: Preset = "draft",
     count: Annotated[int | None, typer.Option(min=1, help="Objects of each rung.")] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -265,7 +266,7 @@ def bench_ladder(
     from gan2shape.progress import open_reporter
 
     with open_reporter() as report:
-        rows = ladder(category, tuple(rung or ()), count, device, tuple(settings or ()), report)
+        rows = ladder(category, tuple(rung or ()), count, device, tuple(settings or ()), report, preset)
     emit({"verb": "bench ladder", "rows": rows}, as_json, format_rows(rows))
 
 
@@ -296,18 +297,16 @@ def bench_shape(
 
 
 def format_rows(rows: list[dict]) -> list[str]:
-    """A plain table: the union of the rows' keys as columns, numbers to four digits."""
+    """A plain table: the union of the rows' keys as columns, numbers to four digits; lists stay in `--json`."""
     if not rows:
         return ["no rows"]
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    names = list(dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, list)))
     cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
     return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_cell(part) for part in value) + "]"
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -244,9 +244,29 @@ def test_train_without_images_is_one_sentence(tmp_path) -> None:
     assert "did you mean r1_gamma?" in wrong_key.stderr
 
 
+def test_ladder_and_table_pass_their_words_on(monkeypatch, tmp_path) -> None:
+    from gan2shape.bench import run_ladder, table
+
+    calls = []
+
+    def record(*words) -> list[dict]:
+        calls.append(tuple(word for word in words if not callable(word)))
+        return [{"method": "flat", "n": 2, "side": 1.5}]
+
+    monkeypatch.setattr(run_ladder, "main", record)
+    monkeypatch.setattr(table, "main", record)
+    ladder = runner.invoke(app, "bench ladder -c head --rung O1 --rung C --count 2 --json".split())
+    assert json.loads(ladder.stdout.splitlines()[-1])["rows"] == [{"method": "flat", "n": 2, "side": 1.5}]
+    shape = runner.invoke(app, [*"bench shape --count 3 --split test a=1 --out".split(), str(tmp_path / "b")])
+    assert shape.exit_code == 0, shape.output
+    assert shape.stdout.splitlines() == ["method  n  side", "flat    2  1.5"]
+    assert calls[0] == ("head", ("O1", "C"), 2, "auto", (), "draft")
+    assert calls[1] == ("car", "draft", 3, "test", tmp_path / "b", "auto", ("a=1",))
+
+
 def test_rows_become_a_table() -> None:
-    rows = [{"method": "flat", "side": 1.23456}, {"method": "ours", "side": None, "side_ci": (0.1, 0.25)}]
-    assert format_rows(rows) == ["method  side   side_ci", "flat    1.235  -", "ours    -      [0.1, 0.25]"]
+    rows = [{"method": "flat", "side": 1.23456}, {"method": "ours", "side": None, "side_ci": 0.1, "seeds": [1, 2]}]
+    assert format_rows(rows) == ["method  side   side_ci", "flat    1.235  -", "ours    -      0.1"]
     assert format_rows([]) == ["no rows"]
 
 
