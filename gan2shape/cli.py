@@ -225,6 +225,7 @@ def train(
     kimg: Annotated[float, typer.Option(min=0.001, help="Thousands of images to show.")] = 300.0,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = True,
+    start_from: Annotated[Path | None, typer.Option(help="A pack that a new training begins with.")] = None,
     as_json: Json = False,
     settings: Settings = None,
 ) -> None:
@@ -241,7 +242,7 @@ def train(
 
         config = replace(compose(TrainConfig, overrides=settings or ()), kimg=kimg, device=device)
         began = time.perf_counter()
-        state = train_gan(data, out, config, resume)
+        state = train_gan(data, out, config, resume, start_from)
     seconds = time.perf_counter() - began
     payload = {"verb": "train", "out_dir": out, "kimg": state.n_images / 1000, "seconds": round(seconds, 2)}
     emit(payload, as_json, [f"{state.n_images / 1000:g} thousand images shown; everything is in {out}"])

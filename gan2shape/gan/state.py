@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from gan2shape.gan.packs import Prior
 from gan2shape.records import UserError
 
 CHECKPOINT_NAME = "checkpoint.pt"
@@ -69,6 +70,21 @@ def new_state(
         lazy_adam(discriminator, lr, beta2, r1_interval),
         torch.zeros([], device=device),
     )
+
+
+def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
+    """Take over a pack's networks (the averaged generator serves as both) and the number of images on its card.
+
+    Raises UserError where the pack's networks are not those of `state` or it has no discriminator.
+    """
+    same = prior.generator.config == state.generator.config
+    if prior.discriminator is None or not same or prior.discriminator.config != state.discriminator.config:
+        raise UserError("The pack to start from has other networks than the configuration: train anew, or change it.")
+    for network in (state.generator, state.average):
+        network.load_state_dict(prior.generator.state_dict())
+    state.discriminator.load_state_dict(prior.discriminator.state_dict())
+    state.n_images = int(1000 * prior.card.get("training", {}).get("kimg", 0))
+    state.step = state.n_images // batch
 
 
 def save_state(state: TrainState, out_dir: str | Path) -> Path:

@@ -20,8 +20,9 @@ from gan2shape.gan import objectives
 from gan2shape.gan.dataset import ShardedImages
 from gan2shape.gan.hardware import choose_device, choose_dtype, choose_threads
 from gan2shape.gan.networks import DiscriminatorConfig, GeneratorConfig, n_parameters
+from gan2shape.gan.packs import load_pack
 from gan2shape.gan.sheets import draw, save_png, tile
-from gan2shape.gan.state import TrainState, load_state, new_state, save_state
+from gan2shape.gan.state import TrainState, load_state, new_state, save_state, start_from_pack
 
 STATS_NAME = "stats.jsonl"
 SHEET_COLUMNS = 8
@@ -214,9 +215,16 @@ def write_sheet(state: TrainState, out: Path, device: torch.device, step_name: s
     save_png(tile(draw(state.average, z.to(device)), SHEET_COLUMNS), out / f"fakes{step_name}.png")
 
 
-def train(dataset_dir: str | Path, out_dir: str | Path, config: TrainConfig, resume: bool = True) -> TrainState:
+def train(
+    dataset_dir: str | Path,
+    out_dir: str | Path,
+    config: TrainConfig,
+    resume: bool = True,
+    start_from: str | Path | None = None,
+) -> TrainState:
     """Train until `config.kimg`, continuing from `out_dir`'s checkpoint if `resume`. Returns the final state.
 
+    start_from: a pack whose networks and image count a new training begins with (its optimisers start afresh).
     Raises UserError if the folder has no usable images or its checkpoint belongs to other networks. Stop it at any
     time: the next call goes on from the last checkpoint.
     """
@@ -232,6 +240,8 @@ def train(dataset_dir: str | Path, out_dir: str | Path, config: TrainConfig, res
         config.generator, config.discriminator, config.lr, config.beta2, path_interval, r1_interval, config.seed, device
     )
     resumed = resume and load_state(state, out, device)
+    if start_from is not None and not resumed:
+        start_from_pack(state, load_pack(start_from, device), config.batch)
     journal = Journal(out / STATS_NAME, state.n_images)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
     millions = [n_parameters(network) / 1e6 for network in (state.generator, state.discriminator)]
@@ -291,6 +301,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Train a 64 x 64 prior on a folder of images_*.npy shards.")
     parser.add_argument("--data", required=True, help="folder of shards images_*.npy, uint8 [N, 64, 64, 3]")
     parser.add_argument("--out", required=True, help="output folder; a checkpoint there is continued")
+    parser.add_argument("--start-from", help="pack whose networks a new training begins with")
     parser.add_argument("--fresh", action="store_true", help="ignore an existing checkpoint")
     defaults = TrainConfig()
     for name, value in asdict(defaults).items():
@@ -299,8 +310,8 @@ def main() -> None:
         elif isinstance(value, (int, float, str)):
             parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     options = vars(parser.parse_args())
-    data, out, fresh = options.pop("data"), options.pop("out"), options.pop("fresh")
-    train(data, out, replace(defaults, **options), resume=not fresh)
+    data, out, fresh, start_from = (options.pop(name) for name in ("data", "out", "fresh", "start_from"))
+    train(data, out, replace(defaults, **options), not fresh, start_from)
 
 
 if __name__ == "__main__":

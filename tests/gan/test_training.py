@@ -12,6 +12,7 @@ from gan2shape.gan import training
 from gan2shape.gan.dataset import ShardedImages, to_float
 from gan2shape.gan.hardware import choose_device, choose_dtype, choose_threads
 from gan2shape.gan.networks import DiscriminatorConfig, GeneratorConfig
+from gan2shape.gan.packs import make_prior, save_pack
 from gan2shape.gan.sheets import samples_sheet, tile
 from gan2shape.gan.state import CHECKPOINT_NAME, load_networks
 from gan2shape.gan.training import TrainConfig, learning_rate_factor, train
@@ -175,3 +176,18 @@ def test_hardware_choices() -> None:
         choose_dtype("fp8", cpu)
     with pytest.raises(UserError, match="device"):
         choose_device("abacus")
+
+
+def test_a_training_can_begin_with_a_pack(data: Path, tmp_path: Path) -> None:
+    """The networks and the image count come from the pack; the first checkpoint is not a fresh network."""
+    state = train(data, tmp_path / "first", CONFIG)
+    prior = make_prior(state.average, state.discriminator, {"training": {"kimg": state.n_images / 1000}})
+    pack = save_pack(tmp_path / "pack", prior, dtype=torch.float32)
+    goal = replace(CONFIG, kimg=state.n_images / 1000)
+    continued = train(data, tmp_path / "second", goal, start_from=pack)
+    assert continued.n_images == state.n_images
+    for a, b in zip(continued.generator.parameters(), state.average.parameters(), strict=True):
+        assert torch.equal(a, b)
+    other = replace(CONFIG, generator=replace(CONFIG.generator, z_dim=CONFIG.generator.z_dim + 1))
+    with pytest.raises(UserError, match="other networks"):
+        train(data, tmp_path / "third", other, start_from=pack)

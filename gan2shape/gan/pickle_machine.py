@@ -1,0 +1,248 @@
+"""Reads pickles as data: a small stack machine that imports nothing, calls nothing and never allocates on a claim.
+
+Python's own unpickler looks names up and calls them, grows its memo to any index that a file names, and reserves any length
+that a file claims. This one knows the binary instructions of protocols 2 to 5 and nothing else. A global is a pair of
+strings; what a call of it means is decided by a `Library`, a table of the few names that are allowed, compared as whole
+strings. Byte strings stay views of the file.
+
+Bounds: every length is checked against the bytes that are left, instructions are counted, dictionary keys and set members
+are plain values (hashing nested tuples can take forever).
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+MAX_INSTRUCTIONS = 1_000_000  # published files hold about a tenth of that
+MAX_LONG_BYTES = 32  # of an arbitrary-size integer
+MAX_NAME_BYTES = 256  # of a module or attribute in its text form
+SHOWN_NAME = 60  # characters of a foreign name in a message
+KEY_TYPES = (str, int, float, bool, type(None))
+MARK = object()
+
+
+class Unreadable(Exception):
+    """A file that is not read further. The message continues a sentence whose subject is the file."""
+
+
+class Global(NamedTuple):
+    """A name in a module, not looked up."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return shown(f"{self.module}.{self.name}")
+
+
+class Library(Protocol):
+    """What the machine may do with the names in a file."""
+
+    def call(self, name: Global, args: tuple) -> Any:
+        """The value that `name(*args)` stands for. Raises Unreadable unless the name is allowed."""
+
+    def fill(self, value: Any, state: Any) -> Any:
+        """The value with its pickled state set."""
+
+    def persistent(self, key: Any) -> Any:
+        """The value of an id that means something outside the pickle."""
+
+
+def shown(name: str) -> str:
+    """A foreign name as one printable piece of a sentence."""
+    text = "".join(c if c.isprintable() else "?" for c in name[: SHOWN_NAME + 1])
+    return text if len(name) <= SHOWN_NAME else text[:SHOWN_NAME] + "…"
+
+
+class PickleMachine:
+    """One pickle in `data` from byte `position` on; `run` returns its value and leaves `position` behind it."""
+
+    def __init__(self, data: memoryview, library: Library, position: int = 0) -> None:
+        self.data, self.library, self.position = data, library, position
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        """The pickled value. Raises Unreadable for anything out of order."""
+        for _ in range(MAX_INSTRUCTIONS):
+            code = self.number("<B")
+            if code == STOP:
+                return self.pop()
+            instruction = INSTRUCTIONS.get(code)
+            if instruction is None:
+                raise Unreadable(f"holds an instruction ({code:#04x}) that no checkpoint needs")
+            instruction(self)
+        raise Unreadable(f"is described by more than {MAX_INSTRUCTIONS} instructions")
+
+    # What instructions are made of
+
+    def take(self, size: int) -> memoryview:
+        """The next `size` bytes."""
+        end = self.position + size
+        if end > len(self.data):
+            raise Unreadable("ends too early or claims more than it holds")
+        piece = self.data[self.position : end]
+        self.position = end
+        return piece
+
+    def number(self, layout: str) -> Any:
+        """One packed number."""
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))[0]
+
+    def text(self, layout: str) -> str:
+        """A counted string."""
+        try:
+            return str(self.take(self.number(layout)), "utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise Unreadable("holds damaged text") from error
+
+    def line(self) -> str:
+        """Text up to the end of the line."""
+        piece = bytes(self.data[self.position : self.position + MAX_NAME_BYTES])
+        length = piece.find(b"\n")
+        if length < 0:
+            raise Unreadable("holds a name without an end")
+        self.position += length + 1
+        return piece[:length].decode("utf-8", "replace")
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        if not self.stack or self.stack[-1] is MARK:
+            raise Unreadable("is damaged (a value is missing)")
+        return self.stack.pop()
+
+    def top(self, kind: type) -> Any:
+        if not self.stack or not isinstance(self.stack[-1], kind):
+            raise Unreadable(f"is damaged (no {kind.__name__} where one is needed)")
+        return self.stack[-1]
+
+    def popped(self, count: int) -> tuple:
+        """The last `count` values."""
+        return tuple(self.pop() for _ in range(count))[::-1]
+
+    def since_mark(self) -> list:
+        """Everything after the last mark; the mark goes."""
+        items = []
+        while self.stack and self.stack[-1] is not MARK:
+            items.append(self.stack.pop())
+        if not self.stack:
+            raise Unreadable("is damaged (a mark is missing)")
+        self.stack.pop()
+        return items[::-1]
+
+    # Instructions with more than one step
+
+    def remember(self, index: int) -> None:
+        value = self.pop()
+        self.memo[index] = value
+        self.push(value)
+
+    def recall(self, index: int) -> None:
+        if index not in self.memo:
+            raise Unreadable("is damaged (it refers to a value that is not there)")
+        self.push(self.memo[index])
+
+    def long(self, layout: str) -> int:
+        size = self.number(layout)
+        if not 0 <= size <= MAX_LONG_BYTES:
+            raise Unreadable("holds a number of unlikely size")
+        return int.from_bytes(self.take(size), "little", signed=True)
+
+    def stack_global(self) -> None:
+        module, name = self.popped(2)
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise Unreadable("is damaged (a name is no text)")
+        self.push(Global(module, name))
+
+    def call(self) -> None:
+        name, args = self.popped(2)
+        if not (isinstance(name, Global) and isinstance(args, tuple)):
+            raise Unreadable("calls something that is no plain name")
+        self.push(self.library.call(name, args))
+
+    def call_with_keywords(self) -> None:
+        keywords = self.pop()
+        if keywords != {}:
+            raise Unreadable("is damaged (keywords where none are needed)")
+        self.call()
+
+    def fill(self) -> None:
+        value, state = self.popped(2)
+        self.push(self.library.fill(value, state))
+
+    def set_items(self, items: list) -> None:
+        target = self.top(dict)
+        if len(items) % 2:
+            raise Unreadable("is damaged (a key without a value)")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[plain_key(key)] = value
+
+    def append(self, items: list) -> None:
+        self.top(list).extend(items)
+
+    def add_items(self, items: list) -> None:
+        self.top(set).update(map(plain_key, items))
+
+
+def plain_key(key: Any) -> Any:
+    """The key of a dictionary or member of a set, if it is plain."""
+    if type(key) not in KEY_TYPES:
+        raise Unreadable("is damaged (a key is no plain value)")
+    return key
+
+
+STOP = ord(".")
+Instruction = Callable[[PickleMachine], Any]
+
+INSTRUCTIONS: dict[int, Instruction] = {
+    0x80: lambda m: m.number("<B"),  # protocol
+    0x95: lambda m: m.number("<Q"),  # frame: the bytes are all here anyway
+    ord("("): lambda m: m.push(MARK),
+    ord("0"): lambda m: m.pop(),
+    ord("1"): lambda m: m.since_mark(),
+    ord("2"): lambda m: m.push(m.top(object)),
+    ord("N"): lambda m: m.push(None),
+    0x88: lambda m: m.push(True),
+    0x89: lambda m: m.push(False),
+    ord("K"): lambda m: m.push(m.number("<B")),
+    ord("M"): lambda m: m.push(m.number("<H")),
+    ord("J"): lambda m: m.push(m.number("<i")),
+    0x8A: lambda m: m.push(m.long("<B")),
+    0x8B: lambda m: m.push(m.long("<i")),
+    ord("G"): lambda m: m.push(m.number(">d")),
+    ord("X"): lambda m: m.push(m.text("<I")),
+    0x8C: lambda m: m.push(m.text("<B")),
+    0x8D: lambda m: m.push(m.text("<Q")),
+    ord("B"): lambda m: m.push(m.take(m.number("<I"))),
+    ord("C"): lambda m: m.push(m.take(m.number("<B"))),
+    0x8E: lambda m: m.push(m.take(m.number("<Q"))),
+    0x96: lambda m: m.push(m.take(m.number("<Q"))),
+    ord(")"): lambda m: m.push(()),
+    ord("t"): lambda m: m.push(tuple(m.since_mark())),
+    0x85: lambda m: m.push(m.popped(1)),
+    0x86: lambda m: m.push(m.popped(2)),
+    0x87: lambda m: m.push(m.popped(3)),
+    ord("]"): lambda m: m.push([]),
+    ord("l"): lambda m: m.push(m.since_mark()),
+    ord("a"): lambda m: m.append([m.pop()]),
+    ord("e"): lambda m: m.append(m.since_mark()),
+    ord("}"): lambda m: m.push({}),
+    ord("s"): lambda m: m.set_items(list(m.popped(2))),
+    ord("u"): lambda m: m.set_items(m.since_mark()),
+    0x8F: lambda m: m.push(set()),
+    0x90: lambda m: m.add_items(m.since_mark()),
+    ord("q"): lambda m: m.remember(m.number("<B")),
+    ord("r"): lambda m: m.remember(m.number("<I")),
+    0x94: lambda m: m.remember(len(m.memo)),
+    ord("h"): lambda m: m.recall(m.number("<B")),
+    ord("j"): lambda m: m.recall(m.number("<I")),
+    ord("c"): lambda m: m.push(Global(m.line(), m.line())),
+    0x93: lambda m: m.stack_global(),
+    ord("R"): lambda m: m.call(),
+    0x81: lambda m: m.call(),
+    0x92: lambda m: m.call_with_keywords(),
+    ord("b"): lambda m: m.fill(),
+    ord("Q"): lambda m: m.push(m.library.persistent(m.pop())),
+}
