@@ -1,0 +1,104 @@
+"""The frozen exam and the truth that the ladder draws from it."""
+
+import numpy as np
+import pytest
+import torch
+
+from gan2shape.bench import exam
+from gan2shape.bench.ladder import rung_flat
+from gan2shape.bench.score import score_depth, score_mask, table_row
+from gan2shape.bench.truth import draw_lights, render_truth, true_views
+from gan2shape.config import ShapeConfig
+from gan2shape.records import UserError
+from gan2shape.scene.camera import rotation
+from gan2shape.scene.light import lamp_in_front
+
+CATEGORIES = ("car", "head")
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_exam_is_the_one_whose_hash_is_stored(category, split):
+    arrays = exam.load_split(category, split)
+    assert len(arrays["seed"]) == exam.COUNT[split]
+    assert arrays["seed"].min() >= 1_000_000
+
+
+def test_a_changed_exam_is_refused(tmp_path):
+    source = exam.exam_dir() / "car"
+    with np.load(source / "val.npz") as stored:
+        arrays = {name: stored[name].copy() for name in stored.files}
+    arrays["depth"][3, 30, 30] += 1
+    np.savez(tmp_path / "val.npz", **arrays)
+    (tmp_path / "hashes.json").write_text((source / "hashes.json").read_text())
+    with pytest.raises(UserError, match="does not match its hash"):
+        exam.load_split("car", "val", tmp_path)
+
+
+def test_a_missing_exam_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="no exam"):
+        exam.load_split("car", "val", tmp_path)
+
+
+def test_stored_depth_is_exact_to_half_a_step():
+    depth = torch.linspace(0.86, 1.14, 1001)
+    half_step = 0.5 * (exam.DEPTH_HIGH - exam.DEPTH_LOW) / exam.DEPTH_STEPS
+    assert (exam.decode_depth(exam.encode_depth(depth)) - depth).abs().max() <= half_step + 1e-7
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_an_object_is_rebuilt_from_its_seed(category):
+    """The zero perturbation under the exam's own lamp is the exam image; a stored byte may differ by its rounding."""
+    item = exam.exam_objects(category, "val", 2)[1]
+    truth = render_truth(item, torch.zeros(1, 6), item.light)
+    assert (truth.images - item.image).abs().max() < 1.5 / 127.5
+    assert (truth.masks - item.mask).abs().max() < 1.5 / 255
+
+
+def test_lamps_lie_in_front_of_both_cameras_and_inside_the_category_s_box():
+    random = torch.Generator().manual_seed(0)
+    views = torch.zeros(200, 6)
+    views[:, 1] = torch.linspace(-0.5, 0.5, 200)
+    lights = draw_lights("car", views, random)
+    assert lamp_in_front(lights, rotation(views[:, :3])).all()
+    assert (lights[:, 0] >= 0.3).all()
+    assert (lights[:, 0] + lights[:, 1] <= 1.12 + 1e-5).all()
+
+
+def test_a_turned_car_moves_as_the_sign_of_yaw_says():
+    """Positive yaw moves what is nearest to the camera to the image's left."""
+    item = exam.exam_objects("car", "val", 1)[0]
+    views = torch.zeros(2, 6)
+    views[:, 1] = torch.tensor([-0.2, 0.2])
+    truth = render_truth(item, views, item.light.expand(2, 4))
+    near = item.depth.masked_fill(item.mask < 0.5, 9.0).flatten().argmin()
+    assert truth.masks.sum((1, 2, 3)).min() > 50
+    assert int(near) > 0
+    columns = torch.arange(64.0) + 0.5
+    centre = (truth.masks * columns).sum((1, 2, 3)) / truth.masks.sum((1, 2, 3))
+    assert (centre - 32).abs().max() < 6, "the object turns about its own middle"
+    assert (truth.images[0] - truth.images[1]).abs().mean() > 0.01
+
+
+def test_true_views_are_the_same_for_the_same_seed():
+    item = exam.exam_objects("head", "val", 1)[0]
+    first, second = (true_views(item, 3, 5) for _ in range(2))
+    assert torch.equal(first.images, second.images)
+
+
+def test_the_true_depth_scores_zero_and_flat_scores_itself():
+    item = exam.exam_objects("head", "val", 1)[0]
+    scores = score_depth(item.depth * 1.01, item.depth, item.mask, item.fov_deg)
+    assert scores["side"] < 1e-4
+    assert scores["mad_deg"] < 0.2
+    flat = rung_flat(item, ShapeConfig())
+    assert flat["side"] == pytest.approx(flat["side_aligned"])
+    assert score_mask(item.mask).sum() < (item.mask > 0.5).sum()
+
+
+def test_a_row_of_a_table_has_means_and_intervals():
+    scores = [{"side": 1.0, "side_aligned": 1.0, "mad_deg": 20.0}, {"side": 3.0, "side_aligned": 2.0, "mad_deg": 30.0}]
+    row = table_row("x", "car", "val", "draft", scores)
+    assert row["side"] == 2.0
+    assert row["n"] == 2
+    assert row["side_ci"] == pytest.approx(12.706 * np.sqrt(2) / np.sqrt(2))
