@@ -5,19 +5,20 @@ that a file claims. This one knows the binary instructions of protocols 2 to 5 a
 strings; what a call of it means is decided by a `Library`, a table of the few names that are allowed, compared as whole
 strings. Byte strings stay views of the file.
 
-Bounds: every length is checked against the bytes that are left, instructions are counted, dictionary keys and set members
-are plain values (hashing nested tuples can take forever).
+Bounds: every length is checked against the bytes that are left; instructions and the work behind them draw on one budget;
+dictionary keys and set members are short plain values (hashing nested tuples, or integers made to collide, can take forever).
 """
 
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-MAX_INSTRUCTIONS = 1_000_000  # published files hold about a tenth of that
+BUDGET = 1_000_000  # instructions and items; published files need about a tenth of that
+CHARACTERS_PER_UNIT = 64  # of text that a call works through, for one unit of the budget
+MAX_KEY = 2**32  # of integers as keys
 MAX_LONG_BYTES = 32  # of an arbitrary-size integer
 MAX_NAME_BYTES = 256  # of a module or attribute in its text form
 SHOWN_NAME = 60  # characters of a foreign name in a message
-KEY_TYPES = (str, int, float, bool, type(None))
 MARK = object()
 
 
@@ -35,8 +36,23 @@ class Global(NamedTuple):
         return shown(f"{self.module}.{self.name}")
 
 
+class Budget:
+    """Work that one file may cause, however it is nested."""
+
+    def __init__(self, units: int = BUDGET) -> None:
+        self.left = units
+
+    def spend(self, units: int = 1) -> None:
+        """Take `units` away. Raises Unreadable when nothing is left."""
+        self.left -= units
+        if self.left < 0:
+            raise Unreadable("is described in far more words than a network needs")
+
+
 class Library(Protocol):
     """What the machine may do with the names in a file."""
+
+    budget: Budget
 
     def call(self, name: Global, args: tuple) -> Any:
         """The value that `name(*args)` stands for. Raises Unreadable unless the name is allowed."""
@@ -64,7 +80,8 @@ class PickleMachine:
 
     def run(self) -> Any:
         """The pickled value. Raises Unreadable for anything out of order."""
-        for _ in range(MAX_INSTRUCTIONS):
+        while True:
+            self.library.budget.spend()
             code = self.number("<B")
             if code == STOP:
                 return self.pop()
@@ -72,7 +89,6 @@ class PickleMachine:
             if instruction is None:
                 raise Unreadable(f"holds an instruction ({code:#04x}) that no checkpoint needs")
             instruction(self)
-        raise Unreadable(f"is described by more than {MAX_INSTRUCTIONS} instructions")
 
     # What instructions are made of
 
@@ -160,6 +176,7 @@ class PickleMachine:
         name, args = self.popped(2)
         if not (isinstance(name, Global) and isinstance(args, tuple)):
             raise Unreadable("calls something that is no plain name")
+        self.library.budget.spend(sum(map(work, args)))
         self.push(self.library.call(name, args))
 
     def call_with_keywords(self) -> None:
@@ -170,6 +187,7 @@ class PickleMachine:
 
     def fill(self) -> None:
         value, state = self.popped(2)
+        self.library.budget.spend(work(state))
         self.push(self.library.fill(value, state))
 
     def set_items(self, items: list) -> None:
@@ -188,9 +206,16 @@ class PickleMachine:
 
 def plain_key(key: Any) -> Any:
     """The key of a dictionary or member of a set, if it is plain."""
-    if type(key) not in KEY_TYPES:
-        raise Unreadable("is damaged (a key is no plain value)")
-    return key
+    if key is None or isinstance(key, str | bool) or (isinstance(key, int) and -MAX_KEY < key < MAX_KEY):
+        return key
+    raise Unreadable("is damaged (a key is no plain value)")
+
+
+def work(value: Any) -> int:
+    """Units of the budget for going once through `value`: the same long value can be handed over many times."""
+    if isinstance(value, list | tuple | dict | set):
+        return len(value)
+    return len(value) // CHARACTERS_PER_UNIT if isinstance(value, str) else 0
 
 
 STOP = ord(".")

@@ -11,8 +11,16 @@ from typing import Any
 
 import torch
 
-from gan2shape.gan.pickle_machine import Global, PickleMachine, Unreadable, plain_key
-from gan2shape.gan.stored import Storage, StoredTensor, is_index, is_index_tuple, packed_tensor, stored_tensor
+from gan2shape.gan.pickle_machine import Budget, Global, PickleMachine, Unreadable, plain_key
+from gan2shape.gan.stored import (
+    ITEM_BYTES,
+    Storage,
+    StoredTensor,
+    is_index,
+    is_index_tuple,
+    packed_tensor,
+    stored_tensor,
+)
 
 STORAGE_TYPES = {
     "FloatStorage": torch.float32,
@@ -46,6 +54,7 @@ INERT = {  # classes whose objects only carry attributes
     Global("dnnlib.tflib.network", "Network"),
 }
 TENSORFLOW_NETWORK = "dnnlib.tflib.network.Network"
+LOAD_FROM_BYTES = Global("torch.storage", "_load_from_bytes")
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # first value of files in torch's old format
 LEGACY_VERSION = 1001
 MAX_STORAGES = 100_000
@@ -74,14 +83,20 @@ class ArrayType:
 
 
 class Allowed:
-    """The names that may occur; `Library` of the pickle machine. Storages of torch files come from `storages`."""
+    """The names that may occur; `Library` of the pickle machine. Storages of torch files come from `storages`.
 
-    def __init__(self) -> None:
+    `is_blob`: the pickle lies in a byte string of another one, where no further byte string is opened.
+    """
+
+    def __init__(self, budget: Budget | None = None, is_blob: bool = False) -> None:
+        self.budget, self.is_blob = budget or Budget(), is_blob
         self.storages: dict[str, Storage] = {}
 
     def call(self, name: Global, args: tuple) -> Any:
         if name in INERT:
             return Stub(f"{name.module}.{name.name}")
+        if name == LOAD_FROM_BYTES:
+            return self.storage_of_blob(args)
         make = MAKERS.get(name)
         if make is None:
             raise Unreadable(f"asks for {name}, which no checkpoint needs, and nothing was executed")
@@ -95,6 +110,18 @@ class Allowed:
         elif not isinstance(value, dict | ArrayType):  # a state dict's own attributes, a type's byte order
             raise Unreadable("sets the state of something that has none")
         return value
+
+    def storage_of_blob(self, args: tuple) -> Storage:
+        """A storage in a byte string: a whole file in torch's old format that holds nothing but one storage.
+
+        torch's own function of that name runs the byte string as a full pickle, which would give everything away.
+        """
+        if self.is_blob or len(args) != 1 or not isinstance(args[0], memoryview):
+            raise Unreadable("hides something else where its numbers should be")
+        storage = read_legacy(args[0], Allowed(self.budget, is_blob=True))
+        if not isinstance(storage, Storage):
+            raise Unreadable("hides something else where its numbers should be")
+        return storage
 
     def persistent(self, key: Any) -> Any:
         """A storage: ("storage", type, key, device, number of values, …)."""
@@ -112,9 +139,9 @@ class Allowed:
         return storage
 
 
-def read_legacy(data: memoryview) -> Any:
+def read_legacy(data: memoryview, library: Allowed | None = None) -> Any:
     """The value of a file (or a blob) in torch's old format: five pickles, then the numbers."""
-    library, position, values = Allowed(), 0, []
+    library, position, values = library or Allowed(), 0, []
     for _ in range(5):
         machine = PickleMachine(data, library, position)
         values.append(machine.run())
@@ -131,12 +158,8 @@ def read_legacy(data: memoryview) -> Any:
         storage = library.storages.get(plain_key(key))
         if storage is None or storage.data is not None or rest.number("<q") != storage.n_values:
             raise Unreadable("does not hold the numbers that it refers to")
-        storage.data = rest.take(storage.n_values * _item_bytes(storage))
+        storage.data = rest.take(storage.n_values * ITEM_BYTES[storage.dtype])
     return values[3]
-
-
-def _item_bytes(storage: Storage) -> int:
-    return torch.empty((), dtype=storage.dtype).element_size()
 
 
 def _stub(meta: Any = None) -> Stub:
@@ -145,16 +168,6 @@ def _stub(meta: Any = None) -> Stub:
         raise Unreadable("describes an object in an unknown way")
     state = meta.get("state")
     return Stub(meta["class_name"], state if isinstance(state, dict) else {})
-
-
-def _storage(blob: Any = None) -> Storage:
-    """A storage in a byte string: a whole file in torch's old format, that must hold nothing but one storage."""
-    if not isinstance(blob, memoryview):
-        raise Unreadable("holds numbers in an unknown way")
-    storage = read_legacy(blob)
-    if not isinstance(storage, Storage):
-        raise Unreadable("hides something else where its numbers should be")
-    return storage
 
 
 def _tensor(*args: Any) -> StoredTensor:
@@ -238,7 +251,6 @@ MAKERS: dict[Global, Callable[..., Any]] = {
     Global("copyreg", "_reconstructor"): _class_object,
     Global("copy_reg", "_reconstructor"): _class_object,
     Global("torch_utils.persistence", "_reconstruct_persistent_obj"): _stub,
-    Global("torch.storage", "_load_from_bytes"): _storage,
     Global("torch._utils", "_rebuild_tensor"): _tensor,
     Global("torch._utils", "_rebuild_tensor_v2"): _tensor,
     Global("torch._utils", "_rebuild_parameter"): _parameter,

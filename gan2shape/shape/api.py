@@ -1,6 +1,5 @@
 """The main job as the command line asks for it: request in, files and figures out."""
 
-import json
 import time
 from pathlib import Path
 
@@ -11,11 +10,9 @@ from gan2shape.measure.metrics import psnr_db
 from gan2shape.outdir import write_text_atomic
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
-from gan2shape.requests import RunRequest, RunResult
+from gan2shape.requests import REQUEST_NAME, RunRequest, RunResult
 from gan2shape.shape.observe import read_latent
 from gan2shape.shape.reconstruct import Reconstruction, open_generator, reconstruct, resolve_device
-
-REQUEST_NAME = "request.json"  # what `--resume` reads beside the state
 
 
 def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:
@@ -27,7 +24,7 @@ def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:
     generator = open_generator(request.category, device)
     given = read_given(request, config, generator.prior.w_mean.numel())
     write_text_atomic(folder / "config.yaml", to_yaml(config))
-    write_text_atomic(folder / REQUEST_NAME, json.dumps(_plain(request), indent=1))
+    write_text_atomic(folder / REQUEST_NAME, request.to_json())
     made = reconstruct(
         **given, category=request.category, seed=request.seed or 0, config=config, generator=generator, report=report,
         state_dir=folder,
@@ -57,8 +54,3 @@ def figures(made: Reconstruction) -> dict[str, float]:
     inside = made.observation.mask > 0.5
     numbers = {"input_psnr_db": psnr_db(own.image, made.observation.image, inside).item()}
     return {**numbers, **{f"{name}_s": value for name, value in made.seconds.items()}}
-
-
-def _plain(request: RunRequest) -> dict:
-    words = {name: getattr(request, name) for name in RunRequest.__dataclass_fields__}
-    return {name: value.as_posix() if isinstance(value, Path) else value for name, value in words.items()}
