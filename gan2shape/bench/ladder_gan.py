@@ -18,7 +18,7 @@ from gan2shape.records import Observation, Scene
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import lamp_in_front, normals_from_depth, shade
 from gan2shape.shape.draw import Drawing, draw_scene
-from gan2shape.shape.loop import Learner, learn, make_target, new_learner, start, step_random
+from gan2shape.shape.loop import Learner, Outcome, learn, make_target, new_learner, start, step_random
 from gan2shape.shape.losses import feature_distance
 from gan2shape.shape.observe import MaskedGenerator, observe_image
 from gan2shape.shape.prior_shape import ellipsoid_depth
@@ -179,17 +179,25 @@ def distances(images: Float[Tensor, "N 3 S S"], truth, prior: Prior) -> tuple[fl
     return pixel, float(feature_distance(images, truth.images, prior_features(prior)))
 
 
-def rung_o5(bench: Bench, report: Reporter = silent) -> list[dict[str, float]]:
-    """The real loop: scores of the start ("step 1") and after each stage, with the seconds up to there."""
+def real_loop(bench: Bench, report: Reporter = silent) -> tuple[list[dict[str, float]], Outcome]:
+    """Scores of the start ("step 1") and after each stage, with the seconds up to there; and what was learnt."""
     began = time.perf_counter()
     seconds: list[float] = []
     outcome = learn(
-        bench.observation, bench.generator, bench.config, report,
+        bench.observation,
+        bench.generator,
+        bench.config,
+        report,
         on_stage=lambda stage, scene: seconds.append(time.perf_counter() - began),
-    )  # fmt: skip
+    )
     item = bench.item
     scores = [score_depth(scene.depth, item.depth, item.mask, item.fov_deg) for scene in outcome.scenes]
-    return [{**one, "seconds": spent} for one, spent in zip(scores, [0.0, *seconds], strict=True)]
+    return [{**one, "seconds": spent} for one, spent in zip(scores, [0.0, *seconds], strict=True)], outcome
+
+
+def rung_o5(bench: Bench) -> list[dict[str, float]]:
+    """The real loop."""
+    return real_loop(bench)[0]
 
 
 RUNGS = {"O3": rung_o3, "O4": rung_o4, "C": rung_c, "O5": rung_o5}

@@ -18,15 +18,16 @@ from torch import Tensor
 
 from gan2shape.bench.exam import ExamObject, exam_objects
 from gan2shape.bench.ladder import rung_ellipsoid, rung_flat
-from gan2shape.bench.ladder_gan import open_bench, rung_o5
+from gan2shape.bench.ladder_gan import open_bench, real_loop
 from gan2shape.bench.score import METRICS, score_depth, table_row
 from gan2shape.compose import compose, to_yaml
 from gan2shape.config import ShapeConfig
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.measure.statistics import paired_interval
-from gan2shape.outdir import write_text_atomic
+from gan2shape.outdir import write_atomic, write_text_atomic
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
+from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.reconstruct import open_generator, resolve_device
 from gan2shape.synth.dataset import render_set
 
@@ -44,20 +45,21 @@ def mean_depth(category: str, half_range: float) -> Float[Tensor, "1 1 S S"]:
 
 
 def score_object(
-    item: ExamObject, average: Tensor, generator, config: ShapeConfig, report: Reporter
-) -> dict[str, dict[str, float]]:
-    """Scores of every method for one object; the method sees the image alone, and its seconds include inversion and
-    mask.
+    item: ExamObject, average: Tensor, generator: MaskedGenerator, config: ShapeConfig, report: Reporter
+) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+    """(scores of every method for one object, arrays of its scene for pictures).
+
+    The method sees the image alone, and its seconds include inversion and mask.
     """
     began = time.perf_counter()
     bench = open_bench(item, generator, config, report)
     observed = time.perf_counter() - began
-    stages = rung_o5(bench, report)
+    stages, outcome = real_loop(bench, report)
     inside = item.mask > 0.5
     observation = bench.observation
     with torch.no_grad():
         inverted = generator.prior.generator.synthesis(observation.latent)
-    return {
+    scores = {
         "flat": rung_flat(item, config),
         "mean depth": score_depth(average, item.depth, item.mask, item.fov_deg),
         "scaled ellipsoid": rung_ellipsoid(item, config),
@@ -68,6 +70,10 @@ def score_object(
             "inversion_psnr_db": psnr_db(inverted, item.image, inside).item(),
         },
     }
+    scene = outcome.scenes[-1]
+    arrays = {"image": item.image, "mask": observation.mask, "true_depth": item.depth, "true_mask": item.mask}
+    arrays |= {"depth": scene.depth, "albedo": scene.albedo, "light": scene.light}
+    return scores, {name: value.detach().cpu().numpy() for name, value in arrays.items()}
 
 
 def main(
@@ -92,7 +98,8 @@ def main(
     for item in exam_objects(category, split, count):
         if item.seed in done:
             continue
-        scores = score_object(item, average, generator, config, report)
+        scores, arrays = score_object(item, average, generator, config, report)
+        write_atomic(folder / f"{item.seed}.npz", lambda path, kept=arrays: np.savez_compressed(path, **kept))
         done[item.seed] = scores
         with (folder / OBJECTS_NAME).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"seed": item.seed, **scores}) + "\n")

@@ -11,6 +11,7 @@ from gan2shape.outdir import write_text_atomic
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
 from gan2shape.requests import REQUEST_NAME, RunRequest, RunResult
+from gan2shape.shape.loop import STATE_NAME
 from gan2shape.shape.observe import read_latent
 from gan2shape.shape.reconstruct import Reconstruction, open_generator, reconstruct, resolve_device
 
@@ -23,6 +24,8 @@ def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:
     device = resolve_device(request.device)
     generator = open_generator(request.category, device)
     given = read_given(request, config, generator.prior.w_mean.numel())
+    if request.resume is None:  # a folder that is used again starts anew; only --resume goes on
+        (folder / STATE_NAME).unlink(missing_ok=True)
     write_text_atomic(folder / "config.yaml", to_yaml(config))
     write_text_atomic(folder / REQUEST_NAME, request.to_json())
     made = reconstruct(
