@@ -159,7 +159,7 @@ def run_step(
         projection_step(learner.encoder, learner.networks, target, latent, prior, config, n_steps, random, report)
         samples = collect(learner.encoder, learner.networks, target, latent, prior, generator, config, random)
         return replace(learner, samples=samples)
-    options = JointOptions(view_pull=steps.view_pull, light_pull=steps.light_pull)
+    options = JointOptions(True, steps.view_pull, steps.light_pull, steps.view_self_weight)
     joint_step(learner.networks, target, learner.samples, features, config, options, random, report)
     return learner
 

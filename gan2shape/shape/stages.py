@@ -18,9 +18,12 @@ from gan2shape.config import RenderConfig, ShapeConfig, StepConfig
 from gan2shape.progress import Reporter
 from gan2shape.records import Scene, UserError
 from gan2shape.scene.light import normals_from_depth, shade
-from gan2shape.shape.draw import Canvas, draw, draw_input
+from gan2shape.shape.draw import Canvas, draw, draw_input, draw_scene
 from gan2shape.shape.losses import FeatureMaps, feature_distance, masked_l1, smoothness
 from gan2shape.shape.networks import SceneNetworks
+from gan2shape.shape.sampling import sample_lights, sample_views
+
+PULL_UNIT_RAD = 0.1745  # angles count in units of 10 degrees, so that pulls on views and lights have comparable sizes
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class JointOptions:
     estimate_views: bool = True  # False: `Samples.views` and `.lights` are taken as true (rung O1)
     view_pull: float = 0.0
     light_pull: float = 0.0
+    self_weight: float = 0.0  # of `self_view_loss`
 
 
 def decayed(optimizer: torch.optim.Optimizer, steps: StepConfig, step: int, n_steps: int) -> None:
@@ -140,6 +144,8 @@ def joint_step(
         chosen = order[torch.arange(step * steps.batch, (step + 1) * steps.batch) % count].to(target.image.device)
         pull = max(0.0, 1.0 - step / max(1.0, steps.pull_fraction * n_steps))
         loss, sample_loss = joint_loss(networks, target, samples, chosen, features, config, options, pull)
+        if options.self_weight > 0:
+            loss = loss + options.self_weight * self_view_loss(networks, target, config, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -193,12 +199,29 @@ def joint_loss(
         loss = loss + _input_loss(draw_input(albedo, shading, target.canvas), target, features, steps)
     loss = loss + steps.smooth_weight * smoothness(depth, config.render.depth_half_range)
     if options.estimate_views and pull > 0:
-        # Angles in units of 10 degrees, so that the two pulls have comparable sizes.
-        view_error = (views[:, :3] - samples.views[chosen][:, :3]) / 0.1745
+        view_error = (views[:, :3] - samples.views[chosen][:, :3]) / PULL_UNIT_RAD
         light_error = sample_lights - samples.lights[chosen]
         loss = loss + pull * options.view_pull * view_error.square().mean()
         loss = loss + pull * options.light_pull * light_error.square().mean()
     return loss, sample_loss
+
+
+def self_view_loss(
+    networks: SceneNetworks, target: Target, config: ShapeConfig, generator: torch.Generator
+) -> Float[Tensor, ""]:
+    """How well V reads the view of drawings of the CURRENT shape, whose views are known because we chose them.
+
+    It keeps V a measuring instrument that is calibrated on the shape as it is, so that a sample's own turn is found,
+    whatever turn was asked of it. Angles in units of 10 degrees; no gradient reaches the shape.
+    """
+    n = config.steps.batch // 2
+    with torch.no_grad():
+        scene = current_scene(networks, target, config.render)
+        views = sample_views(n, config.views, generator).to(scene.depth.device)
+        lights = sample_lights(n, config.lights, scene.light[0], generator).to(scene.depth.device)
+        drawn = draw_scene(scene, target.canvas, views, lights, config.render)
+    found = networks.views(drawn.image, target.image)
+    return ((found[:, :3] - views[:, :3]) / PULL_UNIT_RAD).square().mean()
 
 
 def _input_loss(image: Tensor, target: Target, features: FeatureMaps | None, steps: StepConfig) -> Float[Tensor, ""]:
