@@ -297,6 +297,42 @@ def bench_shape(
     emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
 
 
+@app.command()
+@speaks_plainly
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A StyleGAN2 checkpoint or a pack.")],
+    as_json: Json = False,
+) -> None:
+    """Say what a checkpoint holds: sizes, architecture, settings and where they come from. Executes nothing of it.
+
+    Example:  gan2shape inspect stylegan2-car.pkl
+    """
+    from gan2shape.gan.checkpoints import describe
+    from gan2shape.gan.checkpoints import inspect as inspect_checkpoint
+
+    found = inspect_checkpoint(path)
+    emit({"verb": "inspect", **found}, as_json, describe(found))
+
+
+@app.command()
+@speaks_plainly
+def convert(
+    path: Annotated[Path, typer.Argument(metavar="IN", help="A StyleGAN2 checkpoint (.pt, .pkl, …).")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    class_index: Annotated[int, typer.Option("--class", min=0, help="Class of a class-conditional network.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write a checkpoint as one safetensors file, which opens faster and cannot carry code.
+
+    Example:  gan2shape convert stylegan2-car.pkl car.safetensors
+    """
+    from gan2shape.gan.checkpoints import convert as convert_checkpoint
+    from gan2shape.gan.checkpoints import describe
+
+    found = convert_checkpoint(path, out, class_index)
+    emit({"verb": "convert", **found}, as_json, [*describe(found), f"{'file':14s} {out}"])
+
+
 def format_rows(rows: list[dict]) -> list[str]:
     """A plain table: the union of the rows' keys as columns, numbers to four digits; lists stay in `--json`."""
     if not rows:

@@ -73,6 +73,16 @@ def save_pack(folder: str | Path, prior: Prior, dtype: torch.dtype = torch.float
     """Write the pack and its card into `folder`, each atomically. Returns the path of the safetensors file."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    path = write_prior(folder / PACK_NAME, prior, dtype)
+    card = folder / CARD_NAME
+    temporary = card.with_name(CARD_NAME + ".tmp")
+    temporary.write_text(json.dumps(prior.card, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, card)
+    return path
+
+
+def write_prior(path: Path, prior: Prior, dtype: torch.dtype, further_metadata: dict[str, str] | None = None) -> Path:
+    """One safetensors file with everything but the card, written whole or not at all. Returns its path."""
     tensors = {f"generator/{name}": tensor.to(dtype) for name, tensor in prior.generator.state_dict().items()}
     metadata = {"format": PACK_FORMAT, "generator": json.dumps(asdict(prior.generator.config))}
     if prior.discriminator is not None:
@@ -85,16 +95,16 @@ def save_pack(folder: str | Path, prior: Prior, dtype: torch.dtype = torch.float
         }
     metadata["network_configs"] = json.dumps(prior.network_configs)
     tensors |= {"statistics/w_mean": prior.w_mean.float(), "statistics/w_cov": prior.w_cov.float()}
-    path = folder / PACK_NAME
-    temporary = path.with_name(PACK_NAME + ".tmp")
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata
-    )
-    os.replace(temporary, path)
-    card = folder / CARD_NAME
-    temporary = card.with_name(CARD_NAME + ".tmp")
-    temporary.write_text(json.dumps(prior.card, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, card)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            temporary,
+            metadata=metadata | (further_metadata or {}),
+        )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -1,12 +1,13 @@
 """Reads pickles as data: a small stack machine that imports nothing, calls nothing and never allocates on a claim.
 
-Python's own unpickler looks names up and calls them, grows its memo to any index that a file names, and reserves any length
-that a file claims. This one knows the binary instructions of protocols 2 to 5 and nothing else. A global is a pair of
-strings; what a call of it means is decided by a `Library`, a table of the few names that are allowed, compared as whole
-strings. Byte strings stay views of the file.
+Python's own unpickler looks names up and calls them, grows its memo to any index that a file names, and reserves any
+length that a file claims. This one knows the binary instructions of protocols 2 to 5 and nothing else. A global is a
+pair of strings; what a call of it means is decided by a `Library`, a table of the few names that are allowed, compared
+as whole strings. Byte strings stay views of the file.
 
-Bounds: every length is checked against the bytes that are left; instructions and the work behind them draw on one budget;
-dictionary keys and set members are short plain values (hashing nested tuples, or integers made to collide, can take forever).
+Bounds: every length is checked against the bytes that are left; instructions and the work behind them draw on one
+budget; dictionary keys and set members are short plain values (hashing nested tuples, or integers made to collide, can
+take forever).
 """
 
 import struct
@@ -22,7 +23,7 @@ SHOWN_NAME = 60  # characters of a foreign name in a message
 MARK = object()
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A file that is not read further. The message continues a sentence whose subject is the file."""
 
 
@@ -43,10 +44,10 @@ class Budget:
         self.left = units
 
     def spend(self, units: int = 1) -> None:
-        """Take `units` away. Raises Unreadable when nothing is left."""
+        """Take `units` away. Raises UnreadableError when nothing is left."""
         self.left -= units
         if self.left < 0:
-            raise Unreadable("is described in far more words than a network needs")
+            raise UnreadableError("is described in far more words than a network needs")
 
 
 class Library(Protocol):
@@ -55,7 +56,7 @@ class Library(Protocol):
     budget: Budget
 
     def call(self, name: Global, args: tuple) -> Any:
-        """The value that `name(*args)` stands for. Raises Unreadable unless the name is allowed."""
+        """The value that `name(*args)` stands for. Raises UnreadableError unless the name is allowed."""
 
     def fill(self, value: Any, state: Any) -> Any:
         """The value with its pickled state set."""
@@ -79,7 +80,7 @@ class PickleMachine:
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
-        """The pickled value. Raises Unreadable for anything out of order."""
+        """The pickled value. Raises UnreadableError for anything out of order."""
         while True:
             self.library.budget.spend()
             code = self.number("<B")
@@ -87,7 +88,7 @@ class PickleMachine:
                 return self.pop()
             instruction = INSTRUCTIONS.get(code)
             if instruction is None:
-                raise Unreadable(f"holds an instruction ({code:#04x}) that no checkpoint needs")
+                raise UnreadableError(f"holds an instruction ({code:#04x}) that no checkpoint needs")
             instruction(self)
 
     # What instructions are made of
@@ -96,7 +97,7 @@ class PickleMachine:
         """The next `size` bytes."""
         end = self.position + size
         if end > len(self.data):
-            raise Unreadable("ends too early or claims more than it holds")
+            raise UnreadableError("ends too early or claims more than it holds")
         piece = self.data[self.position : end]
         self.position = end
         return piece
@@ -110,14 +111,14 @@ class PickleMachine:
         try:
             return str(self.take(self.number(layout)), "utf-8", "surrogatepass")
         except UnicodeDecodeError as error:
-            raise Unreadable("holds damaged text") from error
+            raise UnreadableError("holds damaged text") from error
 
     def line(self) -> str:
         """Text up to the end of the line."""
         piece = bytes(self.data[self.position : self.position + MAX_NAME_BYTES])
         length = piece.find(b"\n")
         if length < 0:
-            raise Unreadable("holds a name without an end")
+            raise UnreadableError("holds a name without an end")
         self.position += length + 1
         return piece[:length].decode("utf-8", "replace")
 
@@ -126,12 +127,12 @@ class PickleMachine:
 
     def pop(self) -> Any:
         if not self.stack or self.stack[-1] is MARK:
-            raise Unreadable("is damaged (a value is missing)")
+            raise UnreadableError("is damaged (a value is missing)")
         return self.stack.pop()
 
     def top(self, kind: type) -> Any:
         if not self.stack or not isinstance(self.stack[-1], kind):
-            raise Unreadable(f"is damaged (no {kind.__name__} where one is needed)")
+            raise UnreadableError(f"is damaged (no {kind.__name__} where one is needed)")
         return self.stack[-1]
 
     def popped(self, count: int) -> tuple:
@@ -144,7 +145,7 @@ class PickleMachine:
         while self.stack and self.stack[-1] is not MARK:
             items.append(self.stack.pop())
         if not self.stack:
-            raise Unreadable("is damaged (a mark is missing)")
+            raise UnreadableError("is damaged (a mark is missing)")
         self.stack.pop()
         return items[::-1]
 
@@ -157,32 +158,32 @@ class PickleMachine:
 
     def recall(self, index: int) -> None:
         if index not in self.memo:
-            raise Unreadable("is damaged (it refers to a value that is not there)")
+            raise UnreadableError("is damaged (it refers to a value that is not there)")
         self.push(self.memo[index])
 
     def long(self, layout: str) -> int:
         size = self.number(layout)
         if not 0 <= size <= MAX_LONG_BYTES:
-            raise Unreadable("holds a number of unlikely size")
+            raise UnreadableError("holds a number of unlikely size")
         return int.from_bytes(self.take(size), "little", signed=True)
 
     def stack_global(self) -> None:
         module, name = self.popped(2)
         if not (isinstance(module, str) and isinstance(name, str)):
-            raise Unreadable("is damaged (a name is no text)")
+            raise UnreadableError("is damaged (a name is no text)")
         self.push(Global(module, name))
 
     def call(self) -> None:
         name, args = self.popped(2)
         if not (isinstance(name, Global) and isinstance(args, tuple)):
-            raise Unreadable("calls something that is no plain name")
+            raise UnreadableError("calls something that is no plain name")
         self.library.budget.spend(sum(map(work, args)))
         self.push(self.library.call(name, args))
 
     def call_with_keywords(self) -> None:
         keywords = self.pop()
         if keywords != {}:
-            raise Unreadable("is damaged (keywords where none are needed)")
+            raise UnreadableError("is damaged (keywords where none are needed)")
         self.call()
 
     def fill(self) -> None:
@@ -193,7 +194,7 @@ class PickleMachine:
     def set_items(self, items: list) -> None:
         target = self.top(dict)
         if len(items) % 2:
-            raise Unreadable("is damaged (a key without a value)")
+            raise UnreadableError("is damaged (a key without a value)")
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[plain_key(key)] = value
 
@@ -208,7 +209,7 @@ def plain_key(key: Any) -> Any:
     """The key of a dictionary or member of a set, if it is plain."""
     if key is None or isinstance(key, str | bool) or (isinstance(key, int) and -MAX_KEY < key < MAX_KEY):
         return key
-    raise Unreadable("is damaged (a key is no plain value)")
+    raise UnreadableError("is damaged (a key is no plain value)")
 
 
 def work(value: Any) -> int:

@@ -1,17 +1,18 @@
 """Tensors that still lie in a file: their claims are checked before a byte of them is copied.
 
-A claim (`StoredTensor`) names a storage, an offset, sizes and strides. It may not reach beyond its storage nor have more
-elements than the storage holds, so that a small file cannot ask for a large tensor.
+A claim (`StoredTensor`) names a storage, an offset, sizes and strides. It may not reach beyond its storage nor have
+more elements than the storage holds, so that a small file cannot ask for a large tensor.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gan2shape.gan.pickle_machine import Unreadable
+from gan2shape.gan.pickle_machine import UnreadableError
 
 MAX_DIMENSIONS = 8
 ITEM_BYTES = {
@@ -46,6 +47,16 @@ class StoredTensor:
     offset: int  # values
     shape: tuple[int, ...]
     strides: tuple[int, ...]  # values
+    edit: Callable[[Tensor], Tensor] | None = None  # of the values when they are read; keeps the shape
+
+    def permuted(self, axes: tuple[int, ...]) -> "StoredTensor":
+        """The same numbers with the axes in another order; axes of one element may be left out."""
+        if any(axis not in range(len(self.shape)) for axis in axes) or math.prod(
+            n for axis, n in enumerate(self.shape) if axis not in axes
+        ) != 1:
+            raise UnreadableError("holds weights of the wrong shape")
+        pick = lambda values: tuple(values[axis] for axis in axes)  # noqa: E731
+        return replace(self, shape=pick(self.shape), strides=pick(self.strides))
 
     @property
     def n_values(self) -> int:
@@ -60,26 +71,28 @@ class StoredTensor:
     def read(self) -> Tensor:
         """A copy in memory, row-major, with the stored type."""
         if self.storage.data is None:
-            raise Unreadable("does not hold the numbers that it refers to")
+            raise UnreadableError("does not hold the numbers that it refers to")
         size = ITEM_BYTES[self.dtype]
         extent = self.n_values and 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         piece = self.storage.data[self.offset * size : (self.offset + extent) * size]
         if len(piece) != extent * size:
-            raise Unreadable("does not hold the numbers that it refers to")
+            raise UnreadableError("does not hold the numbers that it refers to")
         values = torch.from_numpy(np.frombuffer(piece, dtype=np.uint8).copy())
         if self.dtype is torch.bool:
             values = values.ne(0)
-        return values.view(self.dtype).as_strided(self.shape, self.strides).contiguous()
+        values = values if self.dtype is torch.bool else values.view(self.dtype)
+        values = values.as_strided(self.shape, self.strides).contiguous()
+        return values if self.edit is None else self.edit(values)
 
 
 def stored_tensor(storage: object, offset: object, shape: object, strides: object) -> StoredTensor:
-    """The claim of a pickled tensor. Raises Unreadable if it reaches beyond its storage."""
+    """The claim of a pickled tensor. Raises UnreadableError if it reaches beyond its storage."""
     if not isinstance(storage, Storage) or not is_index(offset) or not is_index_tuple(shape, strides):
-        raise Unreadable("describes a tensor that makes no sense")
+        raise UnreadableError("describes a tensor that makes no sense")
     tensor = StoredTensor(storage, storage.dtype, offset, tuple(shape), tuple(strides))
     last = offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True))
     if tensor.n_values and (last >= storage.n_values or tensor.n_values > storage.n_values):
-        raise Unreadable("claims a tensor that is larger than its numbers")
+        raise UnreadableError("claims a tensor that is larger than its numbers")
     return tensor
 
 
@@ -88,7 +101,7 @@ def packed_tensor(data: memoryview, dtype: torch.dtype, shape: tuple[int, ...]) 
     strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
     tensor = StoredTensor(Storage(dtype, len(data) // ITEM_BYTES[dtype], data), dtype, 0, shape, strides)
     if tensor.n_bytes != len(data):
-        raise Unreadable("claims an array that is not as large as its numbers")
+        raise UnreadableError("claims an array that is not as large as its numbers")
     return tensor
 
 

@@ -1,8 +1,8 @@
 """The allow-list: the names that checkpoints need, and the inert thing each one becomes.
 
-Nothing here looks a name up. Objects of a published network's own classes become `Stub`s that keep their state (parameters,
-buffers, submodules) and constructor arguments; their source text, which the published loader executes, is dropped unread.
-Tensors become claims on the file (`stored.StoredTensor`). Any other name ends the reading.
+Nothing here looks a name up. Objects of a published network's own classes become `Stub`s that keep their state
+(parameters, buffers, submodules) and constructor arguments; their source text, which the published loader executes, is
+dropped unread. Tensors become claims on the file (`stored.StoredTensor`). Any other name ends the reading.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gan2shape.gan.pickle_machine import Budget, Global, PickleMachine, Unreadable, plain_key
+from gan2shape.gan.pickle_machine import Budget, Global, PickleMachine, UnreadableError, plain_key
 from gan2shape.gan.stored import (
     ITEM_BYTES,
     Storage,
@@ -99,7 +99,7 @@ class Allowed:
             return self.storage_of_blob(args)
         make = MAKERS.get(name)
         if make is None:
-            raise Unreadable(f"asks for {name}, which no checkpoint needs, and nothing was executed")
+            raise UnreadableError(f"asks for {name}, which no checkpoint needs, and nothing was executed")
         return make(*args[: MAX_ARGUMENTS.get(name, 1)]) if args else make()
 
     def fill(self, value: Any, state: Any) -> Any:
@@ -108,7 +108,7 @@ class Allowed:
         elif isinstance(value, ArrayClaim):
             value.tensor = _array(state)
         elif not isinstance(value, dict | ArrayType):  # a state dict's own attributes, a type's byte order
-            raise Unreadable("sets the state of something that has none")
+            raise UnreadableError("sets the state of something that has none")
         return value
 
     def storage_of_blob(self, args: tuple) -> Storage:
@@ -117,25 +117,25 @@ class Allowed:
         torch's own function of that name runs the byte string as a full pickle, which would give everything away.
         """
         if self.is_blob or len(args) != 1 or not isinstance(args[0], memoryview):
-            raise Unreadable("hides something else where its numbers should be")
+            raise UnreadableError("hides something else where its numbers should be")
         storage = read_legacy(args[0], Allowed(self.budget, is_blob=True))
         if not isinstance(storage, Storage):
-            raise Unreadable("hides something else where its numbers should be")
+            raise UnreadableError("hides something else where its numbers should be")
         return storage
 
     def persistent(self, key: Any) -> Any:
         """A storage: ("storage", type, key, device, number of values, …)."""
         if not (isinstance(key, tuple) and len(key) >= 5 and key[0] == "storage" and isinstance(key[1], Global)):
-            raise Unreadable("refers to something outside itself")
+            raise UnreadableError("refers to something outside itself")
         _, kind, name, _, n_values = key[:5]
         dtype = STORAGE_TYPES.get(kind.name) if kind.module in ("torch", "torch.storage") else None
         if dtype is None or not is_index(n_values) or not isinstance(name, str):
-            raise Unreadable(f"holds numbers of an unknown kind ({kind})")
+            raise UnreadableError(f"holds numbers of an unknown kind ({kind})")
         if len(self.storages) > MAX_STORAGES or (len(key) > 5 and key[5] is not None):
-            raise Unreadable("lays its numbers out in an unknown way")
+            raise UnreadableError("lays its numbers out in an unknown way")
         storage = self.storages.setdefault(name, Storage(dtype, n_values))
         if (storage.dtype, storage.n_values) != (dtype, n_values):
-            raise Unreadable("describes the same numbers in two ways")
+            raise UnreadableError("describes the same numbers in two ways")
         return storage
 
 
@@ -147,17 +147,17 @@ def read_legacy(data: memoryview, library: Allowed | None = None) -> Any:
         values.append(machine.run())
         position = machine.position
         if len(values) == 1 and values[0] != LEGACY_MAGIC:
-            raise Unreadable("is no torch file")
+            raise UnreadableError("is no torch file")
     keys = values[4]
     if values[1] != LEGACY_VERSION or not isinstance(keys, list):
-        raise Unreadable("is of an unknown version of torch's format")
+        raise UnreadableError("is of an unknown version of torch's format")
     if not isinstance(values[2], dict) or values[2].get("little_endian") is False:
-        raise Unreadable("was written on a big-endian machine")
+        raise UnreadableError("was written on a big-endian machine")
     rest = PickleMachine(data, library, position)
     for key in keys:
         storage = library.storages.get(plain_key(key))
         if storage is None or storage.data is not None or rest.number("<q") != storage.n_values:
-            raise Unreadable("does not hold the numbers that it refers to")
+            raise UnreadableError("does not hold the numbers that it refers to")
         storage.data = rest.take(storage.n_values * ITEM_BYTES[storage.dtype])
     return values[3]
 
@@ -165,7 +165,7 @@ def read_legacy(data: memoryview, library: Allowed | None = None) -> Any:
 def _stub(meta: Any = None) -> Stub:
     """An object of a published network: its class name and state; the source text is not kept."""
     if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str):
-        raise Unreadable("describes an object in an unknown way")
+        raise UnreadableError("describes an object in an unknown way")
     state = meta.get("state")
     return Stub(meta["class_name"], state if isinstance(state, dict) else {})
 
@@ -176,7 +176,7 @@ def _tensor(*args: Any) -> StoredTensor:
 
 def _parameter(data: Any = None) -> StoredTensor:
     if not isinstance(data, StoredTensor):
-        raise Unreadable("describes a parameter that is no tensor")
+        raise UnreadableError("describes a parameter that is no tensor")
     return data
 
 
@@ -185,19 +185,19 @@ def _mapping(items: Any = ()) -> dict:
     if isinstance(items, dict):
         return dict(items)
     if not isinstance(items, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in items):
-        raise Unreadable("is damaged (no pairs where pairs are needed)")
+        raise UnreadableError("is damaged (no pairs where pairs are needed)")
     return {plain_key(key): value for key, value in items}
 
 
 def _set(items: Any = ()) -> set:
     if not isinstance(items, list | tuple | set):
-        raise Unreadable("is damaged (a set of nothing)")
+        raise UnreadableError("is damaged (a set of nothing)")
     return set(map(plain_key, items))
 
 
 def _size(sizes: Any = ()) -> tuple:
     if not is_index_tuple(sizes):
-        raise Unreadable("describes a tensor that makes no sense")
+        raise UnreadableError("describes a tensor that makes no sense")
     return sizes
 
 
@@ -207,37 +207,37 @@ def _class_object(kind: Any = None) -> Any:
         return {}
     if isinstance(kind, Global) and kind in INERT:
         return Stub(f"{kind.module}.{kind.name}")
-    raise Unreadable(f"asks for {kind if isinstance(kind, Global) else 'an object'}, which no checkpoint needs")
+    raise UnreadableError(f"asks for {kind if isinstance(kind, Global) else 'an object'}, which no checkpoint needs")
 
 
 def _array_type(code: Any = None) -> ArrayType:
     if not isinstance(code, str) or code.lstrip("<|=") not in NUMPY_TYPES:
-        raise Unreadable("holds an array of an unknown type")
+        raise UnreadableError("holds an array of an unknown type")
     return ArrayType(NUMPY_TYPES[code.lstrip("<|=")])
 
 
 def _array(state: Any) -> StoredTensor:
     """A numpy array's state: (version, shape, type, column-major?, bytes)."""
     if not isinstance(state, tuple) or len(state) != 5:
-        raise Unreadable("describes an array in an unknown way")
+        raise UnreadableError("describes an array in an unknown way")
     _, shape, kind, is_column_major, data = state
     if not isinstance(kind, ArrayType) or not is_index_tuple(shape) or not isinstance(data, memoryview):
-        raise Unreadable("describes an array in an unknown way")
+        raise UnreadableError("describes an array in an unknown way")
     if is_column_major and len(shape) > 1:
-        raise Unreadable("holds a column-major array")
+        raise UnreadableError("holds a column-major array")
     return packed_tensor(data, kind.dtype, shape)
 
 
 def _scalar(kind: Any = None, data: Any = None) -> Any:
     if not isinstance(kind, ArrayType) or not isinstance(data, memoryview):
-        raise Unreadable("describes a number in an unknown way")
+        raise UnreadableError("describes a number in an unknown way")
     return packed_tensor(data, kind.dtype, ()).read().item()
 
 
 def _latin_bytes(text: Any = None, encoding: Any = None) -> memoryview:
     """Bytes that old pickles write as text."""
     if not isinstance(text, str) or encoding != "latin1" or not all(ord(c) < 256 for c in text):
-        raise Unreadable("holds damaged text")
+        raise UnreadableError("holds damaged text")
     return memoryview(text.encode("latin1"))
 
 
