@@ -1,6 +1,18 @@
 """gan2shape: depth, albedo, viewpoint and light of one image, learnt from a 2D GAN (Pan et al., ICLR 2021).
 
-Heavy imports happen inside the functions that need them, so that `gan2shape --help` answers at once.
+`gan2shape.reconstruct(image | latent | None, category="car") -> Reconstruction`. Heavy imports happen when it is first
+used, so that `gan2shape --help` answers at once.
 """
 
+from typing import Any
+
 __version__ = "0.1.0"
+__all__ = ["Reconstruction", "reconstruct"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from gan2shape.shape import reconstruct as module
+
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

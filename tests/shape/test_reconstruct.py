@@ -1,0 +1,96 @@
+"""The Python interface on a tiny prior: render, relight, export, errors."""
+
+import math
+
+import pytest
+import torch
+
+import gan2shape
+from gan2shape.progress import silent
+from gan2shape.records import UserError
+from gan2shape.shape.loop import learn
+from gan2shape.shape.observe import observe_image, observe_seed, read_latent
+from gan2shape.shape.reconstruct import Reconstruction, resolve_device
+from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation
+
+
+@pytest.fixture(scope="module")
+def made() -> Reconstruction:
+    generator = tiny_generator()
+    observation = tiny_observation(generator)
+    outcome = learn(observation, generator, CONFIG, silent)
+    return Reconstruction(observation, outcome, generator, CONFIG, {"total": 1.0})
+
+
+def test_the_package_offers_the_function_without_importing_it_early():
+    assert gan2shape.reconstruct.__name__ == "reconstruct"
+    with pytest.raises(AttributeError):
+        gan2shape.no_such_thing  # noqa: B018
+
+
+def test_the_own_view_and_light_give_the_input_back(made):
+    inside = made.observation.mask > 0.5
+    difference = (made.render().image - made.observation.image).abs().amax(1, keepdim=True)[inside]
+    assert difference.median() < 0.02
+
+
+def test_a_turn_changes_the_picture_and_a_lamp_above_brightens_the_top(made):
+    assert (made.render(yaw_deg=25.0).image - made.render().image).abs().max() > 0.01
+    above, below = (made.render(light=(0.2, 0.8, 0.0, ly)).image for ly in (-2.0, 2.0))
+    top = torch.zeros(1, 1, SIZE, SIZE, dtype=torch.bool)
+    top[..., SIZE // 2 - 9 : SIZE // 2 - 5, SIZE // 2 - 2 : SIZE // 2 + 2] = True
+    assert above[top.expand(1, 3, -1, -1)].mean() > below[top.expand(1, 3, -1, -1)].mean()
+
+
+def test_a_lamp_may_be_given_in_the_camera_s_frame(made):
+    """At a yaw, the same numbers mean another lamp in the two frames; at none, the same one."""
+    lamp = (0.3, 0.7, 0.5, -0.2)
+    still = [made.render(light=lamp, light_frame=frame).image for frame in ("canonical", "camera")]
+    torch.testing.assert_close(*still, atol=1e-5, rtol=0)
+    turned = [made.render(yaw_deg=30.0, light=lamp, light_frame=frame).image for frame in ("canonical", "camera")]
+    assert (turned[0] - turned[1]).abs().max() > 1e-3
+    with pytest.raises(UserError, match="light_frame"):
+        made.render(light=lamp, light_frame="world")
+
+
+def test_export_writes_every_file(made, tmp_path):
+    files = made.export(tmp_path)
+    assert {"mesh", "mesh_lit", "depth", "scene_npz", "scene_json", "report", "strip_rotate_gan"} <= set(files)
+    assert all(path.stat().st_size > 0 for path in files.values())
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_an_image_is_inverted_and_masked_without_help(made):
+    image = observe_seed(3, made.generator).image
+    found = observe_image(image, made.generator, CONFIG, disc_mask())
+    assert found.latent.shape == (1, 8)
+    assert torch.equal(found.mask, disc_mask())
+    with pytest.raises(UserError, match="No object"):
+        observe_image(image, made.generator, CONFIG, torch.zeros_like(disc_mask()))
+
+
+@pytest.mark.parametrize("name", ["cuda:77", "toaster"])
+def test_a_device_that_is_not_there_is_one_sentence(name):
+    with pytest.raises(UserError, match="cannot be used here"):
+        resolve_device(name)
+
+
+def test_latents_are_read_and_bad_ones_refused(tmp_path):
+    import numpy as np
+
+    w = np.linspace(-1, 1, 8, dtype=np.float32)
+    np.save(tmp_path / "w.npy", w)
+    np.savez(tmp_path / "w.npz", other=np.zeros(3), latent=w)
+    np.save(tmp_path / "nan.npy", w * math.nan)
+    np.save(tmp_path / "short.npy", w[:5])
+    (tmp_path / "text.npy").write_text("no array")
+    for name in ("w.npy", "w.npz"):
+        torch.testing.assert_close(read_latent(tmp_path / name, 8)[0], torch.from_numpy(w))
+    for name, words in (
+        ("nan", "not finite"),
+        ("short", "5 numbers"),
+        ("text", "cannot be read"),
+        ("gone", "no latent"),
+    ):
+        with pytest.raises(UserError, match=words):
+            read_latent(tmp_path / f"{name}.npy", 8)
