@@ -21,6 +21,7 @@ from gan2shape.records import UserError
 
 PACK_NAME = "prior.safetensors"
 CARD_NAME = "card.json"
+READABLE_BY_ALL = 0o644  # mode of a pack's file
 PACK_FORMAT = "gan2shape-prior-1"
 STATISTICS_SAMPLES = 20_000  # latents behind w_mean and w_cov
 STATISTICS_BATCH = 2_000
@@ -102,6 +103,7 @@ def write_prior(path: Path, prior: Prior, dtype: torch.dtype, further_metadata: 
             temporary,
             metadata=metadata | (further_metadata or {}),
         )
+        temporary.chmod(READABLE_BY_ALL)  # `save_file` leaves it to its owner, which breaks a shared install
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -115,7 +117,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (not a dict)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is no readable pack: point to a folder with {PACK_NAME}.") from error
+        raise UserError(f"{path} is damaged or no pack: restore it, or build it with scripts/build_pack.py.") from error
     if metadata.get("format") != PACK_FORMAT:
         raise UserError(f"{path} is no pack of this version ({PACK_FORMAT}): rebuild it.")
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, metadata

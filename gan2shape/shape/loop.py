@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from gan2shape.config import ShapeConfig
-from gan2shape.outdir import write_atomic
+from gan2shape.outdir import write_bytes_atomic
 from gan2shape.progress import Reporter
 from gan2shape.records import Observation, Scene, UserError
 from gan2shape.shape.draw import Canvas, fill_background
@@ -188,7 +188,7 @@ def save_state(
     notes = {"n_done": progress.n_done, "slant_deg": progress.slant_deg, "losses": progress.losses,
              "seconds": progress.seconds, "n_scenes": len(scenes), "config": fingerprint(config)}  # fmt: skip
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomic(path, lambda temporary: save_file(plain, temporary, metadata={"notes": json.dumps(notes)}))
+    write_bytes_atomic(path, save(plain, {"notes": json.dumps(notes)}))
 
 
 def load_state(path: Path, learner: Learner, config: ShapeConfig) -> tuple[Learner, Progress, tuple[Scene, ...]]:

@@ -90,7 +90,7 @@ def read_latent(path: Path, w_dim: int) -> Float[Tensor, "1 D"]:
     try:
         array = _read_array(path)
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"The latent file {path} cannot be read ({error}): give .npy, .npz or .safetensors.") from error
+        raise UserError(f"The latent file {path} cannot be read: give a .npy, .npz or .safetensors file.") from error
     if array.size != w_dim:
         raise UserError(f"The latent in {path} has {array.size} numbers but this generator takes {w_dim}.")
     if not np.isfinite(array).all():
