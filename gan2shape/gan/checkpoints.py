@@ -3,9 +3,10 @@
     prior = load_generator("stylegan2-car.pkl")
 
 Known: rosinality `.pt` (`g_ema`, `d`, `latent_avg`), NVIDIA's PyTorch `.pkl` (`G_ema`, `D`; the stylegan2-ada-pytorch
-and stylegan3 repositories), state dicts in either one's names, also as safetensors, and our packs. What a file holds is
-decided by its contents, not by its name. Sizes and architecture follow from names and shapes; activation clamp,
-minibatch group and mapping multiplier from the constructor arguments in a pickle, else the published defaults.
+and stylegan3 repositories) and TensorFlow `.pkl`, state dicts in rosinality's or NVIDIA's names, safetensors, our
+packs. What a file holds is decided by its contents, not by its name. Sizes and architecture follow from names and
+shapes; activation clamp, minibatch group and mapping multiplier from the constructor arguments in a pickle, else the
+published defaults.
 """
 
 import json

@@ -26,6 +26,14 @@ from gan2shape.gan.names import (
 )
 from gan2shape.gan.pickle_machine import UnreadableError
 from gan2shape.gan.stored import StoredTensor
+from gan2shape.gan.tensorflow_names import (
+    static_settings,
+    tensorflow_discriminator,
+    tensorflow_generator,
+    tensorflow_networks,
+    variables,
+)
+from gan2shape.gan.unpickle import Stub
 
 NVIDIA_GENERATOR, ROSINALITY_GENERATOR = "synthesis.b4.const", "input.input"
 NVIDIA_DISCRIMINATOR, ROSINALITY_DISCRIMINATOR = "b4.out.weight", "final_linear.1.weight"
@@ -50,6 +58,8 @@ class Foreign:
 
 def read_foreign(container: str, value: Any) -> Foreign:
     """The networks in a file's value. Raises UnreadableError, by name where it can, for what is no StyleGAN2."""
+    if networks := tensorflow_networks(value):
+        return _tensorflow(networks)
     contents = flatten(value)
     found = find_network(contents, (NVIDIA_GENERATOR, ROSINALITY_GENERATOR), GENERATOR_NAMES)
     if found is None:
@@ -157,6 +167,28 @@ def _nvidia_discriminator(
     if type(group) is not int or not 0 < group <= WHOLE_BATCH:
         raise UnreadableError("has a minibatch group of impossible size")
     return state, {"clamp": _positive(clamp, "activation clamp"), "stddev_group": group}
+
+
+def _tensorflow(networks: list[Stub]) -> Foreign:
+    """The averaged generator comes last; with three networks the discriminator is the second."""
+    own = static_settings(networks[-1])
+    kernel = own.get("resample_kernel", [1, 3, 3, 1])
+    if own.get("nonlinearity", "lrelu") != "lrelu" or kernel != [1, 3, 3, 1]:
+        raise UnreadableError("holds a TensorFlow network of an unusual kind, which is not supported")
+    multiplier = _positive(own.get("mapping_lrmul", MAPPING_LR_MULTIPLIER), "mapping multiplier")
+    generator = tensorflow_generator(variables(networks[-1]))
+    discriminator, critic_settings = None, {}
+    origins = {"clamp": DEFAULT, "mapping multiplier": FROM_FILE if "mapping_lrmul" in own else DEFAULT}
+    if len(networks) == 3:
+        discriminator = tensorflow_discriminator(variables(networks[1]))
+        group = static_settings(networks[1]).get("mbstd_group_size", STDDEV_GROUP)
+        if type(group) is not int or not 0 < group <= WHOLE_BATCH:
+            raise UnreadableError("has a minibatch group of impossible size")
+        critic_settings = {"stddev_group": group}
+        origins["minibatch group"] = FROM_FILE if "mbstd_group_size" in static_settings(networks[1]) else DEFAULT
+    settings = {"mapping_lr_multiplier": multiplier}
+    kind = "NVIDIA, TensorFlow"
+    return Foreign(kind, generator, discriminator, settings, critic_settings, False, [], origins)
 
 
 def require_usual(kwargs: Mapping[str, Any]) -> None:

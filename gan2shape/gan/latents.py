@@ -6,8 +6,11 @@ no more is read than the file holds.
 """
 
 import io
+import struct
 import zipfile
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,27 @@ NAMES = ("latent", "w", "latents", "wplus", "w_plus", "dlatents", "projected_w")
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK"
 LARGEST = 2**24  # numbers in a file of latents
+DAMAGED_ZIP = (  # what zipfile raises for damaged files
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    ValueError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    IndexError,
+    struct.error,
+)
+DAMAGED_ARRAY = (  # what numpy raises for damaged headers, which it reads as Python literals
+    ValueError,
+    TypeError,
+    SyntaxError,
+    TokenError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
 REMEDY = "give a .pt, .npy, .npz or .safetensors file with one w"
 
 
@@ -84,9 +108,11 @@ def _npz(data: memoryview) -> dict[str, memoryview]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            if any(entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in entries):
+                raise UnreadableError("is compressed in an unusual way")
+            if any(entry.compress_type == zipfile.ZIP_DEFLATED for entry in entries):
                 return {entry.filename[:-4]: _unpacked(archive, entry) for entry in entries}
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, RuntimeError, IndexError) as error:
+    except DAMAGED_ZIP as error:
         raise UnreadableError("is a damaged or truncated zip file") from error
     return {name[:-4]: part for name, part in zip_parts(data).items() if name.endswith(".npy")} if entries else {}
 
@@ -111,6 +137,6 @@ def _npy(data: memoryview) -> Tensor:
         if dtype.hasobject or dtype.kind not in "fiu" or not 0 < n_values <= LARGEST:
             raise UnreadableError("holds no plain numbers")
         values = np.frombuffer(data, dtype, n_values, stream.tell())
-    except (ValueError, TypeError, SyntaxError, EOFError, OverflowError, MemoryError, RecursionError) as error:
+    except DAMAGED_ARRAY as error:
         raise UnreadableError("is a damaged array file") from error
     return torch.from_numpy(values.reshape(shape, order="F" if column_major else "C").astype(np.float32))

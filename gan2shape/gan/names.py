@@ -17,8 +17,8 @@ from gan2shape.gan.pickle_machine import UnreadableError
 from gan2shape.gan.stored import StoredTensor
 from gan2shape.gan.unpickle import ArrayClaim, Stub
 
-MAX_DEPTH = 16  # of modules in modules
-MAX_ENTRIES = 300_000
+MAX_DEPTH = 40  # of dictionaries in dictionaries; a module takes three
+MAX_ENTRIES = 50_000  # a published file has about two thousand
 FILTER_TOLERANCE = 1e-6
 FILTER_NAMES = ("resample_filter", "kernel")
 MODULE_PARTS = ("_parameters", "_buffers", "_modules")

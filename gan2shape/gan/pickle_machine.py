@@ -11,8 +11,9 @@ take forever).
 """
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 BUDGET = 1_000_000  # instructions and items; published files need about a tenth of that
 CHARACTERS_PER_UNIT = 64  # of text that a call works through, for one unit of the budget
@@ -50,17 +51,20 @@ class Budget:
             raise UnreadableError("is described in far more words than a network needs")
 
 
-class Library(Protocol):
+class Library(ABC):
     """What the machine may do with the names in a file."""
 
     budget: Budget
 
+    @abstractmethod
     def call(self, name: Global, args: tuple) -> Any:
         """The value that `name(*args)` stands for. Raises UnreadableError unless the name is allowed."""
 
+    @abstractmethod
     def fill(self, value: Any, state: Any) -> Any:
         """The value with its pickled state set."""
 
+    @abstractmethod
     def persistent(self, key: Any) -> Any:
         """The value of an id that means something outside the pickle."""
 

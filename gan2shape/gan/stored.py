@@ -5,6 +5,7 @@ more elements than the storage holds, so that a small file cannot ask for a larg
 """
 
 import math
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from gan2shape.gan.pickle_machine import UnreadableError
 
 MAX_DIMENSIONS = 8
+LARGE_BYTES = 2**20  # of a tensor after whose copy the file's pages are let go
 ITEM_BYTES = {
     torch.float32: 4,
     torch.float64: 8,
@@ -58,6 +60,10 @@ class StoredTensor:
         pick = lambda values: tuple(values[axis] for axis in axes)  # noqa: E731
         return replace(self, shape=pick(self.shape), strides=pick(self.strides))
 
+    def edited(self, edit: Callable[[Tensor], Tensor] | None) -> "StoredTensor":
+        """The same with an edit of its values."""
+        return replace(self, edit=edit)
+
     @property
     def n_values(self) -> int:
         """Number of elements."""
@@ -73,16 +79,27 @@ class StoredTensor:
         if self.storage.data is None:
             raise UnreadableError("does not hold the numbers that it refers to")
         size = ITEM_BYTES[self.dtype]
-        extent = self.n_values and 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        if not self.n_values:
+            return torch.empty(self.shape, dtype=self.dtype)
+        extent = 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         piece = self.storage.data[self.offset * size : (self.offset + extent) * size]
         if len(piece) != extent * size:
             raise UnreadableError("does not hold the numbers that it refers to")
         values = torch.from_numpy(np.frombuffer(piece, dtype=np.uint8).copy())
+        if len(piece) > LARGE_BYTES:
+            let_go(piece)
         if self.dtype is torch.bool:
             values = values.ne(0)
         values = values if self.dtype is torch.bool else values.view(self.dtype)
         values = values.as_strided(self.shape, self.strides).contiguous()
         return values if self.edit is None else self.edit(values)
+
+
+def let_go(piece: memoryview) -> None:
+    """Drop the pages of a mapped file from this process's memory; they come back when they are read again."""
+    advice = getattr(mmap, "MADV_DONTNEED", None)  # not on Windows, where mapped pages are the system's to take
+    if advice is not None and isinstance(piece.obj, mmap.mmap):
+        piece.obj.madvise(advice)
 
 
 def stored_tensor(storage: object, offset: object, shape: object, strides: object) -> StoredTensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gan2shape.gan.pickle_machine import Budget, Global, PickleMachine, UnreadableError, plain_key
+from gan2shape.gan.pickle_machine import Budget, Global, Library, PickleMachine, UnreadableError, plain_key
 from gan2shape.gan.stored import (
     ITEM_BYTES,
     Storage,
@@ -82,7 +82,7 @@ class ArrayType:
     dtype: torch.dtype
 
 
-class Allowed:
+class Allowed(Library):
     """The names that may occur; `Library` of the pickle machine. Storages of torch files come from `storages`.
 
     `is_blob`: the pickle lies in a byte string of another one, where no further byte string is opened.

@@ -1,0 +1,31 @@
+"""Networks of published widths in random weights: shapes, and the memory that loading takes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAX_PEAK = 2.0  # of loading, times the file
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("kind", ["pickle", "torch"])
+@pytest.mark.parametrize("side", [256, 512, 1024])
+def test_published_widths(side: int, kind: str) -> None:
+    script = [sys.executable, str(ROOT / "benchmarks" / "bench_checkpoints.py"), "--side", str(side), "--kind", kind]
+    result = subprocess.run(script, capture_output=True, text=True, timeout=600, cwd=ROOT, env=_environment())
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout.partition(":")[2])
+    assert figures["image"] == [1, 3, side, side]
+    assert figures["load_peak_mb"] <= MAX_PEAK * figures["file_mb"]
+
+
+def _environment() -> dict[str, str]:
+    """The checkout is importable in the child."""
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
