@@ -24,6 +24,12 @@ def sample_views(n: int, config: ViewPriorConfig, generator: torch.Generator) ->
     return normal * sd
 
 
+def truncated_sd(limit_sd: float) -> float:
+    """Standard deviation of a unit normal that is cut at +-limit_sd: sqrt(1 - 2 L phi(L) / (2 Phi(L) - 1))."""
+    density = math.exp(-0.5 * limit_sd**2) / math.sqrt(2.0 * math.pi)
+    return math.sqrt(1.0 - 2.0 * limit_sd * density / math.erf(limit_sd / math.sqrt(2.0)))
+
+
 def sample_lights(
     n: int, config: LightPriorConfig, base: Float[Tensor, "4"], generator: torch.Generator
 ) -> Float[Tensor, "n 4"]:

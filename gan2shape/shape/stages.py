@@ -8,20 +8,21 @@ The canonical frame is the input's frame, so the input's own view is zero by con
 (networks.SceneNetworks.views).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.config import RenderConfig, ShapeConfig, StepConfig
+from gan2shape.config import RenderConfig, ShapeConfig, StepConfig, ViewPriorConfig
 from gan2shape.progress import Reporter
 from gan2shape.records import Scene, UserError
 from gan2shape.scene.light import normals_from_depth, shade
 from gan2shape.shape.draw import Canvas, draw, draw_input, draw_scene
 from gan2shape.shape.losses import FeatureMaps, feature_distance, masked_l1, smoothness
 from gan2shape.shape.networks import SceneNetworks
-from gan2shape.shape.sampling import sample_lights, sample_views
+from gan2shape.shape.sampling import sample_lights, sample_views, truncated_sd
 
 PULL_UNIT_RAD = 0.1745  # angles count in units of 10 degrees, so that pulls on views and lights have comparable sizes
 
@@ -198,6 +199,8 @@ def joint_loss(
     if not networks.explains_input:
         loss = loss + _input_loss(draw_input(albedo, shading, target.canvas), target, features, steps)
     loss = loss + steps.smooth_weight * smoothness(depth, config.render.depth_half_range)
+    if options.estimate_views and steps.view_spread_weight > 0:
+        loss = loss + steps.view_spread_weight * spread_loss(views, config.views)
     if options.estimate_views and pull > 0:
         view_error = (views[:, :3] - samples.views[chosen][:, :3]) / PULL_UNIT_RAD
         light_error = sample_lights - samples.lights[chosen]
@@ -222,6 +225,17 @@ def self_view_loss(
         drawn = draw_scene(scene, target.canvas, views, lights, config.render)
     found = networks.views(drawn.image, target.image)
     return ((found[:, :3] - views[:, :3]) / PULL_UNIT_RAD).square().mean()
+
+
+def spread_loss(views: Float[Tensor, "B 6"], prior: ViewPriorConfig) -> Float[Tensor, ""]:
+    """How far the spread of found yaws and pitches is from the one that was drawn: squared relative error of their rms.
+
+    Relief and yaw are one gauge at a narrow field of view (DESIGN section 5): a deeper shape that turns less looks the
+    same. The spread of the views is known, because we drew them, even where no single one is; it fixes the gauge.
+    """
+    asked = truncated_sd(prior.limit_sd) * views.new_tensor([prior.pitch_sd_deg, prior.yaw_sd_deg]) * (math.pi / 180)
+    found = views[:, :2].square().mean(0).sqrt()
+    return (found / asked.clamp_min(1e-3) - 1.0).square().sum()
 
 
 def _input_loss(image: Tensor, target: Target, features: FeatureMaps | None, steps: StepConfig) -> Float[Tensor, ""]:

@@ -5,13 +5,15 @@ import math
 import torch
 
 from gan2shape.config import LightPriorConfig, ViewPriorConfig
-from gan2shape.shape.sampling import sample_lights, sample_views
+from gan2shape.shape.sampling import sample_lights, sample_views, truncated_sd
+from gan2shape.shape.stages import spread_loss
 
 
 def test_views_have_the_asked_spread_and_limit():
     config = ViewPriorConfig(yaw_sd_deg=14.0, pitch_sd_deg=6.0, limit_sd=2.0)
     views = sample_views(20_000, config, torch.Generator().manual_seed(0)) * (180 / math.pi)
     # A normal cut at 2 sd keeps sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) = .8796 of its standard deviation.
+    assert abs(truncated_sd(2.0) - 0.8796) < 1e-4
     assert abs(views[:, 1].std().item() / 14.0 - 0.8796) < 0.02
     assert abs(views[:, 0].std().item() / 6.0 - 0.8796) < 0.02
     assert views[:, 1].abs().max() <= 28.0 + 1e-3
@@ -45,3 +47,10 @@ def test_lights_stay_in_their_box_and_trade_ambient_for_diffuse():
 def test_the_same_seed_gives_the_same_numbers():
     draws = [sample_views(7, ViewPriorConfig(), torch.Generator().manual_seed(3)) for _ in range(2)]
     assert torch.equal(*draws)
+
+
+def test_the_spread_loss_vanishes_at_the_asked_spread_and_sees_a_smaller_one():
+    config = ViewPriorConfig()
+    views = sample_views(20_000, config, torch.Generator().manual_seed(1))
+    assert spread_loss(views, config) < 1e-3
+    assert abs(spread_loss(0.5 * views, config).item() - 2 * 0.25) < 0.02
