@@ -83,9 +83,9 @@ class StepConfig:
     """Counts and weights of the three steps of a stage."""
 
     n_albedo: int = 80  # step 1
-    n_projection: tuple[int, ...] = (220, 120)  # step 2, by stage; the last value repeats
-    n_collect: int = 160  # projected samples kept for step 3
-    n_joint: int = 300  # step 3
+    n_projection: tuple[int, ...] = (120, 60)  # step 2, by stage; the last value repeats
+    n_collect: int = 128  # projected samples kept for step 3
+    n_joint: int = 150  # step 3
     batch: int = 16  # pseudo samples per step (published 8-16)
     lr: float = 1e-3  # Adam of every network (trial; published 1e-4 over 10 x the steps)
     lr_decay_from: float = 0.6  # a step's learning rate falls linearly to 0 after this fraction of it
@@ -100,7 +100,7 @@ class StepConfig:
     refine_steps: int = 0  # Adam steps on w after E, for each collected sample
     view_pull: float = 0.3  # weight of |V - asked view|^2 in step 3, fading to 0 over `pull_fraction`
     light_pull: float = 0.3  # the same for light
-    view_spread_weight: float = 0.0  # weight of keeping the spread of found views at that of the asked ones, step 3
+    view_spread_weight: float = 0.1  # weight of keeping the spread of found views at that of the asked ones, step 3
     view_self_weight: float = 0.0  # weight of reading the views of drawings of the current shape, step 3
     pull_fraction: float = 0.5  # part of step 3 over which both pulls fade
 
