@@ -53,6 +53,13 @@ def published_modules() -> Iterator[None]:
     EasyDict.__module__ = EASY_DICT
     modules = {"torch_utils": types.ModuleType("torch_utils"), PERSISTENCE: persistence}
     modules |= {"dnnlib": types.ModuleType("dnnlib"), EASY_DICT: util}
+    with registered(modules):
+        yield
+
+
+@contextmanager
+def registered(modules: dict[str, types.ModuleType]) -> Iterator[None]:
+    """These modules can be imported, for a while."""
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
@@ -187,14 +194,11 @@ def tensorflow_pickle(state: dict[str, Tensor]) -> bytes:
     inner = {name: Network(name, parts[name], {}) for name in ("mapping", "synthesis")}
     generator = Network("G", parts[""], inner, mapping_lrmul=0.01, resample_kernel=[1, 3, 3, 1])
     critic = Network("D", parts["D"], {}, mbstd_group_size=4)
-    module = types.ModuleType("dnnlib.tflib.network")
-    module.Network, Network.__module__ = Network, "dnnlib.tflib.network"
-    sys.modules[module.__name__] = module
-    try:
+    modules = {name: types.ModuleType(name) for name in ("dnnlib", "dnnlib.tflib", "dnnlib.tflib.network")}
+    modules["dnnlib.tflib.network"].Network = Network
+    Network.__module__ = "dnnlib.tflib.network"
+    with registered(modules):
         return pickle.dumps((generator, critic, generator), 4)
-    finally:
-        del sys.modules[module.__name__]
-        Network.__module__ = __name__
 
 
 def _array(tensor: Tensor, *axes: int) -> np.ndarray:
