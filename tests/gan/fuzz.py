@@ -4,7 +4,8 @@
 
 Each mutant must load or end in a `UserError`. Failures are: any other exception, a crash, a mutant that takes too
 long or too much memory, and any audit event of execution (exec, import, opening for writing, processes, sockets,
-pickles). A failing mutant can be made again from its number and the seed.
+pickles). `--keep`
+keeps failing mutants (their numbers alone do not: some containers are written a little differently each time).
 """
 
 import argparse
@@ -30,6 +31,7 @@ from tests.gan.guard import Watch, deadline, limit_memory
 
 INTERESTING = (*(bytes([code]) for code in b"RbQ2(tue0.}]s\x81\x92\x93\x94"), b"h\x00", b"h\x01")
 NAMES = (b"os", b"system", b"builtins", b"eval", b"torch.storage", b"_load_from_bytes", b"__reduce__", b"posix")
+PROGRESS = 500  # mutants between two lines
 EXTREMES = (b"\xff\xff\xff\xff", b"\x00\x00\x00\x00", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\x01\x00\x00\x00")
 
 
@@ -176,6 +178,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant")
+    parser.add_argument("--keep", type=Path, help="folder for mutants that fail")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     files, watch, failures, loaded = seeds(), Watch(), 0, 0
@@ -196,7 +199,11 @@ def main() -> int:
                 loaded += 1
             except Exception as error:
                 failures += 1
+                if arguments.keep is not None:
+                    (arguments.keep / f"{number}-{name}").write_bytes(path.read_bytes())
                 print(f"mutant {number} of {name}: {type(error).__name__}: {error}", file=sys.stderr)
+            if (number + 1 - arguments.first) % PROGRESS == 0:
+                print(f"{number + 1} mutants, {failures} failures", flush=True)
         seconds = time.perf_counter() - began
     for event in watch.events[:20]:
         print("executed:", *event, file=sys.stderr)
