@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of shards [data/CATEGORY64]")
     parser.add_argument("--run", type=Path, help="training folder [runs/train-CATEGORY]")
     parser.add_argument("--out", type=Path, help="pack folder [weights/CATEGORY]")
+    parser.add_argument("--note", default="", help="anything a reader of the card should know")
     parser.add_argument("--skip-training", action="store_true", help="take the training folder as it is")
     options = parser.parse_args()
     data = options.data or Path("data") / f"{options.category}64"
@@ -69,6 +70,7 @@ def main() -> None:
         "category": options.category,
         "training_images": f"{options.images} synthetic renders (seeds 0 to {options.images - 1}), mirrored at random",
         "training": facts,
+        "note": options.note,
         "licence": "Apache-2.0",
         "limits": "A small demonstration trained on synthetic objects only; it knows no photograph.",
     }

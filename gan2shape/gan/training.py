@@ -54,7 +54,7 @@ class TrainConfig:
     flips: bool = False  # mirror images at random (symmetric categories, with light and view symmetric too)
     instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
     instance_noise_start: float = 0.3  # the same at the start: only coarse structure is judged at first
-    instance_noise_fade_kimg: float = 60.0  # thousands of images over which it falls to `instance_noise`
+    instance_noise_fade_kimg: float = 140.0  # thousands of images over which it falls to `instance_noise`
     precision: str = "auto"  # "fp32", "bf16" or "auto": bf16 where a short timing says that it pays
     device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
     n_threads: int = 0  # CPU threads; 0: one or all, whichever is faster, asked again at every checkpoint
