@@ -4,8 +4,7 @@
 
 Each mutant must load or end in a `UserError`. Failures are: any other exception, a crash, a mutant that takes too
 long or too much memory, and any audit event of execution (exec, import, opening for writing, processes, sockets,
-pickles). `--keep`
-keeps failing mutants (their numbers alone do not: some containers are written a little differently each time).
+pickles). `--keep` keeps failing mutants (numbers alone may not: containers are written a little differently each time).
 """
 
 import argparse
