@@ -112,6 +112,7 @@ class ShapeConfig:
     category: str = "car"  # names a pack and a YAML
     preset: str = "draft"  # names a YAML
     seed: int = 0  # of the method's own random numbers
+    learn_from_inversion: bool = True  # the shape explains G(w); the texture is the input's own all the same
     n_stages: int = 2  # albedo -> projection -> joint, repeated (published 4)
     render: RenderConfig = field(default_factory=RenderConfig)
     prior_shape: PriorShapeConfig = field(default_factory=PriorShapeConfig)

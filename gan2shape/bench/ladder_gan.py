@@ -49,7 +49,8 @@ class Bench:
 def open_bench(item: ExamObject, generator: MaskedGenerator, config: ShapeConfig, report: Reporter = silent) -> Bench:
     """Invert and mask an exam image as the method would."""
     observation = observe_image(item.image, generator, config, None, report)
-    return Bench(item, observation, make_target(observation), generator, config)
+    target = make_target(observation, generator if config.learn_from_inversion else None)
+    return Bench(item, observation, target, generator, config)
 
 
 def as_drawing(images: Float[Tensor, "N 3 S S"], masks: Float[Tensor, "N 1 S S"]) -> Drawing:

@@ -16,10 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gan2shape.config import ShapeConfig
+from gan2shape.config import RenderConfig, ShapeConfig
 from gan2shape.outdir import write_bytes_atomic
 from gan2shape.progress import Reporter
 from gan2shape.records import Observation, Scene, UserError
+from gan2shape.scene.light import normals_from_depth, shade
 from gan2shape.shape.draw import Canvas, fill_background
 from gan2shape.shape.networks import Encoder, SceneNetworks
 from gan2shape.shape.observe import MaskedGenerator
@@ -61,9 +62,25 @@ class Outcome:
     progress: Progress
 
 
-def make_target(observation: Observation) -> Target:
-    """The observation as the steps use it."""
-    return Target(observation.image, Canvas(observation.mask, fill_background(observation.image, observation.mask)))
+def make_target(observation: Observation, generator: MaskedGenerator | None = None) -> Target:
+    """The observation as the steps use it.
+
+    With a generator, the shape is learnt from what it makes of the latent instead of from the input itself: projections
+    are its drawings too, and whatever the inversion misses would otherwise be explained by crumpling the depth.
+    """
+    image = observation.image
+    if generator is not None:
+        with torch.no_grad():
+            image = generator(observation.latent)[0]
+    return Target(image, Canvas(observation.mask, fill_background(image, observation.mask)))
+
+
+def textured(scene: Scene, observation: Observation, learner: Learner, target: Target, render: RenderConfig) -> Scene:
+    """The learnt shape and light with the albedo of the input itself (the same scene where the inversion is exact)."""
+    if target.image is observation.image or not learner.networks.explains_input:
+        return scene
+    shading = shade(normals_from_depth(scene.depth, render.fov_deg), scene.light)
+    return replace(scene, albedo=learner.networks.albedo(observation.image, shading))
 
 
 def new_learner(config: ShapeConfig, w_dim: int, device: torch.device | str) -> Learner:
@@ -91,7 +108,7 @@ def learn(
 
     Raises UserError when the loss is not finite or the state there belongs to another configuration.
     """
-    target = make_target(observation)
+    target = make_target(observation, generator if config.learn_from_inversion else None)
     learner = new_learner(config, observation.latent.shape[-1], observation.image.device)
     progress, scenes = Progress(), ()
     if state_dir is not None and (state_dir / STATE_NAME).is_file():
@@ -114,7 +131,8 @@ def learn(
         progress = replace(progress, n_done=index + 1, losses=progress.losses + tuple(notes), seconds=seconds)
         if state_dir is not None:
             save_state(state_dir / STATE_NAME, learner, progress, scenes, config)
-    return Outcome(scenes, learner, target, progress)
+    final = textured(scenes[-1], observation, learner, target, config.render)
+    return Outcome((*scenes[:-1], final), learner, replace(target, canvas=make_target(observation).canvas), progress)
 
 
 def start(
