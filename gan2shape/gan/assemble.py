@@ -143,8 +143,11 @@ def build(kind: type[nn.Module], config: Any, state: State, allowance: ByteAllow
         if isinstance(tensor, StoredTensor):
             allowance.spend(tensor.n_bytes)
             tensor = tensor.read()
-        values[name] = tensor.float()
-        if not torch.isfinite(values[name]).all():
+        is_image = tensor.ndim == 4  # one memory format from the start: converting afterwards leaves holes behind
+        values[name] = tensor.float().contiguous(
+            memory_format=torch.channels_last if is_image else torch.contiguous_format
+        )
+        if tensor.numel() and not all(map(torch.isfinite, values[name].aminmax())):
             raise UnreadableError(f"holds numbers that are not finite, in {name}")
     network.load_state_dict(values, assign=True)
     for module in network.modules():  # constant filters are no weights: they are still without memory

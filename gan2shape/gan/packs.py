@@ -52,8 +52,13 @@ def latent_statistics(
     """Mean and covariance of w over random z."""
     rng = torch.Generator().manual_seed(seed)
     z = torch.randn(n_samples, generator.config.z_dim, generator=rng).to(generator.w_avg.device)
-    w = torch.cat([generator.mapping(part) for part in z.split(STATISTICS_BATCH)])
-    return w.mean(dim=0), torch.cov(w.t()).reshape(w.shape[1], w.shape[1])
+    first, second, origin = 0.0, 0.0, generator.mapping(z[:STATISTICS_BATCH]).mean(dim=0)
+    for part in z.split(STATISTICS_BATCH):  # summed as it goes, about a point near the mean: all w at once are large
+        w = (generator.mapping(part) - origin).cpu().double()
+        first, second = first + w.sum(dim=0), second + w.t() @ w
+    mean = first / n_samples
+    covariance = (second - n_samples * mean[:, None] * mean) / (n_samples - 1)
+    return origin + mean.float().to(origin.device), covariance.float().to(origin.device)
 
 
 def make_prior(generator: Generator, discriminator: Discriminator | None, card: dict | None = None) -> Prior:
