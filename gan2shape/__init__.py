@@ -4,6 +4,7 @@
 used, so that `gan2shape --help` answers at once.
 """
 
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
@@ -12,7 +13,5 @@ __all__ = ["Reconstruction", "reconstruct"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from gan2shape.shape import reconstruct as module
-
-        return getattr(module, name)
+        return getattr(import_module("gan2shape.shape.reconstruct"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Peak of loading, times the file. The aim is 2 for both; torch files with the discriminator take 2.4-2.5 today, which
-# is not met.
-MAX_PEAK = {"pickle": 2.0, "torch": 2.6}
+# Peak of loading, times the file. The aim is 2; resident memory as the system counts it varies by some 10 %.
+MAX_PEAK = {"pickle": 2.0, "torch": 2.2}
 
 
 @pytest.mark.slow
