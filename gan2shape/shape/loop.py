@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -235,8 +234,3 @@ def load_state(path: Path, learner: Learner, config: ShapeConfig) -> tuple[Learn
 def fingerprint(config: ShapeConfig) -> str:
     """What must be equal for a state to be continued. `n_stages` may grow: the stages that are there stay valid."""
     return repr(replace(config, n_stages=0))
-
-
-def depth_of(outcome: Outcome) -> Float[Tensor, "1 1 S S"]:
-    """The result's canonical depth."""
-    return outcome.scenes[-1].depth
