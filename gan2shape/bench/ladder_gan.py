@@ -1,7 +1,7 @@
 """Rungs of the ladder that need a GAN: O3, O4, C and O5 (see `ladder` for the list)."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -24,13 +24,12 @@ from gan2shape.shape.observe import MaskedGenerator, observe_image
 from gan2shape.shape.prior_shape import ellipsoid_depth
 from gan2shape.shape.projection import (
     prior_features,
-    project,
     project_drawn,
-    projection_loss,
     projection_step,
+    train_encoder,
 )
 from gan2shape.shape.sampling import sample_lights, sample_views
-from gan2shape.shape.stages import JointOptions, Samples, Target, current_scene, decayed, joint_step
+from gan2shape.shape.stages import JointOptions, Samples, Target, current_scene, joint_step
 
 RUNG_C_SAMPLES = 64  # pseudo samples that rung C compares with true renders
 
@@ -64,17 +63,14 @@ def project_given(
 ) -> tuple[Float[Tensor, "N 3 S S"], Float[Tensor, "N 1 S S"]]:
     """Train E on given images (rungs O3 and O4) and return their projections with masks."""
     config, steps, prior = bench.config, bench.config.steps, bench.generator.prior
-    optimizer = torch.optim.Adam(learner.encoder.parameters(), lr=steps.lr, betas=steps.betas)
     random = step_random(config, 1)
-    for step in range(n_steps):
-        decayed(optimizer, steps, step, n_steps)
-        batch = pick(given, torch.randint(len(given.image), (steps.batch,), generator=random))
-        reference = bench.target.image
-        latents, offset = project(learner.encoder, prior, bench.observation.latent, batch.image, reference, steps)
-        loss = projection_loss(prior.generator.synthesis(latents), offset, batch, prior, steps)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+
+    def next_batch(step: int) -> Drawing:
+        return pick(given, torch.randint(len(given.image), (steps.batch,), generator=random))
+
+    train_encoder(
+        learner.encoder, next_batch, bench.target, bench.observation.latent, prior, config, n_steps, silent
+    )
     parts = []
     for indices in torch.arange(len(given.image)).split(steps.batch):
         batch = pick(given, indices)
@@ -132,7 +128,7 @@ def true_scene(bench: Bench) -> Scene:
     inside = item.mask > 0.5
     depth = torch.where(inside, item.depth, item.depth[inside].max())
     shading = shade(normals_from_depth(depth, item.fov_deg), item.light)
-    learner = new_learner(replace(bench.config), bench.observation.latent.shape[-1], "cpu")
+    learner = new_learner(bench.config, bench.observation.latent.shape[-1], "cpu")
     return Scene(depth, learner.networks.albedo(bench.target.image, shading), item.light.new_zeros(1, 6), item.light)
 
 

@@ -6,6 +6,8 @@ and is read relative to the input (`relative_enc` of the published code), so tha
 exactly.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -71,6 +73,31 @@ def draw_pseudo(
         return draw_scene(scene, target.canvas, views, lights, config.render), views, lights
 
 
+def train_encoder(
+    encoder: Encoder,
+    next_batch: Callable[[int], Drawing],
+    target: Target,
+    latent: Float[Tensor, "1 D"],
+    prior: Prior,
+    config: ShapeConfig,
+    n_steps: int,
+    report: Reporter,
+) -> None:
+    """Train E to project what `next_batch(step)` draws; generator and discriminator stay frozen."""
+    steps = config.steps
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=steps.lr, betas=steps.betas)
+    for step in range(n_steps):
+        decayed(optimizer, steps, step, n_steps)
+        drawn = next_batch(step)
+        latents, offset = project(encoder, prior, latent, drawn.image, target.image, steps)
+        loss = projection_loss(prior.generator.synthesis(latents), offset, drawn, prior, steps)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % 10 == 9:
+            report("projection", step + 1, n_steps, loss=guard(loss, "the projection step", step))
+
+
 def projection_step(
     encoder: Encoder,
     networks: SceneNetworks,
@@ -82,20 +109,12 @@ def projection_step(
     generator: torch.Generator,
     report: Reporter,
 ) -> None:
-    """Train E on pseudo samples of the current scene; generator and discriminator stay frozen."""
-    steps = config.steps
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=steps.lr, betas=steps.betas)
-    for step in range(n_steps):
-        decayed(optimizer, steps, step, n_steps)
-        drawn, _, _ = draw_pseudo(networks, target, config, steps.batch, generator)
-        latents, offset = project(encoder, prior, latent, drawn.image, target.image, steps)
-        made = prior.generator.synthesis(latents)
-        loss = projection_loss(made, offset, drawn, prior, steps)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        if step % 10 == 9:
-            report("projection", step + 1, n_steps, loss=guard(loss, "the projection step", step))
+    """Train E on pseudo samples of the current scene."""
+
+    def next_batch(step: int) -> Drawing:
+        return draw_pseudo(networks, target, config, config.steps.batch, generator)[0]
+
+    train_encoder(encoder, next_batch, target, latent, prior, config, n_steps, report)
 
 
 def refine(

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from gan2shape.config import ShapeConfig
 from gan2shape.progress import Reporter
+from gan2shape.shape.draw import Drawing
 from gan2shape.shape.losses import feature_distance
 from gan2shape.shape.networks import Encoder, SceneNetworks
 from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.prior_shape import ellipsoid_depth
-from gan2shape.shape.projection import draw_pseudo, prior_features, project, projection_loss
-from gan2shape.shape.stages import Target, decayed
+from gan2shape.shape.projection import draw_pseudo, prior_features, project, train_encoder
+from gan2shape.shape.stages import Target
 
 N_STEPS = 60  # of the shared projector
 N_JUDGED = 4  # batches that judge each candidate
@@ -44,20 +45,14 @@ def choose_slant(
         candidate.start_from(ellipsoid_depth(target.canvas.mask, config.prior_shape, config.render.fov_deg, slant_deg))
         candidates.append(candidate)
     random = torch.Generator().manual_seed(config.seed + 17)
-    optimizer = torch.optim.Adam(encoder.parameters(), lr=config.steps.lr, betas=config.steps.betas)
-    for step in range(N_STEPS):
-        decayed(optimizer, config.steps, step, N_STEPS)
-        candidate = candidates[step % len(candidates)]
-        drawn, _, _ = draw_pseudo(candidate, target, config, config.steps.batch, random)
-        latents, offset = project(encoder, generator.prior, latent, drawn.image, target.image, config.steps)
-        loss = projection_loss(
-            generator.prior.generator.synthesis(latents), offset, drawn, generator.prior, config.steps
-        )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        if step % 10 == 9:
-            report("slant", step + 1, N_STEPS, loss=float(loss.detach()))
+
+    def next_batch(step: int) -> Drawing:
+        return draw_pseudo(candidates[step % len(candidates)], target, config, config.steps.batch, random)[0]
+
+    def as_slant(stage: str, step: int, n_steps: int, **figures: float) -> None:
+        report("slant", step, n_steps, **figures)
+
+    train_encoder(encoder, next_batch, target, latent, generator.prior, config, N_STEPS, as_slant)
     residuals = [judge(candidate, encoder, target, latent, generator, config) for candidate in candidates]
     best = min(range(len(residuals)), key=residuals.__getitem__)
     return config.prior_shape.slants_deg[best]
