@@ -9,14 +9,16 @@ card`.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from gan2shape.gan.encoder import ENCODER_NAME, encoder_settings
 from gan2shape.gan.mask_head import train_mask_head, train_segmenter
-from gan2shape.gan.packs import Prior, make_prior, save_pack
+from gan2shape.gan.packs import make_prior, save_pack
 from gan2shape.gan.sheets import samples_sheet
-from gan2shape.gan.state import load_networks
+from gan2shape.gan.state import load_encoder, load_networks
 from gan2shape.gan.training import TrainConfig, train
 from gan2shape.resources import weights_dir
 from gan2shape.synth.dataset import prerender, render_set
@@ -31,10 +33,11 @@ def finish_pack(category: str, run: Path, out: Path, card: dict) -> Path:
     prior = make_prior(generator, discriminator, card)
     made = render_set(category, [SEGMENTER_FIRST_SEED + i for i in range(SEGMENTER_IMAGES)])
     head = train_mask_head(prior.generator, train_segmenter(made.truth.image, made.truth.mask))
-    prior = Prior(
-        prior.generator, prior.discriminator, prior.w_mean, prior.w_cov,
-        networks={"mask": head.state_dict()}, network_configs={"mask": vars(head.config)}, card=card,
-    )  # fmt: skip
+    networks, configs = {"mask": head.state_dict()}, {"mask": vars(head.config)}
+    encoder = load_encoder(run)
+    if encoder is not None:
+        networks[ENCODER_NAME], configs[ENCODER_NAME] = encoder.state_dict(), encoder_settings(encoder)
+    prior = replace(prior, networks=networks, network_configs=configs)
     path = save_pack(out, prior)
     samples_sheet(prior.generator, out / "samples.png")
     return path

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gan2shape.gan.encoder import Encoder, build_encoder, encoder_beside, encoder_settings
 from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from gan2shape.gan.packs import Prior
 from gan2shape.records import UserError
@@ -34,6 +35,9 @@ class TrainState:
     step: int = 0  # optimiser steps done
     n_images: int = 0  # real images shown
     seconds: float = 0.0  # wall-clock time spent training
+    encoder: Encoder | None = None  # trained beside the generator where part of each batch is reproduced
+    encoder_average: Encoder | None = None  # its moving average: the one to use
+    encoder_optimizer: torch.optim.Optimizer | None = None
 
 
 def lazy_adam(module: torch.nn.Module, lr: float, beta2: float, interval: int) -> torch.optim.Optimizer:
@@ -72,6 +76,16 @@ def new_state(
     )
 
 
+def add_encoder(state: TrainState, lr: float, beta2: float, seed: int) -> None:
+    """Give the state an encoder, its average and its optimiser; the trunk starts as the discriminator's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = encoder_beside(state.discriminator, state.generator.config.z_dim)
+    encoder = encoder.to(state.mean_path_length.device, memory_format=torch.channels_last)
+    state.encoder, state.encoder_average = encoder, copy.deepcopy(encoder).eval().requires_grad_(False)
+    state.encoder_optimizer = lazy_adam(encoder, lr, beta2, 0)
+
+
 def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
     """Take over a pack's networks (the averaged generator serves as both) and the number of images on its card.
 
@@ -83,6 +97,11 @@ def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
     for network in (state.generator, state.average):
         network.load_state_dict(prior.generator.state_dict())
     state.discriminator.load_state_dict(prior.discriminator.state_dict())
+    if state.encoder is not None and "encoder" in prior.networks:
+        for encoder in (state.encoder, state.encoder_average):
+            encoder.load_state_dict(prior.networks["encoder"])
+    elif state.encoder is not None:
+        copy_trunk(state)
     state.n_images = int(1000 * prior.card.get("training", {}).get("kimg", 0))
     state.step = state.n_images // batch
 
@@ -91,6 +110,14 @@ def save_state(state: TrainState, out_dir: str | Path) -> Path:
     """Write the checkpoint under a temporary name, then replace the old one."""
     path = Path(out_dir) / CHECKPOINT_NAME
     temporary = path.with_name(path.name + ".tmp")
+    encoder = {}
+    if state.encoder is not None:
+        encoder = {
+            "encoder_config": encoder_settings(state.encoder),
+            "encoder": state.encoder.state_dict(),
+            "encoder_average": state.encoder_average.state_dict(),
+            "encoder_optimizer": state.encoder_optimizer.state_dict(),
+        }
     torch.save(
         {
             "generator_config": asdict(state.generator.config),
@@ -104,6 +131,7 @@ def save_state(state: TrainState, out_dir: str | Path) -> Path:
             "step": state.step,
             "n_images": state.n_images,
             "seconds": state.seconds,
+            **encoder,
         },
         temporary,
     )
@@ -117,6 +145,13 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
         return torch.load(Path(path), map_location=device, weights_only=True)
     except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise UserError(f"{path} is no readable checkpoint: delete it to start again.") from error
+
+
+def copy_trunk(state: TrainState) -> None:
+    """Start encoder and average anew from the discriminator as it is now."""
+    trunk = {n: t for n, t in state.discriminator.state_dict().items() if n in state.encoder.state_dict()}
+    for encoder in (state.encoder, state.encoder_average):
+        encoder.load_state_dict(encoder.state_dict() | trunk)
 
 
 def load_state(state: TrainState, out_dir: str | Path, device: torch.device) -> bool:
@@ -133,6 +168,12 @@ def load_state(state: TrainState, out_dir: str | Path, device: torch.device) -> 
     state.average.load_state_dict(saved["average"])
     for name in ("generator_optimizer", "discriminator_optimizer"):
         restore_moments(getattr(state, name), saved[name])
+    if state.encoder is not None and "encoder" in saved:  # a run may take up its encoder later
+        state.encoder.load_state_dict(saved["encoder"])
+        state.encoder_average.load_state_dict(saved["encoder_average"])
+        restore_moments(state.encoder_optimizer, saved["encoder_optimizer"])
+    elif state.encoder is not None:
+        copy_trunk(state)
     state.mean_path_length = saved["mean_path_length"]
     state.step, state.n_images, state.seconds = saved["step"], saved["n_images"], saved["seconds"]
     return True
@@ -145,6 +186,16 @@ def restore_moments(optimizer: torch.optim.Optimizer, saved: dict) -> None:
     for group, present in zip(optimizer.param_groups, settings, strict=True):
         group.pop("initial_lr", None)  # derived from lr at the next step
         group.update(present)
+
+
+def load_encoder(path: str | Path, device: torch.device | str = "cpu") -> Encoder | None:
+    """Averaged encoder of a checkpoint file (or its folder), frozen; None where the training had none."""
+    path = Path(path)
+    saved = read_checkpoint(path / CHECKPOINT_NAME if path.is_dir() else path, device)
+    if "encoder" not in saved:
+        return None
+    encoder = build_encoder(saved["encoder_config"], saved["encoder_average"])
+    return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def load_networks(path: str | Path, device: torch.device | str = "cpu") -> tuple[Generator, Discriminator]:

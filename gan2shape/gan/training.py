@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.gan import objectives
+from gan2shape.gan import autoencoding, objectives
 from gan2shape.gan.dataset import ShardedImages
 from gan2shape.gan.hardware import choose_device, choose_dtype, choose_threads
 from gan2shape.gan.networks import DiscriminatorConfig, GeneratorConfig, n_parameters
 from gan2shape.gan.packs import load_pack
 from gan2shape.gan.sheets import draw, save_png, tile
-from gan2shape.gan.state import TrainState, load_state, new_state, save_state, start_from_pack
+from gan2shape.gan.state import TrainState, add_encoder, load_state, new_state, save_state, start_from_pack
 
 STATS_NAME = "stats.jsonl"
 SHEET_COLUMNS = 8
@@ -51,6 +51,10 @@ class TrainConfig:
     w_avg_beta: float = 0.998  # decay of the running mean of w, per step
     lr_decay_from: float = 0.8  # fraction of training after which lr falls linearly; 1 keeps it
     lr_final: float = 0.1  # lr at the end, relative
+    autoencoding_share: float = 0.5  # of the batch that reproduces real images; 0 is the published adversarial training
+    pixel_weight: float = 50.0  # of the reproduction's smooth L1, images in [-1, 1]
+    feature_weight: float = 2.0  # of its relative difference in discriminator features
+    divergence_weight: float = 3e-4  # per nat between the encoder's latents and the prior
     flips: bool = False  # mirror images at random (symmetric categories, with light and view symmetric too)
     instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
     instance_noise_start: float = 0.3  # the same at the start: only coarse structure is judged at first
@@ -75,6 +79,8 @@ class StepDraws:
     z_mix: Float[Tensor, "B Z"]
     cutoff: Tensor  # [B, 1, 1] first W+ row taken from z_mix
     veil: Float[Tensor, "B 3 S S"]  # instance noise of the fakes; that of `real` is already in it
+    clean: Float[Tensor, "B 3 S S"]  # the real batch without noise, which the reproductions are measured against
+    posterior_noise: Float[Tensor, "B Z"]  # of the encoder's latents
 
 
 def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: int, device: torch.device) -> StepDraws:
@@ -86,13 +92,12 @@ def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: i
     real = images.sample(config.batch, rng, config.flips)
     noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
     veils = veil_sd(config, step * config.batch) * torch.randn(2, *real.shape, generator=noise)
-    return StepDraws(
-        (real + veils[0]).to(device).contiguous(memory_format=torch.channels_last),
-        z[0],
-        z[1],
-        torch.from_numpy(cutoff).to(device)[:, None, None],
-        veils[1].to(device).contiguous(memory_format=torch.channels_last),
+    posterior_noise = torch.randn(config.batch, config.generator.z_dim, generator=noise)
+    veiled, veil, clean = (
+        x.to(device).contiguous(memory_format=torch.channels_last) for x in (real + veils[0], veils[1], real)
     )
+    cutoff = torch.from_numpy(cutoff).to(device)[:, None, None]
+    return StepDraws(veiled, z[0], z[1], cutoff, veil, clean, posterior_noise.to(device))
 
 
 def veil_sd(config: TrainConfig, n_images: int) -> float:
@@ -126,7 +131,29 @@ def styles(config: TrainConfig, state: TrainState, draws: StepDraws) -> Float[Te
     return objectives.mix_styles(both[:batch], both[batch:], draws.cutoff, state.generator.n_layers)
 
 
-def adversarial_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> objectives.StepLosses:
+def autoencoding_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, Tensor]:
+    """One update of both players and the encoder; the first `autoencoding_share` of the batch is reproduced."""
+    n = round(config.autoencoding_share * config.batch)
+    weights = autoencoding.AutoencodingWeights(config.pixel_weight, config.feature_weight, config.divergence_weight)
+    w = styles(config, state, draws)
+    loss_g, made = autoencoding.generator_gradients(
+        state.generator, state.discriminator, state.encoder, w[n:], draws.clean[:n], draws.posterior_noise[:n],
+        draws.veil, weights,
+    )  # fmt: skip
+    state.generator_optimizer.step()
+    state.encoder_optimizer.step()
+    with torch.no_grad():
+        w = styles(config, state, draws)
+        w = torch.cat([made.w[:, None].expand(-1, w.shape[1], -1), w[n:]])
+    loss_d, real, fake = objectives.discriminator_gradients(
+        state.generator, state.discriminator, w, draws.real, draws.veil
+    )
+    state.discriminator_optimizer.step()
+    losses = asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
+    return losses | {"pixel": made.pixel, "feature": made.feature, "nats": made.divergence}
+
+
+def adversarial_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, Tensor]:
     """One update of both players."""
     w = styles(config, state, draws)
     loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, draws.veil)
@@ -137,7 +164,7 @@ def adversarial_step(config: TrainConfig, state: TrainState, draws: StepDraws) -
         state.generator, state.discriminator, w, draws.real, draws.veil
     )
     state.discriminator_optimizer.step()
-    return objectives.StepLosses(loss_g, loss_d, real, fake)
+    return asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
 
 
 def regularise(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, float]:
@@ -174,14 +201,19 @@ def train_step(
     factor = learning_rate_factor(config, state.n_images)
     set_learning_rate(state.generator_optimizer, factor)
     set_learning_rate(state.discriminator_optimizer, factor)
+    if state.encoder is not None:
+        set_learning_rate(state.encoder_optimizer, factor)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-        losses = adversarial_step(config, state, draws)
+        update = adversarial_step if state.encoder is None else autoencoding_step
+        losses = update(config, state, draws)
     logged = regularise(config, state, draws)
     state.step += 1
     state.n_images += config.batch
     beta = objectives.ema_beta(config.batch, state.n_images, config.ema_half_life_kimg, config.ema_ramp)
     objectives.average_weights(state.average, state.generator, beta)
-    return {name: float(value) for name, value in asdict(losses).items()} | logged
+    if state.encoder is not None:
+        objectives.average_weights(state.encoder_average, state.encoder, beta)
+    return {name: float(value) for name, value in losses.items()} | logged
 
 
 class Journal:
@@ -239,6 +271,8 @@ def train(
     state = new_state(
         config.generator, config.discriminator, config.lr, config.beta2, path_interval, r1_interval, config.seed, device
     )
+    if config.autoencoding_share > 0:
+        add_encoder(state, config.lr, config.beta2, config.seed)
     resumed = resume and load_state(state, out, device)
     if start_from is not None and not resumed:
         start_from_pack(state, load_pack(start_from, device), config.batch)
@@ -291,7 +325,8 @@ def print_line(line: dict[str, float], seconds_left: float) -> None:
     print(
         f"{line['kimg']:8.1f} kimg  {line['images_per_s']:6.1f} images/s  left {hours}h{minutes:02d}  "
         f"G {line['generator']:.3f}  D {line['discriminator']:.3f}  real {line['logit_real']:+.2f}  "
-        f"fake {line['logit_fake']:+.2f}  R1 {line.get('r1', 0):.3f}",
+        f"fake {line['logit_fake']:+.2f}  R1 {line.get('r1', 0):.3f}  "
+        f"L1 {line.get('pixel', 0):.4f}  KL {line.get('nats', 0):.0f}",
         flush=True,
     )
 

@@ -1,6 +1,7 @@
 """W inversion: find w with G(w) close to an image (Karras et al. 2020, section 5, without noise optimisation).
 
-Many random starts are ranked in one batch, the best few descend side by side, and half-way only the best one goes on.
+A pack that carries an encoder starts from its guess. Otherwise many random starts are ranked in one batch, the best
+few descend side by side, and half-way only the best one goes on.
 Loss: L1 of pixels and of the discriminator's first blocks (no VGG exists offline). Images in [-1, 1]; masks in [0, 1].
 """
 
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gan2shape.config import InvertConfig
+from gan2shape.gan.encoder import pack_encoder
 from gan2shape.gan.packs import Prior
 from gan2shape.progress import Reporter, silent
 
@@ -38,9 +40,14 @@ def image_loss(
     """Each image's distance: weighted L1 of pixels plus L1 of discriminator features."""
     pixel = ((made - wanted).abs().mean(1, keepdim=True) * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
     feature = torch.zeros_like(pixel)
-    for found, want in zip(prior.discriminator.features(made, FEATURE_BLOCKS), wanted_features, strict=True):
+    for found, want in zip(prior.discriminator.features(made, len(wanted_features)), wanted_features, strict=True):
         feature = feature + (found - want).abs().mean((1, 2, 3)) / want.abs().mean().clamp_min(1e-6)
     return config.pixel_weight * pixel + config.feature_weight * feature / len(wanted_features)
+
+
+def n_feature_blocks(prior: Prior) -> int:
+    """How many of the discriminator's blocks serve: three, or as many as a small one has."""
+    return min(FEATURE_BLOCKS, len(prior.discriminator.block_names))
 
 
 def invert(
@@ -60,8 +67,10 @@ def invert(
     n_images = len(images)
     weight = torch.ones_like(images[:, :1]) if masks is None else 0.1 + 0.9 * masks
     with torch.no_grad():
-        features = list(prior.discriminator.features(images, FEATURE_BLOCKS))
-    starts = _rank_starts(images, features, weight, prior, config, generator)
+        features = list(prior.discriminator.features(images, n_feature_blocks(prior)))
+    starts = encoder_guess(images, prior)
+    if starts is None:
+        starts = _rank_starts(images, features, weight, prior, config, generator)
     latents = _descend(starts, images, features, weight, prior, config, (0, config.n_steps // 2), report)
     keep = latents.view(n_images, -1, latents.shape[-1])
     with torch.no_grad():
@@ -71,6 +80,15 @@ def invert(
     with torch.no_grad():
         made = prior.generator.synthesis(best)
         return Inversion(best, made, image_loss(made, images, features, weight, prior, config))
+
+
+def encoder_guess(images: Float[Tensor, "B 3 S S"], prior: Prior) -> Float[Tensor, "B D"] | None:
+    """w of each image in one pass of the pack's encoder; None where the pack has none."""
+    encoder = pack_encoder(prior)
+    if encoder is None:
+        return None
+    with torch.no_grad():
+        return prior.generator.mapping(encoder(images)[0])
 
 
 def _repeat(n_tracks: int, *tensors: Tensor) -> list[Tensor]:

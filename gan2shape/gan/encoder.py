@@ -1,0 +1,96 @@
+"""The image encoder that is trained beside a generator: image -> z, as a normal distribution.
+
+It gives the generator a target to reproduce (module `autoencoding`), which a small training budget needs, and a pack
+that carries it inverts an image in one pass. Conventions: images float in [-1, 1]; z as the mapping network takes it.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan2shape.gan.discriminator import FINAL_RESOLUTION, Discriminator, DiscriminatorBlock, DiscriminatorConfig
+from gan2shape.gan.layers import FullyConnected, full_precision
+from gan2shape.gan.packs import Prior
+
+ENCODER_NAME = "encoder"  # of the network in a pack
+LOG_VARIANCE_RANGE = (-10.0, 4.0)  # keeps exp() tame while the encoder is young
+LOG_VARIANCE_INIT = -2.0  # a fairly certain start: reconstruction is learnt before the prior is matched
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The discriminator's trunk, and a head with two numbers for each latent dimension."""
+
+    trunk: DiscriminatorConfig  # resolution, widths and resampling of the convolutions
+    z_dim: int = 128  # latent size of the generator
+    width: int = 256  # of the hidden layer between trunk and latent
+
+
+class Encoder(nn.Module):
+    """`encoder(image)` -> mean and log variance of z."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        trunk = config.trunk
+        self.block_names = tuple(f"b{resolution}" for resolution in reversed(trunk.resolutions[1:]))
+        for offset, name in enumerate(self.block_names):
+            self.add_module(name, DiscriminatorBlock(trunk, len(self.block_names) - offset))
+        self.hidden = FullyConnected(trunk.channels[0] * FINAL_RESOLUTION**2, config.width, activate=True)
+        self.mean = FullyConnected(config.width, config.z_dim, activate=False)
+        self.log_variance = FullyConnected(config.width, config.z_dim, activate=False, bias_init=LOG_VARIANCE_INIT)
+
+    def forward(self, image: Float[Tensor, "B C S S"]) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
+        """Mean and log variance of z for each image."""
+        x = F.pixel_unshuffle(image, 2) if self.config.trunk.unshuffle else image
+        for name in self.block_names:
+            x = getattr(self, name)(x)
+        x = self.hidden(full_precision(x.flatten(1)))
+        return self.mean(x), self.log_variance(x).clamp(*LOG_VARIANCE_RANGE)
+
+
+def encoder_beside(discriminator: Discriminator, z_dim: int) -> Encoder:
+    """A new encoder whose trunk starts with the discriminator's weights: its features know the images already."""
+    encoder = Encoder(EncoderConfig(discriminator.config, z_dim))
+    wanted = encoder.state_dict()
+    found = {name: tensor for name, tensor in discriminator.state_dict().items() if name in wanted}
+    encoder.load_state_dict(wanted | found)
+    return encoder
+
+
+def encoder_settings(encoder: Encoder) -> dict:
+    """Configuration as plain JSON types, for `build_encoder`."""
+    return asdict(encoder.config)
+
+
+def build_encoder(settings: dict, state: dict[str, Tensor]) -> Encoder:
+    """The encoder that a pack or checkpoint holds."""
+    trunk = {name: tuple(value) if isinstance(value, list) else value for name, value in settings["trunk"].items()}
+    encoder = Encoder(EncoderConfig(DiscriminatorConfig(**trunk), settings["z_dim"], settings["width"]))
+    encoder.load_state_dict(state)
+    return encoder
+
+
+def pack_encoder(prior: Prior) -> Encoder | None:
+    """The encoder of a pack, frozen, on the pack's device; None where it has none (as foreign generators)."""
+    if ENCODER_NAME not in prior.networks:
+        return None
+    encoder = build_encoder(prior.network_configs[ENCODER_NAME], prior.networks[ENCODER_NAME])
+    return encoder.to(prior.w_mean.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def sample_posterior(
+    mean: Float[Tensor, "B Z"], log_variance: Float[Tensor, "B Z"], noise: Float[Tensor, "B Z"]
+) -> Float[Tensor, "B Z"]:
+    """z = mean + sd x noise (Kingma and Welling 2014, section 2.4)."""
+    return mean + torch.exp(0.5 * log_variance) * noise
+
+
+def divergence(mean: Float[Tensor, "B Z"], log_variance: Float[Tensor, "B Z"]) -> Float[Tensor, ""]:
+    """KL(N(mean, variance) || N(0, 1)) in nats, summed over dimensions, averaged over images (same paper, appendix
+    B).
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1).mean()
