@@ -70,7 +70,9 @@ def make_step(variant: Variant) -> Callable[[int], None]:
     def step(number: int) -> None:
         objectives.generator_gradients(generator, discriminator, latents())
         adam_g.step()
-        objectives.discriminator_gradients(generator, discriminator, latents().detach(), real)
+        with torch.no_grad():
+            fake = generator.synthesis(latents(), "random")
+        objectives.discriminator_gradients(discriminator, fake, real)
         adam_d.step()
         if number % config.r1_interval == 0:
             objectives.clear_gradients(discriminator)

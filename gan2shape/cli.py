@@ -28,6 +28,8 @@ Examples:
 
   gan2shape run --category car --image photo.png --mask mask.png
 
+  gan2shape run --generator stylegan2-car.pkl --category car --mask mask.png   your own StyleGAN2
+
   gan2shape run --category car --dry-run steps.n_joint=100  print the configuration and stop
 
   gan2shape run --resume runs/0003-car-draft                go on after the last finished step
@@ -51,6 +53,7 @@ bench_app = typer.Typer(
 )
 app.add_typer(bench_app, name="bench")
 
+DEFAULT_CATEGORY = "car"  # where neither --category nor --generator is given
 Category = Annotated[str, typer.Option("--category", "-c", help="Which generator and settings: car, head, …")]
 Preset = Annotated[str, typer.Option("--preset", "-p", help="smoke, draft, full or paper: how long to work.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
@@ -122,11 +125,23 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 @speaks_plainly
 def run(
     settings: Settings = None,
-    category: Category = "car",
+    category: Annotated[
+        str | None, typer.Option("--category", "-c", help="Which generator and settings: car, head, … [default: car]")
+    ] = None,
+    generator: Annotated[
+        Path | None, typer.Option("--generator", "-g", help="A StyleGAN2 checkpoint instead of the category's.")
+    ] = None,
     image: Annotated[Path | None, typer.Option(help="Image to explain; alpha serves as the mask.")] = None,
-    latent: Annotated[Path | None, typer.Option(help="A saved w (.npz, .safetensors) instead of an image.")] = None,
+    latent: Annotated[Path | None, typer.Option(help="A saved w or W+ (.pt, .npy, .npz, .safetensors).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the generator's sample; 0 with no input at all.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="Object mask of --image, same size.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Object mask of the input, same size.")] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="TorchScript network (VGG, LPIPS) that compares images, for a --generator. "
+            "Such a file holds CODE, which runs: name only one you trust."
+        ),
+    ] = None,
     preset: Preset = "draft",
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the files [default: runs/NNNN-category-preset].")] = None,
@@ -137,16 +152,19 @@ def run(
     """Recover the 3D shape of one image."""
     words = tuple(settings or ())
     if dry_run:
-        _print_config(category, preset, words, as_json)
+        _print_config(category or DEFAULT_CATEGORY, preset, words, as_json)
         return
-    check_inputs(image=image, latent=latent, seed=seed, mask=mask, out=out, resume=resume)
+    check_inputs(image=image, latent=latent, seed=seed, mask=mask, out=out, resume=resume, generator=generator)
     from gan2shape.requests import RunRequest, resumed
 
     if resume is not None:
         request = resumed(resume, device, words)
     else:
-        folder = out or outdir.next_run_dir(Path("runs"), f"{category}-{preset}")
-        request = RunRequest(category, preset, image, mask, latent, seed, device, folder, None, words)
+        if generator is None:
+            category = category or DEFAULT_CATEGORY
+        folder = out or outdir.next_run_dir(Path("runs"), f"{generator.stem if generator else category}-{preset}")
+        given = (category, preset, image, mask, latent, seed, device, folder, None, words)
+        request = RunRequest(*given, generator=generator, features=features)
     with claimed(request.out):
         from gan2shape.progress import open_reporter
         from gan2shape.shape.api import run_job
@@ -158,19 +176,21 @@ def run(
     emit({"verb": "run", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
 
 
-def check_inputs(*, image, latent, seed, mask, out, resume) -> None:
+def check_inputs(*, image, latent, seed, mask, out, resume, generator=None) -> None:
     """Raise UserError for options that contradict each other or name files that are not there."""
     from gan2shape.records import UserError
 
     given = [name for name, value in (("--image", image), ("--latent", latent), ("--seed", seed)) if value is not None]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude each other: give one input.")
-    if mask is not None and image is None:
+    if mask is not None and image is None and generator is None:
         raise UserError("--mask belongs to an --image: give both.")
+    if generator is not None and not generator.exists():
+        raise UserError(f"--generator {generator} does not exist: check the path.")
     for name, path in (("--image", image), ("--latent", latent), ("--mask", mask)):
         if path is not None and not path.is_file():
             raise UserError(f"{name} {path} is not a file: check the path.")
-    if resume is not None and (given or mask or out):
+    if resume is not None and (given or mask or out or generator):
         raise UserError("--resume takes input and folder from the earlier run: leave the other options away.")
 
 

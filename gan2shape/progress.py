@@ -26,6 +26,11 @@ def silent(stage: str, step: int, n_steps: int, **figures: float) -> None:
     """A reporter that says nothing."""
 
 
+def say(sentence: str) -> None:
+    """One line on stderr, for what a user should know before a long job."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
 def format_seconds(seconds: float) -> str:
     """`42 s`, `3 min 05 s`, `2 h 07 min`."""
     whole = round(max(seconds, 0.0))

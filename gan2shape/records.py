@@ -26,7 +26,7 @@ class Observation:
 
     image: Float[Tensor, "1 3 S S"]  # in [-1, 1]
     mask: Float[Tensor, "1 1 S S"]  # the object, in [0, 1]
-    latent: Float[Tensor, "1 D"]  # w, the inversion of `image`
+    latent: Float[Tensor, "1 *L D"]  # w, or W+ with a row for each layer: the inversion of `image`
 
 
 @dataclass(frozen=True)

@@ -5,23 +5,26 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 REQUEST_NAME = "request.json"  # beside the files of a run: what was asked, for `--resume`
-PATH_FIELDS = ("image", "mask", "latent", "out", "resume")
+PATH_FIELDS = ("image", "mask", "latent", "out", "resume", "generator", "features")
+LATER_FIELDS = {"generator": None, "features": None}  # absent from the requests of earlier versions
 
 
 @dataclass(frozen=True)
 class RunRequest:
     """One run. At most one of `image`, `latent`, `seed` names the input; with none of them, seed 0 is sampled."""
 
-    category: str  # names a YAML and a pack
+    category: str | None  # names a YAML and a pack; None where a `generator` brings what it needs
     preset: str = "draft"  # names a YAML
     image: Path | None = None  # photo or render to explain
     mask: Path | None = None  # object mask of `image`, same size
-    latent: Path | None = None  # .npz or .safetensors with one w
+    latent: Path | None = None  # .pt, .npy, .npz or .safetensors with one w or W+
     seed: int | None = None  # seed of the sample that the pack's generator draws
     device: str = "auto"  # auto, cpu, cuda, cuda:0, mps
     out: Path = Path("runs")  # folder of the files; it exists and is writable
     resume: Path | None = None  # an earlier run's folder: go on after its last finished step
     overrides: tuple[str, ...] = ()  # key=value of the typed configuration
+    generator: Path | None = None  # a StyleGAN2 checkpoint in the place of the category's pack
+    features: Path | None = None  # a TorchScript module (code!) that compares images
 
     def to_json(self) -> str:
         """For `request.json`. Relative paths become absolute: a run may be resumed from another folder."""
@@ -40,7 +43,7 @@ def resumed(folder: Path, device: str = "auto", overrides: tuple[str, ...] = ())
 
     try:
         plain = json.loads((folder / REQUEST_NAME).read_text(encoding="utf-8"))
-        plain = {spec.name: plain[spec.name] for spec in fields(RunRequest)}
+        plain = {spec.name: {**LATER_FIELDS, **plain}[spec.name] for spec in fields(RunRequest)}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{folder} holds no run to go on with: name a folder that `gan2shape run` has made.") from error
     paths = {name: None if plain[name] is None else Path(plain[name]) for name in PATH_FIELDS}
@@ -56,6 +59,7 @@ class RunResult:
     files: dict[str, Path] = field(default_factory=dict)  # short name -> path
     figures: dict[str, float] = field(default_factory=dict)  # measured numbers, units in the names
     seconds: float = 0.0  # wall time of the job
+    notes: tuple[str, ...] = ()  # sentences about how it was done
 
     def as_json(self) -> dict:
         """Plain types for `--json`: paths become strings with forward slashes."""

@@ -34,7 +34,7 @@ class Bundle:
     recon: Float[Tensor, "1 3 S S"]  # the scene rendered in the input's view
     view: Float[Tensor, "1 6"]  # of the input: radians and scene units
     light: Float[Tensor, "1 4"]  # of the input: ambient, diffuse, lx, ly in the canonical frame
-    latent: Float[Tensor, "1 D"] | None = None  # w
+    latent: Float[Tensor, "1 *L D"] | None = None  # w or W+
     fov_deg: float = 10.0  # field of view
     depth_half_range: float = 0.1  # canonical depth lives in 1 +- this
     strips: dict[str, Float[Tensor, "N 3 S S"]] = field(default_factory=dict)  # e.g. rotate_3d, relight_gan
@@ -161,6 +161,6 @@ def scene_description(bundle: Bundle) -> dict:
             "Image = albedo * shading on values in [0, 1] as stored (gamma-encoded).",
             "Meshes: +Y up, +Z towards the viewer, point (x, y, z) of the canonical camera frame at (x, -y, 1 - z).",
         ],
-        "latent": None if bundle.latent is None else "scene.npz, array latent (w)",
+        "latent": None if bundle.latent is None else "scene.npz, array latent (w or W+)",
         "notes": list(bundle.notes),
     }

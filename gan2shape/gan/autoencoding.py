@@ -34,9 +34,9 @@ class AutoencodingWeights:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What the reproduced part of a step measured, detached, and its latents for the discriminator's turn."""
+    """What a step made and measured, detached; the discriminator's turn judges the same images."""
 
-    w: Float[Tensor, "A D"]
+    made: Float[Tensor, "N C H W"]
     pixel: Float[Tensor, ""]
     feature: Float[Tensor, ""]
     divergence: Float[Tensor, ""]
@@ -81,4 +81,4 @@ def generator_gradients(
     loss = adversarial + weights.pixel * pixel + weights.feature * feature + weights.divergence * nats
     loss.backward()
     objectives.set_requires_grad(discriminator, True)
-    return adversarial.detach(), Reconstruction(w_real.detach(), pixel.detach(), feature.detach(), nats.detach())
+    return adversarial.detach(), Reconstruction(made.detach(), pixel.detach(), feature.detach(), nats.detach())

@@ -97,19 +97,11 @@ def generator_gradients(
 
 
 def discriminator_gradients(
-    generator: Generator,
-    discriminator: Discriminator,
-    w: Float[Tensor, "B *L D"],
-    real: Float[Tensor, "B C H W"],
-    veil: Float[Tensor, "B C H W"] | float = 0.0,
+    discriminator: Discriminator, fake: Float[Tensor, "B C H W"], real: Float[Tensor, "B C H W"]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit. `veil` as above, for the
-    fakes.
-    """
+    """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit. Both sides with their veil."""
     clear_gradients(discriminator)
-    with torch.no_grad():
-        fake = generator.synthesis(w, "random") + veil
-    logit_fake, logit_real = discriminator(fake), discriminator(real)
+    logit_fake, logit_real = discriminator(fake.detach()), discriminator(real)
     loss = discriminator_loss(logit_real, logit_fake)
     loss.backward()
     return loss.detach(), logit_real.detach().mean(), logit_fake.detach().mean()

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from gan2shape.gan.perceptual import FeatureMetric
 from gan2shape.records import UserError
 
 PACK_NAME = "prior.safetensors"
@@ -32,7 +33,8 @@ class Prior:
     """The frozen GAN of one category, and what was learnt about it."""
 
     generator: Generator  # averaged weights, eval mode, no gradients
-    discriminator: Discriminator | None  # its blocks serve as perceptual distance; None for bare generators
+    # Its blocks serve as perceptual distance; None for bare generators, which may borrow another network.
+    discriminator: Discriminator | FeatureMetric | None
     w_mean: Float[Tensor, "D"]  # mean of w over the latent distribution
     w_cov: Float[Tensor, "D D"]  # covariance of w
     networks: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # state dicts of further networks, by name

@@ -6,13 +6,17 @@ from pathlib import Path
 from gan2shape.compose import compose, to_yaml
 from gan2shape.config import ShapeConfig
 from gan2shape.export.inputs import read_image, read_mask
+from gan2shape.gan.generator import Generator
+from gan2shape.gan.latents import read_latent
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.outdir import write_text_atomic
-from gan2shape.progress import Reporter, silent
+from gan2shape.progress import Reporter, format_seconds, say, silent
 from gan2shape.records import UserError
 from gan2shape.requests import REQUEST_NAME, RunRequest, RunResult
+from gan2shape.shape.estimate import estimate_seconds
 from gan2shape.shape.loop import STATE_NAME
-from gan2shape.shape.observe import read_latent
+from gan2shape.shape.observe import MaskedGenerator, require_mask
+from gan2shape.shape.own_gan import open_own
 from gan2shape.shape.reconstruct import Reconstruction, open_generator, reconstruct, resolve_device
 
 
@@ -20,30 +24,54 @@ def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:
     """Reconstruct, export, and say what was written. Raises UserError for bad input, before anything is written."""
     began = time.perf_counter()
     folder = Path(request.resume or request.out)
-    config = compose(ShapeConfig, request.category, request.preset, request.overrides)
-    device = resolve_device(request.device)
-    generator = open_generator(request.category, device)
-    given = read_given(request, config, generator.prior.w_mean.numel())
+    generator, config = opened(request)
+    given = read_given(request, config, generator.prior.generator)
+    if request.generator is not None:
+        announce(request, generator, config, has_mask=given.get("mask") is not None)
     if request.resume is None:  # a folder that is used again starts anew; only --resume goes on
         (folder / STATE_NAME).unlink(missing_ok=True)
     write_text_atomic(folder / "config.yaml", to_yaml(config))
     write_text_atomic(folder / REQUEST_NAME, request.to_json())
     made = reconstruct(
-        **given, category=request.category, seed=request.seed or 0, config=config, generator=generator, report=report,
+        **given, seed=request.seed or 0, config=config, generator=generator, report=report,
         state_dir=folder,
     )  # fmt: skip
     files = made.export(folder)
-    return RunResult(folder, files, figures(made), time.perf_counter() - began)
+    return RunResult(folder, files, figures(made), time.perf_counter() - began, generator.notes)
 
 
-def read_given(request: RunRequest, config: ShapeConfig, w_dim: int) -> dict:
-    """The image with its mask, or the latent, that a request names. Raises UserError for what cannot be read."""
-    if request.latent is not None:
-        return {"latent": read_latent(request.latent, w_dim)}
+def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
+    """The request's generator, bundled or the user's own, and the configuration that fits it."""
+    if request.generator is not None:
+        device = resolve_device(request.device)
+        words = (request.category, request.preset, request.overrides, request.features)
+        return open_own(request.generator, *words, device)
+    if request.features is not None:
+        raise UserError("--features belongs to a --generator: give both.")
+    config = compose(ShapeConfig, request.category, request.preset, request.overrides)
+    return open_generator(request.category, resolve_device(request.device)), config
+
+
+def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfig, has_mask: bool) -> None:
+    """What a user should know before a long job with their own generator. Raises UserError where a mask is missing."""
+    if not has_mask:
+        require_mask(generator)
+    for note in generator.notes:
+        say(note)
+    if generator.prior.w_mean.device.type == "cpu":
+        seconds = estimate_seconds(generator, config, request.image is not None)
+        say(f"This will take about {format_seconds(seconds)} on this CPU.")
+
+
+def read_given(request: RunRequest, config: ShapeConfig, generator: Generator) -> dict:
+    """The image or the latent that a request names, with its mask. Raises UserError for what cannot be read."""
     if request.image is None:
+        given = {}
+        if request.latent is not None:
+            given["latent"] = read_latent(request.latent, generator.n_layers, generator.config.w_dim)
         if request.mask is not None:
-            raise UserError("A mask needs its image: give --image as well.")
-        return {}
+            given["mask"] = read_mask(request.mask, config.render.size)
+        return given
     picture = read_image(request.image, config.render.size)
     mask = picture.mask
     if request.mask is not None:

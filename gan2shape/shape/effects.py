@@ -34,7 +34,7 @@ def relights(device: torch.device | str) -> Float[Tensor, "N 4"]:
 
 @torch.no_grad()
 def strips(
-    outcome: Outcome, latent: Float[Tensor, "1 D"], generator: MaskedGenerator, config: ShapeConfig
+    outcome: Outcome, latent: Float[Tensor, "1 *L D"], generator: MaskedGenerator, config: ShapeConfig
 ) -> tuple[dict[str, Float[Tensor, "N 3 S S"]], dict[str, list[str]]]:
     """(images by strip, captions by strip): rotate_3d, rotate_gan, relight_3d, relight_gan."""
     scene, canvas = outcome.scenes[-1], outcome.target.canvas

@@ -1,9 +1,7 @@
 """From what the user gives (an image, a latent, or nothing) to an Observation: image, object mask, latent."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +9,7 @@ from torch import Tensor
 from gan2shape.config import ShapeConfig
 from gan2shape.gan.mask_head import MaskHead, MaskHeadConfig
 from gan2shape.gan.packs import Prior
+from gan2shape.gan.working_size import resized
 from gan2shape.invert.w_space import invert
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import Observation, UserError
@@ -24,38 +23,72 @@ class MaskedGenerator:
 
     prior: Prior
     head: MaskHead | None
+    centre: Float[Tensor, " D"] | None = None  # what samples are truncated towards; the measured mean of w unless given
+    needs_mask: bool = False  # without a head, the user has to say what the object is
+    notes: tuple[str, ...] = ()  # sentences for the user and the report
 
-    def __call__(self, latents: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"]]:
-        """Images in [-1, 1] and masks in [0, 1]; a pack without a head says that everything is object."""
+    def __call__(
+        self, latents: Float[Tensor, "B *L D"]
+    ) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"] | None]:
+        """Images in [-1, 1] and masks in [0, 1].
+
+        Without a head, everything is object, or, where the user has to say what is, there is no mask.
+        """
+        if self.head is None:
+            images = self.prior.generator.synthesis(latents).clamp(-1, 1)
+            return images, None if self.needs_mask else torch.ones_like(images[:, :1])
         images, features = self.prior.generator.synthesis(latents, return_features=True)
-        images = images.clamp(-1, 1)
-        return images, torch.ones_like(images[:, :1]) if self.head is None else self.head(features)
+        seen = [maps for maps in features if maps.shape[-1] <= self.head.config.size]
+        return images.clamp(-1, 1), resized(self.head(seen), images.shape[-1])
 
 
 def masked_generator(prior: Prior) -> MaskedGenerator:
     """Generator and mask head of a pack."""
     if "mask" not in prior.networks:
         return MaskedGenerator(prior, None)
-    settings = prior.network_configs["mask"]
+    return MaskedGenerator(prior, build_head(prior.network_configs["mask"], prior.networks["mask"]))
+
+
+def build_head(settings: dict, state: dict[str, Tensor]) -> MaskHead:
+    """A frozen mask head from what a pack or a cache holds, on the device of its weights."""
     head = MaskHead(MaskHeadConfig(**{**settings, "feature_channels": tuple(settings["feature_channels"])}))
-    head.load_state_dict(prior.networks["mask"])
-    return MaskedGenerator(prior, head.to(prior.w_mean.device).eval().requires_grad_(False))
+    head.load_state_dict(state)
+    return head.to(next(iter(state.values())).device).eval().requires_grad_(False)
 
 
-def observe_latent(latent: Float[Tensor, "1 D"], generator: MaskedGenerator) -> Observation:
-    """What the generator draws for a latent."""
+def require_mask(generator: MaskedGenerator) -> None:
+    """Raises UserError where neither a head nor the user says what the object is."""
+    if generator.head is None and generator.needs_mask:
+        name = generator.prior.card.get("checkpoint", "CHECKPOINT")
+        raise UserError(
+            f"Nothing says which part of a picture of {name} is the object: "
+            f"run `gan2shape prior {name}` once, or give --mask (all white if everything is)."
+        )
+
+
+def observe_latent(
+    latent: Float[Tensor, "1 *L D"], generator: MaskedGenerator, mask: Float[Tensor, "1 1 S S"] | None = None
+) -> Observation:
+    """What the generator draws for a latent; its mask is the one given, else the head's."""
+    if mask is None:
+        require_mask(generator)
     with torch.no_grad():
-        image, mask = generator(latent)
-    return Observation(image, mask, latent)
+        image, seen = generator(latent)
+    return Observation(image, seen if mask is None else mask.to(image.device), latent)
 
 
-def observe_seed(seed: int, generator: MaskedGenerator) -> Observation:
-    """A sample of the generator at truncation .7, as published samples are."""
+def sample_latents(z: Float[Tensor, "N Z"], generator: MaskedGenerator) -> Float[Tensor, "N D"]:
+    """w at truncation .7, as published samples are: towards the checkpoint's own mean, of a pack the measured one."""
+    centre = generator.prior.w_mean if generator.centre is None else generator.centre
+    with torch.no_grad():
+        return centre + SAMPLE_TRUNCATION * (generator.prior.generator.mapping(z.to(centre.device)) - centre)
+
+
+def observe_seed(seed: int, generator: MaskedGenerator, mask: Float[Tensor, "1 1 S S"] | None = None) -> Observation:
+    """A sample of the generator."""
     z_dim = generator.prior.generator.config.z_dim
-    z = torch.randn(1, z_dim, generator=torch.Generator().manual_seed(seed)).to(generator.prior.w_mean.device)
-    with torch.no_grad():
-        w = generator.prior.generator.mapping(z)
-    return observe_latent(generator.prior.w_mean + SAMPLE_TRUNCATION * (w - generator.prior.w_mean), generator)
+    z = torch.randn(1, z_dim, generator=torch.Generator().manual_seed(seed))
+    return observe_latent(sample_latents(z, generator), generator, mask)
 
 
 def observe_image(
@@ -70,6 +103,8 @@ def observe_image(
 
     Raises UserError when no object is found.
     """
+    if mask is None:
+        require_mask(generator)
     image = image.to(generator.prior.w_mean.device)
     found = invert(image, generator.prior, config.invert, config.seed, mask, report)
     if mask is None:
@@ -78,34 +113,3 @@ def observe_image(
     if float(mask.max()) < 0.7:
         raise UserError("No object was found in the image: give its mask with --mask.")
     return Observation(image, mask.to(image.device), found.latent)
-
-
-def read_latent(path: Path, w_dim: int) -> Float[Tensor, "1 D"]:
-    """A w vector from .npz / .npy (first array) or .safetensors (first tensor). Raises UserError where there is
-    none.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no latent file {path}: give a .npy, .npz or .safetensors file with one w.")
-    try:
-        array = _read_array(path)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"The latent file {path} cannot be read: give a .npy, .npz or .safetensors file.") from error
-    if array.size != w_dim:
-        raise UserError(f"The latent in {path} has {array.size} numbers but this generator takes {w_dim}.")
-    if not np.isfinite(array).all():
-        raise UserError(f"The latent in {path} holds numbers that are not finite: give another one.")
-    return torch.from_numpy(array.reshape(1, w_dim).astype(np.float32))
-
-
-def _read_array(path: Path) -> np.ndarray:
-    if path.suffix == ".safetensors":
-        from safetensors.numpy import load_file
-
-        tensors = load_file(path)
-        return tensors.get("latent", next(iter(tensors.values())))
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        return loaded["latent"] if "latent" in loaded.files else loaded[loaded.files[0]]

@@ -32,22 +32,24 @@ def prior_features(prior: Prior):
 def project(
     encoder: Encoder,
     prior: Prior,
-    latent: Float[Tensor, "1 D"],
+    latent: Float[Tensor, "1 *L D"],
     images: Float[Tensor, "B 3 S S"],
     reference: Float[Tensor, "1 3 S S"],
     steps: StepConfig,
-) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
-    """(latents of the projections, offsets in units of w's standard deviation)."""
+) -> tuple[Float[Tensor, "B *L D"], Float[Tensor, "B D"]]:
+    """(latents of the projections, offsets in units of w's standard deviation). Every layer of W+ moves by the same."""
     raw = encoder(torch.cat([images, reference]))
     relative = raw[:-1] - raw[-1:]
     if steps.mapping_tail > 0:
         offset = prior.generator.offset_through_mapping(relative, steps.mapping_tail)
-        return latent + offset, offset / prior.w_std
-    return latent + relative * prior.w_std, relative
+        relative = offset / prior.w_std
+    else:
+        offset = relative * prior.w_std
+    return latent + (offset if latent.ndim == 2 else offset[:, None]), relative
 
 
 def projection_loss(
-    made: Float[Tensor, "B 3 S S"], offset: Float[Tensor, "B D"], drawn: Drawing, prior: Prior, steps: StepConfig
+    made: Float[Tensor, "B 3 S S"], offset: Float[Tensor, "B *L D"], drawn: Drawing, prior: Prior, steps: StepConfig
 ) -> Float[Tensor, ""]:
     """Pixels inside the pseudo sample's mask, discriminator features of the whole, and |offset|^2 (GAN2Shape equation
     4).
@@ -77,7 +79,7 @@ def train_encoder(
     encoder: Encoder,
     next_batch: Callable[[int], Drawing],
     target: Target,
-    latent: Float[Tensor, "1 D"],
+    latent: Float[Tensor, "1 *L D"],
     prior: Prior,
     config: ShapeConfig,
     n_steps: int,
@@ -102,7 +104,7 @@ def projection_step(
     encoder: Encoder,
     networks: SceneNetworks,
     target: Target,
-    latent: Float[Tensor, "1 D"],
+    latent: Float[Tensor, "1 *L D"],
     prior: Prior,
     config: ShapeConfig,
     n_steps: int,
@@ -118,8 +120,8 @@ def projection_step(
 
 
 def refine(
-    latents: Float[Tensor, "B D"], centre: Float[Tensor, "1 D"], drawn: Drawing, prior: Prior, steps: StepConfig
-) -> Float[Tensor, "B D"]:
+    latents: Float[Tensor, "B *L D"], centre: Float[Tensor, "1 *L D"], drawn: Drawing, prior: Prior, steps: StepConfig
+) -> Float[Tensor, "B *L D"]:
     """A few Adam steps on each latent after E. Helps where the pseudo samples are right (rung O3), may copy them where
     not.
     """
@@ -137,7 +139,7 @@ def collect(
     encoder: Encoder,
     networks: SceneNetworks,
     target: Target,
-    latent: Float[Tensor, "1 D"],
+    latent: Float[Tensor, "1 *L D"],
     prior: Prior,
     mask_of,
     config: ShapeConfig,
@@ -156,10 +158,13 @@ def collect(
 def project_drawn(
     encoder: Encoder, drawn: Drawing, target: Target, latent: Tensor, prior: Prior, mask_of, steps: StepConfig
 ) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"]]:
-    """(images, masks) of the projections of one batch of drawings."""
+    """(images, masks) of the projections of one batch of drawings. Where nothing reads masks off the generator, the
+    drawings' own ones are taken: a projection stays near what was drawn.
+    """
     with torch.no_grad():
         latents, _ = project(encoder, prior, latent, drawn.image, target.image, steps)
     if steps.refine_steps > 0:
         latents = refine(latents, latent, drawn, prior, steps)
     with torch.no_grad():
-        return mask_of(latents)
+        images, masks = mask_of(latents)
+    return images, drawn.mask if masks is None else masks

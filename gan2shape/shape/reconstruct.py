@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from gan2shape.compose import compose, to_yaml
 from gan2shape.config import ShapeConfig
 from gan2shape.export.bundle import Bundle, write_all
 from gan2shape.gan.packs import load_pack
+from gan2shape.gan.working_size import resized
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import Observation, Render, Scene, UserError
 from gan2shape.resources import pack_dir
@@ -28,6 +29,7 @@ from gan2shape.shape.observe import (
     observe_latent,
     observe_seed,
 )
+from gan2shape.shape.own_gan import open_own
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ class Reconstruction:
             losses=list(self.outcome.progress.losses),
             timings=self.seconds,
             config_yaml=to_yaml(self.config),
-            notes=[f"Slant of the starting ellipsoid: {self.outcome.progress.slant_deg:g} degrees."],
+            notes=[
+                f"Slant of the starting ellipsoid: {self.outcome.progress.slant_deg:g} degrees.",
+                *self.generator.notes,
+            ],
         )
 
 
@@ -131,8 +136,8 @@ def open_generator(category: str, device: torch.device | str = "cpu") -> MaskedG
 
 def reconstruct(
     image: Float[Tensor, "1 3 S S"] | None = None,
-    latent: Float[Tensor, "1 D"] | None = None,
-    category: str = "car",
+    latent: Float[Tensor, "1 *L D"] | None = None,
+    category: str | None = "car",
     *,
     mask: Float[Tensor, "1 1 S S"] | None = None,
     seed: int = 0,
@@ -140,29 +145,38 @@ def reconstruct(
     device: str = "auto",
     overrides: tuple[str, ...] = (),
     config: ShapeConfig | None = None,
-    generator: MaskedGenerator | None = None,
+    generator: MaskedGenerator | str | Path | None = None,
+    features: str | Path | None = None,
     report: Reporter = silent,
     state_dir: Path | None = None,
 ) -> Reconstruction:
     """Depth, albedo, view and light of one image, latent, or (with neither) of the generator's sample `seed`.
 
     Args:
-        image: in [-1, 1], side `render.size`. mask: its object, in [0, 1]; found through the inversion unless given.
-        latent: w of the category's generator.
+        image: in [-1, 1]. mask: its object, in [0, 1]; found through the inversion unless given. Both are resized.
+        latent: w, or W+, of the generator.
+        category: whose bundled generator, and whose ranges of views, lights and relief.
+        generator: a StyleGAN2 checkpoint in the place of the bundled one (or what `open_own` has opened).
+        features: a TorchScript module, which is code that runs, to compare images with.
         overrides: `key=value` words of the configuration; or give a whole `config`.
         state_dir: folder where the state is kept after each step; a state found there is continued.
     Raises UserError for what cannot be used, with cause and remedy.
     """
+    if isinstance(generator, str | Path):
+        script = None if features is None else Path(features)
+        generator, own = open_own(Path(generator), category, preset, overrides, script, resolve_device(device))
+        config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
     config = config or compose(ShapeConfig, category, preset, overrides)
     generator = generator or open_generator(category, resolve_device(device))
+    image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
     device_used = generator.prior.w_mean.device
     began = time.perf_counter()
     if latent is not None:
-        observation = observe_latent(latent.to(device_used), generator)
+        observation = observe_latent(latent.to(device_used), generator, mask)
     elif image is not None:
         observation = observe_image(image, generator, config, mask, report)
     else:
-        observation = observe_seed(seed, generator)
+        observation = observe_seed(seed, generator, mask)
     observed = time.perf_counter()
     outcome = learn(observation, generator, config, report, state_dir)
     seconds = {"observe": observed - began, **outcome.progress.seconds, "total": time.perf_counter() - began}

@@ -29,7 +29,7 @@ def choose_slant(
     networks: SceneNetworks,
     encoder: Encoder,
     target: Target,
-    latent: Float[Tensor, "1 D"],
+    latent: Float[Tensor, "1 *L D"],
     generator: MaskedGenerator,
     config: ShapeConfig,
     report: Reporter,
@@ -63,7 +63,7 @@ def judge(
     networks: SceneNetworks,
     encoder: Encoder,
     target: Target,
-    latent: Float[Tensor, "1 D"],
+    latent: Float[Tensor, "1 *L D"],
     generator: MaskedGenerator,
     config: ShapeConfig,
 ) -> float:

@@ -9,7 +9,7 @@ import gan2shape
 from gan2shape.progress import silent
 from gan2shape.records import UserError
 from gan2shape.shape.loop import learn
-from gan2shape.shape.observe import observe_image, observe_seed, read_latent
+from gan2shape.shape.observe import observe_image, observe_seed
 from gan2shape.shape.reconstruct import Reconstruction, resolve_device
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation
 
@@ -73,24 +73,3 @@ def test_an_image_is_inverted_and_masked_without_help(made):
 def test_a_device_that_is_not_there_is_one_sentence(name):
     with pytest.raises(UserError, match="cannot be used here"):
         resolve_device(name)
-
-
-def test_latents_are_read_and_bad_ones_refused(tmp_path):
-    import numpy as np
-
-    w = np.linspace(-1, 1, 8, dtype=np.float32)
-    np.save(tmp_path / "w.npy", w)
-    np.savez(tmp_path / "w.npz", other=np.zeros(3), latent=w)
-    np.save(tmp_path / "nan.npy", w * math.nan)
-    np.save(tmp_path / "short.npy", w[:5])
-    (tmp_path / "text.npy").write_text("no array")
-    for name in ("w.npy", "w.npz"):
-        torch.testing.assert_close(read_latent(tmp_path / name, 8)[0], torch.from_numpy(w))
-    for name, words in (
-        ("nan", "not finite"),
-        ("short", "5 numbers"),
-        ("text", "cannot be read"),
-        ("gone", "no latent"),
-    ):
-        with pytest.raises(UserError, match=words):
-            read_latent(tmp_path / f"{name}.npy", 8)
