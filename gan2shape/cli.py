@@ -317,6 +317,29 @@ def bench_shape(
     emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
 
 
+@bench_app.command("card")
+@speaks_plainly
+def bench_card(
+    category: Category = "car",
+    preset: Preset = "draft",
+    count: Annotated[int | None, typer.Option(min=1, help="Images that are inverted [default: 32].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the figures and leave card.json alone.")] = False,
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Measure a category's generator, on the CPU, and write the figures into the card beside its weights.
+
+    Example:  gan2shape bench card --category car
+    """
+    from gan2shape.bench.card import main as card
+    from gan2shape.progress import open_reporter
+
+    with open_reporter() as report:
+        measured = card(category, preset, count, tuple(settings or ()), dry_run, report)
+    lines = [f"{name:36s} {value}" for name, value in measured.items()]
+    emit({"verb": "bench card", "category": category, "measured": measured}, as_json, lines)
+
+
 @app.command()
 @speaks_plainly
 def inspect(

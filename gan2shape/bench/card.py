@@ -1,41 +1,63 @@
 """The measured part of a pack's card: is the prior controllable? (DESIGN section 6)
 
 A regressor, trained on synthetic truth and used for measuring only, reads heading and lamp off images. True renders of
-exam objects at other yaws and lamps are projected by G and E; found against asked gives slopes and residuals, and the
-regressor's own figures on held-out renders stand beside them. Spread compares samples of the generator with data.
+exam objects at other yaws and lamps are projected by G and E; found against asked gives slopes and residuals. Beside
+them stand the regressor's own figures: on held-out renders, and on the very renders that were projected. Spread
+compares samples of the generator with data.
 
 The heading is the turn of the object's front about the camera's vertical axis: a perturbation by a yaw psi changes it
-by psi exactly, whatever the elevation.
+by psi exactly, whatever the elevation. Mirroring an image negates its heading and lx.
 """
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan2shape.bench.exam import ExamObject, exam_objects
+from gan2shape import outdir
+from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.ladder_gan import Bench, as_drawing, open_bench, project_given
 from gan2shape.bench.truth import LADDER_VIEWS, draw_lights, render_truth
+from gan2shape.compose import compose
 from gan2shape.config import ShapeConfig
+from gan2shape.gan.packs import CARD_NAME
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.progress import Reporter, silent
+from gan2shape.records import UserError
+from gan2shape.resources import pack_dir
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import rotate_light
 from gan2shape.shape.loop import new_learner
 from gan2shape.shape.observe import MaskedGenerator
+from gan2shape.shape.reconstruct import open_generator
 from gan2shape.shape.sampling import sample_views
-from gan2shape.synth.dataset import render_set
+from gan2shape.synth.dataset import SyntheticSet, render_set
 
 TARGETS = ("heading", "lx", "ly")  # what the regressor reads
-REGRESSOR_IMAGES, REGRESSOR_FIRST_SEED = 6_000, 100_000  # training renders of the regressor
-HELD_OUT_IMAGES, HELD_OUT_FIRST_SEED = 500, 800_000
+MIRRORED = (-1.0, -1.0, 1.0)  # signs of the targets of a mirrored image
+REGRESSOR_FIRST_SEED, HELD_OUT_FIRST_SEED = 100_000, 800_000
+REGRESSOR_BATCH, REGRESSOR_NOISE = 32, 0.05  # images a step; standard deviation of the noise added to them
 ASKED_YAW_DEG = 15.0  # turns asked of the projection
-N_INVERTED = 32  # validation images whose inversion is measured
-N_CONTROLLED = 4  # validation objects whose projections are measured
-N_SAMPLES = 500  # generator samples behind the spread
+SAMPLES_SEED = 1  # of the generator samples behind the spread
+
+
+@dataclass(frozen=True)
+class CardSizes:
+    """How much is measured: the defaults cost about six minutes of one core, most of them inversions."""
+
+    regressor_images: int = 3000  # training renders of the regressor, each also mirrored
+    regressor_steps: int = 1500  # Adam steps of it
+    held_out: int = 400  # renders that the regressor is tested on
+    n_controlled: int = 3  # validation objects whose projections are measured
+    n_training_views: int = 160  # true renders of each that E learns to project
+    n_turned: int = 32  # true renders of each at the asked yaws, half to either side
+    n_inverted: int = 32  # validation images whose inversion is measured
+    n_samples: int = 400  # generator samples behind the spread
 
 
 @dataclass(frozen=True)
@@ -63,96 +85,190 @@ def truth_targets(view: Float[Tensor, "N 6"], light: Float[Tensor, "N 4"]) -> Fl
     return torch.stack([heading_rad(view), light[:, 2], light[:, 3]], 1)
 
 
-def train_regressor(category: str, n_steps: int = 1500, report: Reporter = silent) -> tuple[Regressor, dict]:
-    """Fit the regressor on synthetic renders; returns it with its rms errors and slopes on held-out renders."""
-    data = render_set(category, [REGRESSOR_FIRST_SEED + i for i in range(REGRESSOR_IMAGES)])
-    targets = truth_targets(data.view, data.light)
-    mean, std = targets.mean(0), targets.std(0)
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for before, width in ((3, 24), (24, 48), (48, 96), (96, 128)):
-        layers += [nn.Conv2d(before, width, 3, 2, 1), nn.BatchNorm2d(width), nn.LeakyReLU(0.2)]
-    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 16, 128), nn.LeakyReLU(0.2), nn.Linear(128, 3))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=n_steps)
-    random = torch.Generator().manual_seed(0)
-    for step in range(n_steps):
-        chosen = torch.randint(len(targets), (32,), generator=random)
-        images = data.truth.image[chosen] + 0.05 * torch.randn(32, *data.truth.image.shape[1:], generator=random)
-        loss = nn.functional.smooth_l1_loss(network(images), (targets[chosen] - mean) / std)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 49:
-            report("regressor", step + 1, n_steps, loss=float(loss.detach()))
-    regressor = Regressor(network.eval(), mean, std)
-    held_out = render_set(category, [HELD_OUT_FIRST_SEED + i for i in range(HELD_OUT_IMAGES)])
-    found, true = regressor(held_out.truth.image), truth_targets(held_out.view, held_out.light)
-    figures = {f"{name}_slope": slope(found[:, i], true[:, i]) for i, name in enumerate(TARGETS)}
-    figures["heading_rms_deg"] = math.degrees(float((found[:, 0] - true[:, 0]).square().mean().sqrt()))
-    return regressor, figures
-
-
-def slope(found: Tensor, asked: Tensor) -> float:
+def slope(found: Float[Tensor, " N"], asked: Float[Tensor, " N"]) -> float:
     """Least-squares slope of found against asked."""
     centred = asked - asked.mean()
     return float((centred * (found - found.mean())).sum() / centred.square().sum())
 
 
-def control(bench: Bench, regressor: Regressor) -> tuple[Tensor, Tensor]:
-    """(found, asked) changes of heading, lx and ly when true renders at +-15 degrees and random lamps are projected."""
-    item, config = bench.item, bench.config
+def slopes(found: Float[Tensor, "N 3"], asked: Float[Tensor, "N 3"]) -> dict[str, float]:
+    """The slope of each target, and the rms of the heading about its own line, degrees."""
+    figures = {f"{name}_slope": slope(found[:, i], asked[:, i]) for i, name in enumerate(TARGETS)}
+    left = found[:, 0] - figures["heading_slope"] * asked[:, 0]
+    figures["heading_residual_deg"] = math.degrees(float((left - left.mean()).square().mean().sqrt()))
+    return figures
+
+
+def regressor_network(width: int = 24) -> nn.Module:
+    """Image [N,3,64,64] -> [N,3]: four strided convolutions and a hidden layer."""
+    layers: list[nn.Module] = []
+    before = 3
+    for channels in (width, 2 * width, 4 * width, 5 * width):
+        layers += [nn.Conv2d(before, channels, 3, 2, 1), nn.BatchNorm2d(channels), nn.LeakyReLU(0.2)]
+        before = channels
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(before * 16, 128), nn.LeakyReLU(0.2), nn.Linear(128, 3))
+
+
+def train_regressor(category: str, sizes: CardSizes, report: Reporter = silent) -> Regressor:
+    """Fit the regressor on synthetic renders, mirrored at random. Deterministic on one machine."""
+    data = render_set(category, [REGRESSOR_FIRST_SEED + i for i in range(sizes.regressor_images)])
+    targets = truth_targets(data.view, data.light)
+    signs = torch.tensor([(1.0, 1.0, 1.0), MIRRORED])
+    both = torch.cat([targets, targets * signs[1]])
+    mean, std = both.mean(0), both.std(0)
+    torch.manual_seed(0)
+    network = regressor_network()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=sizes.regressor_steps)
+    random = torch.Generator().manual_seed(0)
+    for step in range(sizes.regressor_steps):
+        chosen = torch.randint(len(targets), (REGRESSOR_BATCH,), generator=random)
+        mirrored = torch.randint(2, (REGRESSOR_BATCH,), generator=random)
+        images = data.truth.image[chosen]
+        images = torch.where(mirrored.view(-1, 1, 1, 1) > 0, images.flip(3), images)
+        images = images + REGRESSOR_NOISE * torch.randn(images.shape, generator=random)
+        loss = nn.functional.smooth_l1_loss(network(images), (targets[chosen] * signs[mirrored] - mean) / std)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 49:
+            report("regressor", step + 1, sizes.regressor_steps, loss=float(loss.detach()))
+    return Regressor(network.eval(), mean, std)
+
+
+def control(bench: Bench, regressor: Regressor, sizes: CardSizes) -> tuple[Tensor, Tensor, Tensor]:
+    """Changes of heading, lx and ly when true renders at +-15 degrees and random lamps are projected, [n_turned, 3]
+    each: found in the projections, asked, and found in the true renders themselves.
+
+    Projections are compared with the projection of the input, which is its inversion; renders with the input.
+    """
+    item, config, n = bench.item, bench.config, sizes.n_turned
     random = torch.Generator().manual_seed(item.seed)
-    training = sample_views(160, LADDER_VIEWS, random)
-    turned = torch.zeros(32, 6)
-    turned[:, 1] = math.radians(ASKED_YAW_DEG) * torch.tensor([1.0, -1.0]).repeat(16)
-    views = torch.cat([training, turned])
+    turned = torch.zeros(n, 6)
+    turned[:, 1] = math.radians(ASKED_YAW_DEG) * torch.tensor([1.0, -1.0]).repeat(n // 2)
+    views = torch.cat([sample_views(sizes.n_training_views, LADDER_VIEWS, random), turned])
     truth = render_truth(item, views, draw_lights(item.category, views, random))
     learner = new_learner(config, bench.observation.latent.shape[-1], "cpu")
     given = as_drawing(truth.images, truth.masks)
     images, _ = project_given(bench, learner, given, sum(config.steps.n_projection))
-    own = truth_targets(item.view, item.light)
     lamps = rotate_light(truth.lights, rotation(views[:, :3]))
-    asked = torch.stack([heading_rad(item.view) + views[:, 1], lamps[:, 2], lamps[:, 3]], 1) - own
-    found = regressor(images) - regressor(item.image)
-    return found[-32:], asked[-32:]
+    asked = torch.stack([views[:, 1], lamps[:, 2] - item.light[:, 2], lamps[:, 3] - item.light[:, 3]], 1)
+    with torch.no_grad():
+        inverted = bench.generator(bench.observation.latent)[0]
+    found, seen = regressor(images) - regressor(inverted), regressor(truth.images) - regressor(item.image)
+    return found[-n:], asked[-n:], seen[-n:]
 
 
-def inversion_figures(items: list[ExamObject], generator: MaskedGenerator, config: ShapeConfig) -> dict[str, float]:
-    """Object-mask PSNR of W inversions and IoU of the masks seen through them."""
+def inversion_figures(benches: list[Bench]) -> dict[str, float]:
+    """Object-mask PSNR of the inversions and IoU of the masks seen through them."""
     psnr, overlap = [], []
-    for item in items:
-        bench = open_bench(item, generator, config)
+    for bench in benches:
         with torch.no_grad():
-            made = generator.prior.generator.synthesis(bench.observation.latent)
-        inside = item.mask > 0.5
-        psnr.append(psnr_db(made, item.image, inside).item())
+            made = bench.generator(bench.observation.latent)[0]
+        inside = bench.item.mask > 0.5
+        psnr.append(psnr_db(made, bench.item.image, inside).item())
         overlap.append(iou(bench.observation.mask > 0.5, inside).item())
-    return {"inversion_psnr_db": float(np.mean(psnr)), "mask_iou": float(np.mean(overlap)), "n_inverted": len(items)}
+    return {
+        "inversion_psnr_db_object_mask": float(np.mean(psnr)),
+        "mask_iou_through_inversion": float(np.mean(overlap)),
+    }
 
 
 @torch.no_grad()
-def spread(category: str, generator: MaskedGenerator, regressor: Regressor) -> dict[str, float]:
+def spread(data: SyntheticSet, generator: MaskedGenerator, regressor: Regressor, sizes: CardSizes) -> dict[str, float]:
     """Standard deviation of heading and lamps over samples, relative to data (both as the regressor sees them)."""
-    random = torch.Generator().manual_seed(1)
-    z = torch.randn(N_SAMPLES, generator.prior.generator.config.z_dim, generator=random)
+    random = torch.Generator().manual_seed(SAMPLES_SEED)
+    z = torch.randn(sizes.n_samples, generator.prior.generator.config.z_dim, generator=random)
     made = torch.cat([generator(generator.prior.generator.mapping(part))[0] for part in z.split(50)])
-    data = render_set(category, [HELD_OUT_FIRST_SEED + i for i in range(HELD_OUT_IMAGES)])
     ratio = regressor(made).std(0) / regressor(data.truth.image).std(0)
     return {f"{name}_spread": float(ratio[i]) for i, name in enumerate(TARGETS)}
 
 
-def measure_card(category: str, generator: MaskedGenerator, config: ShapeConfig, report: Reporter = silent) -> dict:
-    """Every measured figure of a card."""
-    regressor, own = train_regressor(category, report=report)
-    pairs = [
-        control(open_bench(item, generator, config), regressor) for item in exam_objects(category, "val", N_CONTROLLED)
-    ]
-    found, asked = (torch.cat(column) for column in zip(*pairs, strict=True))
-    figures = {f"{name}_slope": slope(found[:, i], asked[:, i]) for i, name in enumerate(TARGETS)}
-    line = figures["heading_slope"] * asked[:, 0]
-    figures["heading_residual_deg"] = math.degrees(float((found[:, 0] - line).std()))
-    figures |= spread(category, generator, regressor)
-    figures |= inversion_figures(exam_objects(category, "val", N_INVERTED), generator, config)
-    return {**figures, "regressor_on_held_out_renders": own}
+def measure_card(
+    category: str,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    sizes: CardSizes | None = None,
+    report: Reporter = silent,
+) -> dict:
+    """Every measured figure of a card. Slopes and spreads have no unit; aims stand in DESIGN section 6."""
+    sizes = sizes or CardSizes()
+    items = exam_objects(category, "val", max(sizes.n_inverted, sizes.n_controlled))
+    regressor = train_regressor(category, sizes, report)
+    held_out = render_set(category, [HELD_OUT_FIRST_SEED + i for i in range(sizes.held_out)])
+    benches = []
+    for i, item in enumerate(items):
+        benches.append(open_bench(item, generator, config))
+        report("inversions", i + 1, len(items))
+    triples = []
+    for i, bench in enumerate(benches[: sizes.n_controlled]):
+        triples.append(control(bench, regressor, sizes))
+        report("projections", i + 1, sizes.n_controlled)
+    found, asked, seen = (torch.cat(column) for column in zip(*triples, strict=True))
+    own = slopes(regressor(held_out.truth.image), truth_targets(held_out.view, held_out.light))
+    return {
+        **slopes(found, asked),
+        **spread(held_out, generator, regressor, sizes),
+        **inversion_figures(benches[: sizes.n_inverted]),
+        "split": "val",
+        "n_controlled": sizes.n_controlled,
+        "n_inverted": sizes.n_inverted,
+        "regressor_on_held_out_renders": own,
+        "regressor_on_the_projected_renders": slopes(seen, asked),
+    }
+
+
+def write_measured(folder: Path, measured: dict) -> Path:
+    """Put `measured` into the card in `folder`, whole or not at all; the rest of the card stays. Returns its path.
+
+    Raises UserError for a card that cannot be read.
+    """
+    path = folder / CARD_NAME
+    try:
+        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        card["measured"] = measured
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"The card {path} is damaged: restore it, or delete it and measure again.") from error
+    return outdir.write_text_atomic(path, json.dumps(card, indent=1, sort_keys=True) + "\n")
+
+
+def main(
+    category: str,
+    preset: str = "draft",
+    count: int | None = None,
+    overrides: tuple[str, ...] = (),
+    dry_run: bool = False,
+    report: Reporter = silent,
+    sizes: CardSizes | None = None,
+) -> dict:
+    """Measure a category's pack and write its card; with `dry_run` the card stays. `count`: images inverted.
+
+    Raises UserError, before any work, for a pack that is missing or whose card cannot be written.
+    """
+    config = compose(ShapeConfig, category, preset, overrides)
+    generator, folder = open_generator(category, "cpu"), pack_dir(category)
+    if not dry_run:
+        _require_writable(folder)
+    sizes = sizes or (CardSizes() if count is None else CardSizes(n_inverted=count))
+    measured = measure_card(category, generator, config, sizes, report)
+    measured = {name: _rounded(value) for name, value in measured.items()}
+    words = [f"--category {category}", f"--preset {preset}", *([f"--count {count}"] if count else []), *overrides]
+    measured["command"] = " ".join(["gan2shape bench card", *words])
+    if not dry_run:
+        write_measured(folder, measured)
+    return measured
+
+
+def _rounded(value):
+    """Four decimals: a card is for people."""
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        outdir.claim(folder)
+    except UserError as error:
+        raise UserError(f"The card in {folder} cannot be written: print its figures with --dry-run.") from error

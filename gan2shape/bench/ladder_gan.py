@@ -68,9 +68,7 @@ def project_given(
     def next_batch(step: int) -> Drawing:
         return pick(given, torch.randint(len(given.image), (steps.batch,), generator=random))
 
-    train_encoder(
-        learner.encoder, next_batch, bench.target, bench.observation.latent, prior, config, n_steps, silent
-    )
+    train_encoder(learner.encoder, next_batch, bench.target, bench.observation.latent, prior, config, n_steps, silent)
     parts = []
     for indices in torch.arange(len(given.image)).split(steps.batch):
         batch = pick(given, indices)

@@ -1,0 +1,91 @@
+"""The card's instruments are right where the truth is known; the whole of it runs and keeps the rest of the card."""
+
+import json
+import math
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from gan2shape.bench import card
+from gan2shape.cli import app
+from gan2shape.gan.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.gan.generator import Generator, GeneratorConfig
+from gan2shape.gan.packs import make_prior, save_pack
+from gan2shape.records import UserError
+from gan2shape.scene.camera import compose_views
+from gan2shape.synth.render import turntable_view
+
+TINY = card.CardSizes(16, 2, 8, n_controlled=1, n_training_views=4, n_turned=4, n_inverted=1, n_samples=8)
+QUICK = ["steps.n_projection=[2]", "steps.batch=2", "invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1"]
+runner = CliRunner()
+
+
+def test_heading_is_the_turntable_s_azimuth_when_seen_level():
+    azimuths = torch.tensor([-1.4, -0.3, 0.0, 0.8, 1.5])
+    views = torch.stack([turntable_view(float(azimuth), 0.0) for azimuth in azimuths])
+    assert torch.allclose(card.heading_rad(views), azimuths, atol=1e-5)
+
+
+@pytest.mark.parametrize("elevation_deg", [0.0, 10.0, 25.0])
+@pytest.mark.parametrize("turn_deg", [-15.0, 15.0])
+def test_a_yaw_changes_the_heading_by_itself(elevation_deg, turn_deg):
+    own = turntable_view(0.7, math.radians(elevation_deg))[None]
+    turn = torch.zeros(1, 6)
+    turn[:, 1] = math.radians(turn_deg)
+    change = card.heading_rad(compose_views(own, turn)) - card.heading_rad(own)
+    assert math.degrees(change.item()) == pytest.approx(turn_deg, abs=1e-3)
+
+
+def test_slopes_of_a_line_and_what_lies_about_it():
+    random = torch.Generator().manual_seed(0)
+    asked = torch.randn(20_000, 3, generator=random)
+    noise = math.radians(3.0) * torch.randn(20_000, generator=random)
+    found = asked * torch.tensor([0.8, -0.5, 1.0]) + torch.tensor([0.3, 0.0, -2.0])
+    found[:, 0] += noise
+    figures = card.slopes(found, asked)
+    wanted = {"heading_slope": 0.8, "lx_slope": -0.5, "ly_slope": 1.0, "heading_residual_deg": 3.0}
+    assert figures == pytest.approx(wanted, abs=0.05)
+
+
+def test_measurements_leave_the_rest_of_the_card(tmp_path):
+    path = tmp_path / "card.json"
+    path.write_text(json.dumps({"category": "car", "measured": {"old": 1}}))
+    card.write_measured(tmp_path, {"heading_slope": 0.5})
+    assert json.loads(path.read_text()) == {"category": "car", "measured": {"heading_slope": 0.5}}
+    assert [p.name for p in tmp_path.iterdir()] == ["card.json"]
+    path.write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        card.write_measured(tmp_path, {})
+    assert path.read_text() == "{"
+
+
+@pytest.mark.slow
+def test_a_card_of_an_untrained_pack(tmp_path, monkeypatch):
+    """Every figure appears and is finite; with --dry-run the card stays as it was."""
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(card, "CardSizes", lambda **changes: TINY)
+    prior = make_prior(Generator(GeneratorConfig()), Discriminator(DiscriminatorConfig()), {"licence": "x"})
+    save_pack(tmp_path / "car", prior)
+    before = (tmp_path / "car" / "card.json").read_text()
+    words = ["bench", "card", "--category", "car", "--preset", "smoke", "--json"]
+    shown = runner.invoke(app, [*words, "--dry-run", *QUICK])
+    assert shown.exit_code == 0, shown.output
+    assert (tmp_path / "car" / "card.json").read_text() == before
+    written = runner.invoke(app, [*words, *QUICK])
+    assert written.exit_code == 0, written.output
+    stored = json.loads((tmp_path / "car" / "card.json").read_text())
+    payload = json.loads(written.stdout.splitlines()[-1])
+    assert stored["licence"] == "x"
+    assert stored["measured"] == payload["measured"] == json.loads(shown.stdout.splitlines()[-1])["measured"]
+    figures = [value for value in payload["measured"].values() if isinstance(value, float)]
+    assert len(figures) == 9
+    assert all(math.isfinite(value) for value in figures)
+
+
+def test_a_category_without_weights_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path))
+    result = runner.invoke(app, ["bench", "card", "--category", "car"])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
