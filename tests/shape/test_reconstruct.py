@@ -1,7 +1,5 @@
 """The Python interface on a tiny prior: render, relight, export, errors."""
 
-import math
-
 import pytest
 import torch
 

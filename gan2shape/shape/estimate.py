@@ -1,0 +1,63 @@
+"""How long a run will take: one image through each part, times the schedule's counts."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from gan2shape.config import ShapeConfig
+from gan2shape.scene.render import render_depth
+from gan2shape.shape.observe import MaskedGenerator
+from gan2shape.shape.projection import prior_features
+from gan2shape.shape.slant import N_JUDGED, N_STEPS
+
+WITH_GRADIENT = 3.0  # forward and backward against forward alone
+REDRAWN = 1.0  # more, where large images are drawn a second time on the way back
+
+
+def estimate_seconds(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> float:
+    """Expected wall time on this machine, in seconds. inverts: an image is to be inverted first."""
+    prior, size = generator.prior, config.render.size
+    latents = prior.w_mean.expand(2, -1)  # two: what is made anew for every call weighs less
+    with torch.no_grad():
+        images = prior.generator.synthesis(latents)
+        features = prior_features(prior)
+        depth, views = images.new_ones(1, 1, size, size), images.new_zeros(2, 6)
+        drawn_s = seconds_of(lambda: prior.generator.synthesis(latents)) / 2
+        compared_s = seconds_of(lambda: features(images)) / 2
+        rendered_s = seconds_of(lambda: render_depth(depth, views, config.render.fov_deg)) / 2
+    return sum(
+        n * seconds
+        for n, seconds in zip(counts(generator, config, inverts), (drawn_s, compared_s, rendered_s), strict=True)
+    )
+
+
+def counts(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> tuple[float, float, float]:
+    """How many times an image is drawn by G, compared, rendered: forward passes of one image each."""
+    steps, tried = config.steps, config.prior_shape.slants_deg
+    stages = [steps.n_projection[min(i, len(steps.n_projection) - 1)] for i in range(config.n_stages)]
+    slant_steps = N_STEPS if len(tried) > 1 else 0
+    judged = N_JUDGED * len(tried) if len(tried) > 1 else 0
+    learnt = steps.batch * (sum(stages) + slant_steps)  # images of projection steps
+    joint = steps.batch * steps.n_joint * config.n_stages
+    collected = steps.n_collect * config.n_stages + steps.batch * judged
+    inverted = config.invert.n_steps / 2 * (config.invert.n_tracks + 1) if inverts else 0
+    redrawn = REDRAWN if generator.prior.generator.config.resolution > config.render.size else 0.0
+    refined = steps.n_collect * config.n_stages * steps.refine_steps
+    drawn = (learnt + inverted + refined) * (WITH_GRADIENT + redrawn) + collected
+    drawn += config.invert.n_starts if inverts else 0
+    compared = (learnt + joint + refined) * (WITH_GRADIENT + 1) + inverted * WITH_GRADIENT
+    rendered = learnt + collected + joint * WITH_GRADIENT
+    return drawn, compared, rendered
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Wall time of a second call: the first one pays for what is done once."""
+    began = time.perf_counter()
+    work()
+    first = time.perf_counter() - began
+    if first > 5.0:  # large networks: what is done once is small beside them
+        return first
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
