@@ -11,8 +11,10 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gan2shape.config import NetworkConfig, RenderConfig
+from gan2shape.records import UserError
 
 LEAKY_SLOPE = 0.2  # as published
 LEAST_SHADING = 0.1  # divisor of the quotient albedo; darker pixels carry no colour
@@ -56,6 +58,37 @@ class AutoEncoder(nn.Module):
         return self.body(image)
 
 
+class DepthPyramid(nn.Module):
+    """Free grids of growing side, enlarged bilinearly and summed: [1,1,S,S] whatever the image. Zero at the start.
+
+    One step of Adam moves all sides alike, so that coarse form is found first and detail is added to it.
+    """
+
+    def __init__(self, size: int, config: NetworkConfig):
+        super().__init__()
+        sides = [side for side in config.pyramid_sides if side <= size]
+        self.grids = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, side, side)) for side in sides)
+        self.size, self.gain = size, config.pyramid_gain
+
+    def forward(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
+        shape = (self.size, self.size)
+        grown = [functional.interpolate(g, shape, mode="bilinear", align_corners=False) for g in self.grids]
+        return self.gain * torch.stack(grown).sum(0)
+
+
+def depth_parameters(size: int, config: NetworkConfig) -> nn.Module:
+    """What the depth is added up from, at or near zero. Raises UserError for an unknown kind."""
+    if config.depth == "pyramid":
+        return DepthPyramid(size, config)
+    if config.depth != "network":
+        raise UserError(f"networks.depth={config.depth} is unknown: write network or pyramid.")
+    network = AutoEncoder(1, size, config)
+    with torch.no_grad():
+        network.body[-1].weight.mul_(DEPTH_LAST_SCALE)
+        network.body[-1].bias.zero_()
+    return network
+
+
 class Encoder(nn.Module):
     """Image [B,3,S,S] -> vector [B,D], nearly zero at the start so that every scene begins at its prior."""
 
@@ -83,13 +116,10 @@ class SceneNetworks(nn.Module):
 
     def __init__(self, render: RenderConfig, config: NetworkConfig, light_mean: tuple[float, float, float, float]):
         super().__init__()
-        self.depth_net = AutoEncoder(1, render.size, config)
+        self.depth_net = depth_parameters(render.size, config)
         self.albedo_net = AutoEncoder(3, render.size, config) if config.albedo == "network" else None
         self.view_net = Encoder(5, render.size, config)
         self.light_net = Encoder(4, render.size, config)
-        with torch.no_grad():
-            self.depth_net.body[-1].weight.mul_(DEPTH_LAST_SCALE)
-            self.depth_net.body[-1].bias.zero_()
         self.depth_half_range = render.depth_half_range
         self.register_buffer("depth_start", torch.zeros(1, 1, render.size, render.size))
         angle = math.radians(config.angle_range_deg)
