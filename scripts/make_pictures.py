@@ -1,63 +1,149 @@
-"""Contact sheets from finished runs and benchmark objects: what the README shows, made from files alone.
+"""Contact sheets that show what the method does, uncurated: samples in order, and the median and the worst of an exam.
 
-    for s in 0 1 2 3 4 5 6 7; do gan2shape run --category car --seed $s --out runs/seed-$s; done
-    python scripts/make_pictures.py --out docs/car_seeds.png runs/seed-?/scene.npz
-    python scripts/make_pictures.py --out docs/car_exam.png runs/bench-car-val-draft/1000003.npz
+    python scripts/make_pictures.py --out docs/car_seeds.png --seeds runs/seeds-car --category car
+    python scripts/make_pictures.py --out docs/car_exam.png --exam runs/bench-car-val-draft
+    python scripts/make_pictures.py --out docs/some.png runs/0007-car-draft/scene.npz
 
-One row a file: input, (true depth), depth, normals, shape from -40, -20, 20, 40 degrees, photo from -30 and 30 degrees.
+--seeds  samples 0 to 7 of a category's generator; those that the folder does not hold yet are reconstructed first.
+--exam   the objects of a finished `gan2shape bench shape --out FOLDER` whose SIDE after the last stage is the median
+         (of an even count, the upper one) and the greatest.
+files    scene.npz of runs, or SEED.npz of a benchmark folder.
+
+One row an object: input, (true depth), depth, normals, shape from -40, -20, 20, 40 degrees, photo from -30, 30 degrees.
 """
 
 import argparse
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gan2shape.bench.table import read_objects
 from gan2shape.config import RenderConfig
-from gan2shape.export.pictures import depth_picture, normal_picture, to_uint8, write_png
+from gan2shape.export.pictures import depth_picture, normal_picture, sheet, to_uint8, write_png
+from gan2shape.progress import open_reporter
 from gan2shape.records import Scene
+from gan2shape.requests import REQUEST_NAME, RunRequest
 from gan2shape.scene.light import normals_from_depth
+from gan2shape.shape.api import run_job
 from gan2shape.shape.draw import Canvas, draw_scene, fill_background
 from gan2shape.shape.effects import yaw_views
 
+N_SEEDS = 8  # samples shown, from 0 on
 CLAY_YAWS_DEG, PHOTO_YAWS_DEG = (-40.0, -20.0, 20.0, 40.0), (-30.0, 30.0)
 CLAY_LIGHT = (0.25, 0.75, -0.5, -0.5)  # a lamp from above left shows relief
-SCALE = 2  # pixels of the sheet per pixel
+CLAY_ALBEDO = 0.6
+TILE_PX = 128  # least side of a tile on the sheet
 
 
-def row(path: Path, render: RenderConfig) -> np.ndarray:
-    """Pictures of one file, side by side, uint8 [S, columns S, 3]."""
+@dataclass(frozen=True)
+class Row:
+    """One line of a sheet."""
+
+    name: str  # under its first picture
+    path: Path  # .npz with image, mask, depth, albedo, light, and true_depth, true_mask where they are known
+
+
+def row_tiles(path: Path, render: RenderConfig) -> dict[str, np.ndarray]:
+    """Pictures of one file by caption, uint8 [S, S, 3] each."""
     with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: torch.from_numpy(stored[name]) for name in stored.files}
+        arrays = {name: torch.from_numpy(stored[name]) for name in stored.files if stored[name].dtype.kind == "f"}
     image, mask, depth = arrays["image"], arrays["mask"], arrays["depth"]
-    cells = [to_uint8(image[0])]
+    tiles = {"input": to_uint8(image[0])}
     if "true_depth" in arrays:
-        cells.append(depth_picture(arrays["true_depth"], arrays["true_mask"]))
-    cells += [depth_picture(depth, mask), normal_picture(normals_from_depth(depth, render.fov_deg))]
-    clay = Scene(depth, torch.full_like(image, 0.6), torch.zeros(1, 6), torch.tensor([CLAY_LIGHT]))
+        tiles["true depth"] = depth_picture(arrays["true_depth"], arrays["true_mask"])
+    tiles |= {"depth": depth_picture(depth, mask)}
+    tiles |= {"normals": normal_picture(normals_from_depth(depth, render.fov_deg))}
+    clay = Scene(depth, torch.full_like(image, CLAY_ALBEDO), torch.zeros(1, 6), torch.tensor([CLAY_LIGHT]))
     photo = Scene(depth, arrays["albedo"], torch.zeros(1, 6), arrays["light"])
-    cells += turned(clay, mask, torch.ones_like(image), CLAY_YAWS_DEG, render)
-    cells += turned(photo, mask, fill_background(image, mask), PHOTO_YAWS_DEG, render)
-    return np.concatenate(cells, 1)
+    tiles |= turned(clay, mask, torch.ones_like(image), CLAY_YAWS_DEG, render, "shape")
+    return tiles | turned(photo, mask, fill_background(image, mask), PHOTO_YAWS_DEG, render, "photo")
 
 
-def turned(scene: Scene, mask: Tensor, background: Tensor, yaws: tuple[float, ...], render: RenderConfig) -> list:
-    """The scene at several yaws, uint8 [S, S, 3] each."""
-    views = yaw_views(yaws, "cpu")
+def turned(
+    scene: Scene, mask: Tensor, background: Tensor, yaws_deg: tuple[float, ...], render: RenderConfig, what: str
+) -> dict[str, np.ndarray]:
+    """The scene at several yaws, by caption."""
+    views = yaw_views(yaws_deg, "cpu")
     drawn = draw_scene(scene, Canvas(mask, background), views, scene.light.expand(len(views), 4), render)
-    return [to_uint8(image) for image in drawn.image]
+    names = [f"{what} {yaw:+.0f}°" for yaw in yaws_deg]
+    return dict(zip(names, (to_uint8(image) for image in drawn.image), strict=True))
+
+
+def whole_sheet(rows: list[Row], render: RenderConfig) -> np.ndarray:
+    """Every row under the one before, uint8 [H, W, 3]; the first caption of a row is its name."""
+    tiles, labels, n_columns = [], [], 0
+    for row in rows:
+        made = row_tiles(row.path, render)
+        if n_columns and len(made) != n_columns:
+            raise SystemExit(f"{row.path} shows {len(made)} pictures, the first file {n_columns}: do not mix kinds.")
+        n_columns = len(made)
+        labels += [row.name, *list(made)[1:]]
+        tiles += [grown(tile) for tile in made.values()]
+    return sheet(tiles, labels, n_columns)
+
+
+def grown(tile: np.ndarray) -> np.ndarray:
+    """Each pixel repeated until the tile is at least TILE_PX wide."""
+    times = max(1, -(-TILE_PX // tile.shape[0]))
+    return tile.repeat(times, 0).repeat(times, 1)
+
+
+# ---------------------------------------------------------------------------------------------------- what is shown
+
+
+def seed_rows(folder: Path, category: str, preset: str, n_seeds: int = N_SEEDS) -> list[Row]:
+    """Samples 0 to n_seeds - 1, all of them; what is not in `folder` yet is reconstructed now."""
+    rows = []
+    for seed in range(n_seeds):
+        out = folder / f"seed-{seed}"
+        if not (out / "scene.npz").is_file():
+            out.mkdir(parents=True, exist_ok=True)
+            with open_reporter() as report:
+                run_job(RunRequest(category, preset, seed=seed, out=out), report)
+        asked = json.loads((out / REQUEST_NAME).read_text(encoding="utf-8"))
+        if (asked["category"], asked["preset"], asked["seed"]) != (category, preset, seed):
+            raise SystemExit(f"{out} holds another run: choose another folder.")
+        rows.append(Row(f"{category}, seed {seed}", out / "scene.npz"))
+    return rows
+
+
+def exam_rows(folder: Path) -> list[Row]:
+    """The median and the worst object by SIDE after the last stage."""
+    objects = read_objects(folder)
+    if not objects:
+        raise SystemExit(f"{folder} holds no scores: name the --out folder of `gan2shape bench shape`.")
+    last = [name for name in next(iter(objects.values())) if name.startswith("stage")][-1]
+    order = sorted(objects, key=lambda seed: (objects[seed][last]["side"], seed))
+    chosen = {"median": order[len(order) // 2], "worst": order[-1]}
+    return [
+        Row(f"{name}: SIDE {objects[seed][last]['side']:.2f}", folder / f"{seed}.npz") for name, seed in chosen.items()
+    ]
 
 
 def main() -> None:
     """Command line of this script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, help="scene.npz of runs, or SEED.npz of a benchmark folder")
+    parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--seeds", type=Path, metavar="FOLDER", help="its folders seed-0, … seed-7 are used or made")
+    parser.add_argument("--category", default="car", help="of --seeds")
+    parser.add_argument("--preset", default="draft", help="of --seeds")
+    parser.add_argument("--exam", type=Path, metavar="FOLDER", help="the --out folder of `gan2shape bench shape`")
     options = parser.parse_args()
-    sheet = np.concatenate([row(path, RenderConfig()) for path in options.files], 0)
+    if sum(map(bool, (options.files, options.seeds, options.exam))) != 1:
+        parser.error("give files, or --seeds, or --exam")
+    if options.seeds:
+        rows = seed_rows(options.seeds, options.category, options.preset)
+    elif options.exam:
+        rows = exam_rows(options.exam)
+    else:
+        rows = [Row(path.parent.name if path.stem == "scene" else path.stem, path) for path in options.files]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_png(options.out, sheet.repeat(SCALE, 0).repeat(SCALE, 1))
+    write_png(options.out, whole_sheet(rows, RenderConfig()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,121 @@
+"""Sheets show what they say: samples in order, the median and the worst, every row with the same columns."""
+
+import importlib.util
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gan2shape.config import RenderConfig
+from gan2shape.export.pictures import GAP_PX, LABEL_PX
+from gan2shape.requests import REQUEST_NAME, RunRequest
+
+ROOT = Path(__file__).resolve().parents[2]
+SIZE = 16
+RENDER = RenderConfig(size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("make_pictures", ROOT / "scripts" / "make_pictures.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_scene(path: Path, grey: float, with_truth: bool) -> Path:
+    """A hump in front of a sheet; the input is plain grey, so that a row is known by its first picture."""
+    at = (np.arange(SIZE) + 0.5) / SIZE * 2 - 1
+    inside = (at[None, :] ** 2 + at[:, None] ** 2 < 0.5)[None, None]
+    depth = (1.02 - 0.05 * inside).astype(np.float32)
+    arrays = {
+        "image": np.full((1, 3, SIZE, SIZE), grey, np.float32),
+        "mask": inside.astype(np.float32),
+        "depth": depth,
+        "albedo": np.zeros((1, 3, SIZE, SIZE), np.float32),
+        "light": np.array([[0.5, 0.5, 0.0, -0.3]], np.float32),
+    }
+    if with_truth:
+        arrays |= {"true_depth": depth, "true_mask": arrays["mask"]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **arrays)
+    return path
+
+
+def write_bench(folder: Path, sides: list[float]) -> Path:
+    """A finished `bench shape` folder with these SIDEs after the last of two stages."""
+    lines = []
+    for i, side in enumerate(sides):
+        scores = {"flat": {"side": 9.0}, "stage 1": {"side": -side}, "stage 2": {"side": side}, "observation": {}}
+        lines.append(json.dumps({"seed": 1000 + i, **scores}))
+        write_scene(folder / f"{1000 + i}.npz", 0.1 * i, with_truth=True)
+    (folder / "objects.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("sides", "median", "worst"),
+    [([3.0, 1.0, 2.0], 1002, 1000), ([0.4, 0.9, 0.1, 0.7], 1003, 1001), ([1.0], 1000, 1000), ([2.0, 2.0], 1001, 1001)],
+)
+def test_median_and_worst_of_the_last_stage(script, sides, median, worst, tmp_path):
+    rows = script.exam_rows(write_bench(tmp_path, sides))
+    assert [int(row.path.stem) for row in rows] == [median, worst]
+    assert rows[0].name == f"median: SIDE {sorted(sides)[len(sides) // 2]:.2f}"
+    assert rows[1].name == f"worst: SIDE {max(sides):.2f}"
+
+
+def test_a_sheet_has_a_row_for_each_file_and_captions(script, tmp_path):
+    rows = script.exam_rows(write_bench(tmp_path, [3.0, 1.0, 2.0]))
+    made = script.whole_sheet(rows, RENDER)
+    side = script.TILE_PX
+    n_columns = 2 + 2 + 4 + 2  # input and truth, depth and normals, shape, photo
+    assert made.shape == (2 * (side + LABEL_PX + GAP_PX) - GAP_PX, n_columns * (side + GAP_PX) - GAP_PX, 3)
+    below = side + LABEL_PX + GAP_PX
+    for row, grey in ((0, 0.2), (1, 0.0)):  # objects 1002 and 1000 by their input
+        tile = made[row * below : row * below + side, :side]
+        assert (tile == round((grey + 1) * 127.5)).all()
+        assert (made[row * below + side : row * below + side + LABEL_PX, :side] < 200).any(), "a caption"
+
+
+def test_rows_without_truth_show_no_true_depth(script, tmp_path):
+    path = write_scene(tmp_path / "scene.npz", 0.0, with_truth=False)
+    names = list(script.row_tiles(path, RENDER))
+    photo = ["photo -30°", "photo +30°"]
+    assert names == ["input", "depth", "normals", *(f"shape {yaw:+d}°" for yaw in (-40, -20, 20, 40)), *photo]
+    other = write_scene(tmp_path / "other.npz", 0.0, with_truth=True)
+    with pytest.raises(SystemExit, match="do not mix"):
+        script.whole_sheet([script.Row("a", path), script.Row("b", other)], RENDER)
+
+
+def test_seeds_are_shown_in_order_and_missing_ones_are_made(script, tmp_path, monkeypatch):
+    asked = []
+
+    def job(request: RunRequest, report) -> None:
+        asked.append(request.seed)
+        write_scene(request.out / "scene.npz", 0.1 * request.seed, with_truth=False)
+        (request.out / REQUEST_NAME).write_text(json.dumps(asdict(request), default=str))
+
+    monkeypatch.setattr(script, "run_job", job)
+    job(RunRequest("car", "smoke", seed=1, out=tmp_path / "seed-1"), None)
+    rows = script.seed_rows(tmp_path, "car", "smoke")
+    assert asked == [1, 0, 2, 3, 4, 5, 6, 7]
+    assert [row.path.parent.name for row in rows] == [f"seed-{seed}" for seed in range(8)]
+    with pytest.raises(SystemExit, match="another run"):
+        script.seed_rows(tmp_path, "car", "draft")
+
+
+def test_the_command_writes_a_picture(script, tmp_path, monkeypatch):
+    bench = write_bench(tmp_path / "bench", [1.0, 2.0])
+    words = ["make_pictures.py", "--exam", str(bench), "--out", str(tmp_path / "new" / "sheet.png")]
+    monkeypatch.setattr("sys.argv", words)
+    monkeypatch.setattr(script, "RenderConfig", lambda: RENDER)
+    script.main()
+    with Image.open(tmp_path / "new" / "sheet.png") as opened:
+        assert opened.mode == "RGB"
+    monkeypatch.setattr("sys.argv", [*words[:2], str(tmp_path / "nothing"), *words[3:]])
+    with pytest.raises(SystemExit, match="no scores"):
+        script.main()
