@@ -3,8 +3,8 @@
 Plain adversarial training of a small generator needs millions of images before it can draw a given one. Here the first
 `share` of each batch is encoded, and generator, mapping and encoder learn to give it back, in pixels and in the
 discriminator's features; the rest of the batch is drawn from the latent prior as ever. All of it is judged by the
-discriminator. The encoder keeps to the prior by its divergence, so that latents of real images and random latents are
-of one kind. The same images teach both; no label of any sort is used.
+discriminator. The encoder keeps to the prior by its divergence and by an even coverage of directions, so that latents
+of real images and random latents are of one kind. The same images teach both; no label of any sort is used.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from gan2shape.gan import objectives
 from gan2shape.gan.discriminator import Discriminator
-from gan2shape.gan.encoder import Encoder, divergence, sample_posterior
+from gan2shape.gan.encoder import Encoder, coverage, divergence, sample_posterior
 from gan2shape.gan.generator import Generator
 
 SMALL_ERROR = 0.1  # images in [-1, 1]: below it the pixel loss is quadratic, or a background would outweigh the object
@@ -30,6 +30,7 @@ class AutoencodingWeights:
     pixel: float  # smooth L1 of images in [-1, 1]
     feature: float  # mean |difference| of discriminator features, relative
     divergence: float  # nats
+    coverage: float  # evenness of the latents' directions (`encoder.coverage`)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Reconstruction:
     pixel: Float[Tensor, ""]
     feature: Float[Tensor, ""]
     divergence: Float[Tensor, ""]
+    coverage: Float[Tensor, ""]  # log det of the latents' second moment a dimension; 0: as random ones
 
 
 def relative_feature_distance(found: list[Tensor], wanted: list[Tensor]) -> Float[Tensor, ""]:
@@ -68,7 +70,8 @@ def generator_gradients(
     n = len(clean)
     veiled = clean + veil[:n]
     mean, log_variance = encoder(veiled)
-    w_real = generator.mapping(sample_posterior(mean, log_variance, noise))
+    z_real = sample_posterior(mean, log_variance, noise)
+    w_real = generator.mapping(z_real)
     both = torch.cat([w_real[:, None].expand(-1, w.shape[1], -1), w])
     made = generator.synthesis(both, "random")
     features = discriminator.features(made + veil, len(discriminator.block_names))
@@ -78,7 +81,10 @@ def generator_gradients(
     pixel = F.smooth_l1_loss(made[:n], clean, beta=SMALL_ERROR)
     feature = relative_feature_distance([f[:n] for f in features], wanted)
     nats = divergence(mean, log_variance)
-    loss = adversarial + weights.pixel * pixel + weights.feature * feature + weights.divergence * nats
+    crowding, covered = coverage(encoder, z_real)
+    likeness = weights.pixel * pixel + weights.feature * feature
+    loss = adversarial + likeness + weights.divergence * nats + weights.coverage * crowding
     loss.backward()
     objectives.set_requires_grad(discriminator, True)
-    return adversarial.detach(), Reconstruction(made.detach(), pixel.detach(), feature.detach(), nats.detach())
+    measured = (x.detach() for x in (made, pixel, feature, nats, covered))
+    return adversarial.detach(), Reconstruction(*measured)

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan2shape.gan.discriminator import FINAL_RESOLUTION, Discriminator, DiscriminatorBlock, DiscriminatorConfig
-from gan2shape.gan.layers import FullyConnected, full_precision
+from gan2shape.gan.layers import FullyConnected, full_precision, normalize_second_moment
 from gan2shape.gan.packs import Prior
 
 ENCODER_NAME = "encoder"  # of the network in a pack
 LOG_VARIANCE_RANGE = (-10.0, 4.0)  # keeps exp() tame while the encoder is young
+MOMENT_DECAY = 0.99  # of the running second moment, per step
+MOMENT_FLOOR = 0.05  # added to it before inversion: an empty direction pulls at most 20 times
 LOG_VARIANCE_INIT = -2.0  # a fairly certain start: reconstruction is learnt before the prior is matched
 
 
@@ -42,6 +44,7 @@ class Encoder(nn.Module):
         self.hidden = FullyConnected(trunk.channels[0] * FINAL_RESOLUTION**2, config.width, activate=True)
         self.mean = FullyConnected(config.width, config.z_dim, activate=False)
         self.log_variance = FullyConnected(config.width, config.z_dim, activate=False, bias_init=LOG_VARIANCE_INIT)
+        self.register_buffer("second_moment", torch.eye(config.z_dim))  # of the latents' directions, see `coverage`
 
     def forward(self, image: Float[Tensor, "B C S S"]) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
         """Mean and log variance of z for each image."""
@@ -94,3 +97,21 @@ def divergence(mean: Float[Tensor, "B Z"], log_variance: Float[Tensor, "B Z"]) -
     B).
     """
     return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1).mean()
+
+
+def coverage(encoder: Encoder, z: Float[Tensor, "B Z"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """(loss, measure) of how evenly the latents of images cover the directions that random latents have.
+
+    The mapping network sees z / rms(z) only, and random ones point everywhere: second moment 1. A divergence per image
+    does not stop the latents of all images from crowding into one cone, where random latents never come. The loss is
+    -log det S / 2 of their second moment S, differentiated at its running mean; the measure is log det S a dimension,
+    0 at best. Updates the running mean.
+    """
+    direction = normalize_second_moment(z)
+    with torch.no_grad():
+        now = direction.t() @ direction / len(direction)
+        encoder.second_moment.lerp_(now, 1.0 - MOMENT_DECAY)
+        floored = encoder.second_moment + MOMENT_FLOOR * torch.eye(z.shape[1], device=z.device)
+        inverse = torch.linalg.inv(floored)
+        measure = torch.logdet(floored) / z.shape[1]
+    return -0.5 * ((direction @ inverse) * direction).sum(dim=1).mean(), measure

@@ -52,9 +52,10 @@ class TrainConfig:
     lr_decay_from: float = 0.8  # fraction of training after which lr falls linearly; 1 keeps it
     lr_final: float = 0.1  # lr at the end, relative
     autoencoding_share: float = 0.5  # of the batch that reproduces real images; 0 is the published adversarial training
-    pixel_weight: float = 50.0  # of the reproduction's smooth L1, images in [-1, 1]
-    feature_weight: float = 2.0  # of its relative difference in discriminator features
-    divergence_weight: float = 1e-3  # per nat between the encoder's latents and the prior
+    pixel_weight: float = 150.0  # of the reproduction's smooth L1, images in [-1, 1]
+    feature_weight: float = 6.0  # of its relative difference in discriminator features
+    divergence_weight: float = 3e-3  # per nat between the encoder's latents and the prior
+    coverage_weight: float = 0.05  # of the evenness of the latents' directions
     flips: bool = False  # mirror images at random (symmetric categories, with light and view symmetric too)
     instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
     instance_noise_start: float = 0.3  # the same at the start: only coarse structure is judged at first
@@ -134,7 +135,9 @@ def styles(config: TrainConfig, state: TrainState, draws: StepDraws) -> Float[Te
 def autoencoding_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, Tensor]:
     """One update of both players and the encoder; the first `autoencoding_share` of the batch is reproduced."""
     n = round(config.autoencoding_share * config.batch)
-    weights = autoencoding.AutoencodingWeights(config.pixel_weight, config.feature_weight, config.divergence_weight)
+    weights = autoencoding.AutoencodingWeights(
+        config.pixel_weight, config.feature_weight, config.divergence_weight, config.coverage_weight
+    )
     w = styles(config, state, draws)
     loss_g, made = autoencoding.generator_gradients(
         state.generator, state.discriminator, state.encoder, w[n:], draws.clean[:n], draws.posterior_noise[:n],
@@ -146,7 +149,7 @@ def autoencoding_step(config: TrainConfig, state: TrainState, draws: StepDraws) 
     loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, draws.real)
     state.discriminator_optimizer.step()
     losses = asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
-    return losses | {"pixel": made.pixel, "feature": made.feature, "nats": made.divergence}
+    return losses | {"pixel": made.pixel, "feature": made.feature, "nats": made.divergence, "cover": made.coverage}
 
 
 def adversarial_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, Tensor]:
@@ -320,7 +323,7 @@ def print_line(line: dict[str, float], seconds_left: float) -> None:
         f"{line['kimg']:8.1f} kimg  {line['images_per_s']:6.1f} images/s  left {hours}h{minutes:02d}  "
         f"G {line['generator']:.3f}  D {line['discriminator']:.3f}  real {line['logit_real']:+.2f}  "
         f"fake {line['logit_fake']:+.2f}  R1 {line.get('r1', 0):.3f}  "
-        f"L1 {line.get('pixel', 0):.4f}  KL {line.get('nats', 0):.0f}",
+        f"L1 {line.get('pixel', 0):.4f}  KL {line.get('nats', 0):.0f}  cover {line.get('cover', 0):.2f}",
         flush=True,
     )
 

@@ -13,6 +13,7 @@ from gan2shape.gan import autoencoding
 from gan2shape.gan.encoder import (
     ENCODER_NAME,
     build_encoder,
+    coverage,
     divergence,
     encoder_beside,
     encoder_settings,
@@ -31,7 +32,7 @@ CONFIG = TrainConfig(
     kimg=0.032, batch=8, lr_decay_from=1.0, report_kimg=0.008, precision="fp32", device="cpu", n_threads=1,
     checkpoint_seconds=0.0, generator=GENERATOR, discriminator=DISCRIMINATOR,
 )  # fmt: skip
-WEIGHTS = autoencoding.AutoencodingWeights(pixel=50.0, feature=2.0, divergence=3e-4)
+WEIGHTS = autoencoding.AutoencodingWeights(pixel=50.0, feature=2.0, divergence=3e-4, coverage=0.0)
 
 
 @pytest.fixture
@@ -61,6 +62,26 @@ def test_posterior_samples_have_the_asked_moments() -> None:
     z = sample_posterior(torch.full_like(noise, 2.0), torch.full_like(noise, np.log(0.25)), noise)
     assert z.mean() == pytest.approx(2.0, abs=0.01)
     assert z.std() == pytest.approx(0.5, abs=0.01)
+
+
+def test_coverage_spreads_a_cone_and_leaves_random_latents_alone(players: tuple[Generator, Discriminator]) -> None:
+    encoder = encoder_beside(players[1], GENERATOR.z_dim)
+    random = torch.Generator().manual_seed(0)
+    z = torch.randn(512, 8, generator=random)
+    for _ in range(400):
+        _, even = coverage(encoder, torch.randn(64, 8, generator=random))
+    assert even == pytest.approx(np.log(1.05), abs=0.02)  # the floor is added to a second moment of 1
+    cone = torch.nn.Parameter(0.1 * z + 3.0)
+    for _ in range(600):
+        _, crowded = coverage(encoder, cone.detach())
+    assert crowded < -1.0
+    optimizer = torch.optim.Adam([cone], lr=0.05)
+    for _ in range(600):
+        loss, spread = coverage(encoder, cone)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert spread > -0.05
 
 
 def test_the_trunk_starts_as_the_discriminators(players: tuple[Generator, Discriminator]) -> None:
