@@ -59,7 +59,7 @@ class NetworkConfig:
 
     depth: str = "network"  # "network": the published autoencoder; "pyramid": free grids, coarse to fine, no network
     pyramid_sides: tuple[int, ...] = (4, 8, 16, 32, 64)  # of the pyramid's grids; sides above the render's are left out
-    pyramid_gain: float = 10.0  # of the pyramid's values: how far one step of `steps.lr` moves them
+    pyramid_gain: float = 3.0  # of the pyramid's values: how far one step of `steps.lr` moves them
     albedo: str = "quotient"  # "quotient": input / shading, exact at the input; "network": the published autoencoder
     autoencoder_channels: tuple[int, ...] = (24, 48, 96, 96)  # strided convolutions of depth and albedo
     code_dim: int = 128  # bottleneck of depth and albedo
