@@ -3,7 +3,8 @@
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 RUN_NUMBER = re.compile(r"^(\d{4,})")
@@ -45,6 +46,26 @@ def release(created: list[Path]) -> None:
             folder.rmdir()
         except OSError:
             return
+
+
+@contextmanager
+def as_before_if_bad(paths: Iterable[Path]) -> Iterator[None]:
+    """Work that writes these files; where it ends in a UserError, each is again what it was, or gone.
+
+    An interrupt, or a mistake of ours, leaves what has been written: a run can be resumed from it.
+    """
+    from gan2shape.records import UserError  # late: it brings torch
+
+    before = {path: path.read_bytes() if path.is_file() else None for path in paths}
+    try:
+        yield
+    except UserError:
+        for path, data in before.items():
+            if data is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_bytes_atomic(path, data)
+        raise
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:

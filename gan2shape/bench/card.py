@@ -25,7 +25,7 @@ from gan2shape.bench.ladder_gan import Bench, as_drawing, open_bench, project_gi
 from gan2shape.bench.truth import LADDER_VIEWS, draw_lights, render_truth
 from gan2shape.compose import compose
 from gan2shape.config import ShapeConfig
-from gan2shape.gan.packs import CARD_NAME
+from gan2shape.gan.packs import CARD_NAME, read_card
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
@@ -225,11 +225,7 @@ def write_measured(folder: Path, measured: dict) -> Path:
     Raises UserError for a card that cannot be read.
     """
     path = folder / CARD_NAME
-    try:
-        card = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        card["measured"] = measured
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"The card {path} is damaged: restore it, or delete it and measure again.") from error
+    card = {**read_card(path), "measured": measured}
     return outdir.write_text_atomic(path, json.dumps(card, indent=1, sort_keys=True) + "\n")
 
 

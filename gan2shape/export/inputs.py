@@ -18,6 +18,7 @@ from gan2shape.records import UserError
 
 MIN_SIDE_PX = 8  # smaller pictures hold no object
 MIN_MASK_PX = 16  # of the resized mask: less is taken for empty
+MIN_MASK_LEVEL = 0.7  # of its brightest pixel: the method's own level of "object" (published)
 BACKDROP = 0.5  # grey under transparent parts, in [0, 1]
 
 
@@ -36,7 +37,7 @@ def read_image(path: Path, size: int) -> InputImage:
     height, width = pixels.shape[:2]
     rgb = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     mask = None
-    if alpha is not None and alpha.min() < alpha.max():
+    if alpha is not None and (alpha.min() < alpha.max() or alpha.max() == 0):
         cover = torch.from_numpy(alpha)[None, None]
         rgb = rgb * cover + BACKDROP * (1 - cover)
         mask = resized(cover, size).clamp(0, 1)
@@ -74,7 +75,7 @@ def resized(image: Float[Tensor, "1 C H W"], size: int) -> Float[Tensor, "1 C S 
 
 
 def _require_object(mask: Tensor, path: Path, what: str) -> None:
-    if float(mask.sum()) < MIN_MASK_PX:
+    if float(mask.sum()) < MIN_MASK_PX or float(mask.max()) < MIN_MASK_LEVEL:
         raise UserError(f"the {what} of {path} is empty: mark the object in white.")
 
 

@@ -7,7 +7,7 @@ people: training images, duration, seed, measured quality, licence, limits. Noth
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -142,7 +142,15 @@ def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
     if not path.exists():
         raise UserError(f"{path} does not exist: give the folder of a pack.")
     tensors, metadata = read_tensors(path)
-    tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
+    try:
+        prior = build_prior({name: tensor.to(device) for name, tensor in tensors.items()}, metadata, device)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:  # parts missing, or of other shapes
+        raise UserError(f"{path} is damaged: restore it, or build it with scripts/build_pack.py.") from error
+    return replace(prior, card=read_card(path.with_name(CARD_NAME)))
+
+
+def build_prior(tensors: dict[str, Tensor], metadata: dict[str, str], device: torch.device | str) -> Prior:
+    """The networks of a pack from its tensors, which lie on `device`; without its card."""
     generator = Generator(GeneratorConfig(**read_config(metadata["generator"])))
     generator.load_state_dict(strip_prefix(tensors, "generator/"))
     discriminator = None
@@ -151,7 +159,6 @@ def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
         discriminator.load_state_dict(strip_prefix(tensors, "discriminator/"))
         discriminator = freeze(discriminator.to(device, memory_format=torch.channels_last))
     names = {name.split("/")[1] for name in tensors if name.startswith("networks/")}
-    card = path.with_name(CARD_NAME)
     return Prior(
         generator=freeze(generator.to(device, memory_format=torch.channels_last)),
         discriminator=discriminator,
@@ -159,8 +166,15 @@ def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
         w_cov=tensors["statistics/w_cov"],
         networks={name: strip_prefix(tensors, f"networks/{name}/") for name in sorted(names)},
         network_configs=json.loads(metadata.get("network_configs", "{}")),
-        card=json.loads(card.read_text(encoding="utf-8")) if card.exists() else {},
     )
+
+
+def read_card(path: Path) -> dict:
+    """A card's contents; nothing where there is no card. Raises UserError for a damaged one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"The card {path} is damaged: restore it, or delete it.") from error
 
 
 def read_config(text: str) -> dict:

@@ -9,7 +9,7 @@ from gan2shape.export.inputs import read_image, read_mask
 from gan2shape.gan.generator import Generator
 from gan2shape.gan.latents import read_latent
 from gan2shape.measure.metrics import psnr_db
-from gan2shape.outdir import write_text_atomic
+from gan2shape.outdir import as_before_if_bad, write_text_atomic
 from gan2shape.progress import Reporter, format_seconds, say, silent
 from gan2shape.records import UserError
 from gan2shape.requests import REQUEST_NAME, RunRequest, RunResult
@@ -21,21 +21,23 @@ from gan2shape.shape.reconstruct import Reconstruction, open_generator, reconstr
 
 
 def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:
-    """Reconstruct, export, and say what was written. Raises UserError for bad input, before anything is written."""
+    """Reconstruct, export, and say what was written. Raises UserError for bad input; the folder is then as it was."""
     began = time.perf_counter()
     folder = Path(request.resume or request.out)
     generator, config = opened(request)
     given = read_given(request, config, generator.prior.generator)
     if request.generator is not None:
         announce(request, generator, config, has_mask=given.get("mask") is not None)
-    if request.resume is None:  # a folder that is used again starts anew; only --resume goes on
-        (folder / STATE_NAME).unlink(missing_ok=True)
-    write_text_atomic(folder / "config.yaml", to_yaml(config))
-    write_text_atomic(folder / REQUEST_NAME, request.to_json())
-    made = reconstruct(
-        **given, seed=request.seed or 0, config=config, generator=generator, report=report,
-        state_dir=folder,
-    )  # fmt: skip
+    settings = {folder / "config.yaml": to_yaml(config), folder / REQUEST_NAME: request.to_json()}
+    with as_before_if_bad([*settings, folder / STATE_NAME]):  # bad input may show as late as in the first steps
+        if request.resume is None:  # a folder that is used again starts anew; only --resume goes on
+            (folder / STATE_NAME).unlink(missing_ok=True)
+        for path, text in settings.items():
+            write_text_atomic(path, text)
+        made = reconstruct(
+            **given, seed=request.seed or 0, config=config, generator=generator, report=report,
+            state_dir=folder,
+        )  # fmt: skip
     files = made.export(folder)
     return RunResult(folder, files, figures(made), time.perf_counter() - began, generator.notes)
 

@@ -1,0 +1,188 @@
+"""Bad input, through the command: one sentence on stderr, exit code 2, and every folder as it was."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from gan2shape.cli import app
+from gan2shape.gan.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.gan.generator import Generator, GeneratorConfig
+from gan2shape.gan.mask_head import MaskHead, head_config
+from gan2shape.gan.packs import make_prior, save_pack
+
+QUICK = ["n_stages=1", "steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=2", "steps.batch=2"]
+QUICK += ["invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1", "prior_shape.slants_deg=[0.0]"]
+SIZE = (64, 70)  # width and height of the images
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def packs(tmp_path_factory) -> Path:
+    """Folders of weights for cars: whole ones and one for every kind of damage. Nothing is trained."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights")
+    prior = make_prior(Generator(GeneratorConfig()), Discriminator(DiscriminatorConfig()), {"category": "car"})
+    whole = save_pack(folder / "whole" / "car", prior)
+    data, tensors = whole.read_bytes(), load_file(whole)
+    from safetensors import safe_open
+
+    with safe_open(whole, framework="pt") as stream:
+        metadata = stream.metadata()
+    for name, content in (("half", data[: len(data) // 2]), ("empty", b""), ("text", b"not weights\n" * 1000)):
+        (folder / name / "car").mkdir(parents=True)
+        (folder / name / "car" / whole.name).write_bytes(content)
+    lacking = {name: tensor for name, tensor in tensors.items() if not name.startswith("statistics/")}
+    other = {name: t[:1].contiguous() if name.endswith("weight") else t for name, t in tensors.items()}
+    for name, changed in (("lacking", lacking), ("other shapes", other)):
+        (folder / name / "car").mkdir(parents=True)
+        save_file(changed, folder / name / "car" / whole.name, metadata)
+    (folder / "card" / "car").mkdir(parents=True)
+    (folder / "card" / "car" / whole.name).write_bytes(data)
+    (folder / "card" / "car" / "card.json").write_text('{"category":')
+    (folder / "none").mkdir()
+    save_pack(folder / "blind" / "car", blind(prior))
+    return folder
+
+
+def blind(prior):
+    """The same with a mask head that sees no object anywhere."""
+    head = MaskHead(head_config(prior.generator))
+    with torch.no_grad():
+        head.last.weight.zero_()
+        head.last.bias.fill_(-9.0)
+    return replace(prior, networks={"mask": head.state_dict()}, network_configs={"mask": vars(head.config)})
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> Path:
+    """Images, masks and latents, good ones and bad ones."""
+    folder = tmp_path_factory.mktemp("inputs")
+    pixels = np.random.default_rng(0).integers(0, 255, (*SIZE[::-1], 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "good.png")
+    Image.fromarray(pixels).save(folder / "good.jpg")
+    for name in ("good.png", "good.jpg"):
+        data = (folder / name).read_bytes()
+        (folder / f"half-{name}").write_bytes(data[: len(data) // 2])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "text.png").write_text("not a picture\n" * 100)
+    Image.new("RGB", (1, 1)).save(folder / "one.png")
+    Image.new("RGBA", SIZE, (90, 90, 90, 0)).save(folder / "clear.png")
+    Image.new("L", SIZE).save(folder / "black.png")
+    Image.new("L", SIZE, 120).save(folder / "dim.png")
+    Image.new("L", (32, 32), 255).save(folder / "small.png")
+    np.save(folder / "long.npy", np.zeros((1, 7), np.float32))
+    np.save(folder / "nan.npy", np.full((1, GeneratorConfig().w_dim), np.nan, np.float32))
+    return folder
+
+
+GOOD = ["--image", "@good.png"]  # a word that begins with @ names one of the inputs
+BAD = {  # name: (words, part of the sentence, which weights)
+    "category": (["--category", "cra"], "did you mean car?", "whole"),
+    "preset": (["--preset", "smok"], "did you mean smoke?", "whole"),
+    "key": (["n_stage=2"], "did you mean n_stages?", "whole"),
+    "nested key": (["steps.n_jont=2"], "did you mean steps.n_joint?", "whole"),
+    "value": (["n_stages=many"], "n_stages", "whole"),
+    "kind of depth": (["networks.depth=mesh"], "network or pyramid", "whole"),
+    "device": (["--device", "quantum"], "quantum", "whole"),
+    "folder as image": (["--image", "@."], "not a file", "whole"),
+    "missing image": (["--image", "@no.png"], "not a file", "whole"),
+    "text as image": (["--image", "@text.png"], "not a picture", "whole"),
+    "empty image": (["--image", "@empty.png"], "empty file", "whole"),
+    "truncated PNG": (["--image", "@half-good.png"], "damaged or truncated", "whole"),
+    "truncated JPEG": (["--image", "@half-good.jpg"], "damaged or truncated", "whole"),
+    "one pixel": (["--image", "@one.png"], "1 x 1 pixels", "whole"),
+    "all transparent": (["--image", "@clear.png"], "is empty", "whole"),
+    "black mask": ([*GOOD, "--mask", "@black.png"], "is empty", "whole"),
+    "dim mask": ([*GOOD, "--mask", "@dim.png"], "is empty", "whole"),
+    "mask of another size": ([*GOOD, "--mask", "@small.png"], "32 x 32 pixels", "whole"),
+    "truncated mask": ([*GOOD, "--mask", "@half-good.png"], "damaged or truncated", "whole"),
+    "no object": (GOOD, "No object was found", "blind"),  # found after the inversion only
+    "picture as latent": (["--latent", "@good.png"], "no format that is known", "whole"),
+    "latent of another size": (["--latent", "@long.npy"], "latent", "whole"),
+    "latent that is not finite": (["--latent", "@nan.npy"], "finite", "whole"),
+    "no weights": ([], "no weights", "none"),
+    "half the weights": ([], "damaged", "half"),
+    "empty weights": ([], "damaged", "empty"),
+    "text as weights": ([], "damaged", "text"),
+    "weights without statistics": ([], "damaged", "lacking"),
+    "weights of other shapes": ([], "damaged", "other shapes"),
+    "damaged card": ([], "card", "card"),
+}
+
+
+def smoke(*words: str, out: Path):
+    """`gan2shape run --preset smoke` with few steps."""
+    preset = [] if "--preset" in words else ["--preset", "smoke"]
+    device = [] if "--device" in words else ["--device", "cpu"]
+    quick = [word for word in QUICK if word.split("=")[0] not in {given.split("=")[0] for given in words}]
+    return runner.invoke(app, ["run", *preset, *device, *words, "--out", str(out), *quick])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence_and_leaves_everything_as_it_was(name, packs, inputs, tmp_path, monkeypatch) -> None:
+    words, hint, weights = BAD[name]
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / weights))
+    words = [str(inputs / word[1:]) if word.startswith("@") else word for word in words]
+    used = tmp_path / "used"
+    used.mkdir()
+    for file in ("config.yaml", "request.json", "state.safetensors", "mesh.glb"):
+        (used / file).write_text("of an earlier run")
+    before = contents(used)
+    for out in (tmp_path / "new" / "deep", used):
+        result = smoke(*words, out=out)
+        assert result.exit_code == 2, (result.output, result.exception)
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("gan2shape: ")
+        assert hint in line
+        assert contents(used) == before
+        assert [path.name for path in tmp_path.iterdir()] == ["used"]
+
+
+@pytest.mark.parametrize("below", [".", "folder"])
+def test_a_place_that_cannot_be_written_is_found_first(below, packs, inputs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    (tmp_path / "file").write_text("x")
+    result = smoke(*(str(inputs / w[1:]) if w[0] == "@" else w for w in GOOD), out=tmp_path / "file" / below)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "choose another folder with --out" in line
+    assert contents(tmp_path) == {"file": b"x"}
+
+
+def test_a_loss_that_explodes_is_one_sentence_and_leaves_nothing(packs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    result = smoke("--seed", "0", "steps.lr=1e30", "steps.n_projection=[10]", out=tmp_path / "run")
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert "lower steps.lr" in result.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_run_that_cannot_be_resumed_stays_what_it_was(packs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    run = tmp_path / "run"
+    assert smoke("--seed", "0", out=run).exit_code == 0
+    before = contents(run)
+    resume = ["run", "--resume", str(run), "--device", "cpu"]
+    other = runner.invoke(app, [*resume, "steps.n_joint=3"])
+    assert (other.exit_code, contents(run)) == (2, before)
+    assert "other settings" in other.stderr
+    (run / "state.safetensors").write_bytes(before["state.safetensors"][:1000])
+    before = contents(run)
+    damaged = runner.invoke(app, resume)
+    assert (damaged.exit_code, contents(run)) == (2, before)
+    assert "damaged" in damaged.stderr
+    assert json.loads(before["request.json"])["seed"] == 0
