@@ -243,8 +243,6 @@ def glb_bytes(mesh: Mesh, texture: np.ndarray, *, unlit: bool, fov_deg: float = 
     return scene.export(file_type="glb", include_normals=True, tree_postprocessor=finish)
 
 
-def write_glb(
-    path: Path, mesh: Mesh, texture: np.ndarray, *, unlit: bool, fov_deg: float = DEFAULT_FOV_DEG
-) -> Path:
+def write_glb(path: Path, mesh: Mesh, texture: np.ndarray, *, unlit: bool, fov_deg: float = DEFAULT_FOV_DEG) -> Path:
     """`glb_bytes` at `path`, atomically."""
     return write_bytes_atomic(Path(path), glb_bytes(mesh, texture, unlit=unlit, fov_deg=fov_deg))

@@ -243,4 +243,3 @@ def discriminator_of_class(state: State, class_index: int) -> dict[str, StoredTe
 def read(tensor: StoredTensor | Tensor) -> Tensor:
     """Values in float32."""
     return (tensor.read() if isinstance(tensor, StoredTensor) else tensor).float()
-

@@ -323,4 +323,3 @@ def _finite(tensor: Any, allowance: ByteAllowance, name: str) -> Tensor:
     if not torch.isfinite(values).all():
         raise UnreadableError(f"holds numbers that are not finite, in {name}")
     return values
-

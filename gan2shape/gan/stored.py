@@ -53,9 +53,10 @@ class StoredTensor:
 
     def permuted(self, axes: tuple[int, ...]) -> "StoredTensor":
         """The same numbers with the axes in another order; axes of one element may be left out."""
-        if any(axis not in range(len(self.shape)) for axis in axes) or math.prod(
-            n for axis, n in enumerate(self.shape) if axis not in axes
-        ) != 1:
+        if (
+            any(axis not in range(len(self.shape)) for axis in axes)
+            or math.prod(n for axis, n in enumerate(self.shape) if axis not in axes) != 1
+        ):
             raise UnreadableError("holds weights of the wrong shape")
         pick = lambda values: tuple(values[axis] for axis in axes)  # noqa: E731
         return replace(self, shape=pick(self.shape), strides=pick(self.strides))

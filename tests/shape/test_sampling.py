@@ -26,18 +26,10 @@ def test_lights_stay_in_their_box_and_trade_ambient_for_diffuse():
     base = torch.tensor([0.5, 0.6, 0.0, -0.3])
     lights = sample_lights(5_000, config, base, torch.Generator().manual_seed(0))
     ambient, diffuse, lx, ly = lights.unbind(1)
-    assert (
-        config.lx[0] <= lx.min()
-    )
-    assert (
-        lx.max() <= config.lx[1]
-    )
-    assert (
-        config.ly[0] <= ly.min()
-    )
-    assert (
-        ly.max() <= config.ly[1]
-    )
+    assert config.lx[0] <= lx.min()
+    assert lx.max() <= config.lx[1]
+    assert config.ly[0] <= ly.min()
+    assert ly.max() <= config.ly[1]
     gain = diffuse - base[1]
     torch.testing.assert_close(ambient, (base[0] + config.alpha * gain).clamp_min(0))
     assert gain.min() >= config.gain[0] - 1e-6
