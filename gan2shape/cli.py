@@ -28,7 +28,7 @@ Examples:
 
   gan2shape run --category car --image photo.png --mask mask.png
 
-  gan2shape run --generator stylegan2-car.pkl --category car --mask mask.png   your own StyleGAN2
+  gan2shape run --generator stylegan2-car.pkl --seed 7      your own StyleGAN2, after `gan2shape prior` has seen it
 
   gan2shape run --category car --dry-run steps.n_joint=100  print the configuration and stop
 
@@ -374,6 +374,29 @@ def convert(
 
     found = convert_checkpoint(path, out, class_index)
     emit({"verb": "convert", **found}, as_json, [*describe(found), f"{'file':14s} {out}"])
+
+
+@app.command()
+@speaks_plainly
+def prior(
+    path: Annotated[Path, typer.Argument(help="A StyleGAN2 checkpoint.")],
+    category: Annotated[
+        str | None, typer.Option("--category", "-c", help="Whose views, lights and relief suit it: car, head, …")
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Learn from a checkpoint's own samples which pixels are the object; later runs with --generator pick it up.
+
+    Example:  gan2shape prior stylegan2-car.pkl --category car
+    """
+    from gan2shape.progress import open_reporter
+    from gan2shape.shape.own_prior import estimate_prior, told
+    from gan2shape.shape.reconstruct import resolve_device
+
+    with open_reporter() as report:
+        found = estimate_prior(path, category, resolve_device(device), report=report)
+    emit({"verb": "prior", **found}, as_json, told(found))
 
 
 def format_rows(rows: list[dict]) -> list[str]:

@@ -179,8 +179,45 @@ BAD_FILES = {
     "no latent": (["--latent", "no.npz"], "not a file"),
     "no run": (["--resume", "no"], "holds no run"),
     "resumed with another input": (["--resume", "no", "--seed", "1"], "--resume takes"),
+    "no generator": (["--generator", "no.pkl"], "does not exist"),
+    "resumed with a generator": (["--resume", "no", "--generator", "."], "--resume takes"),
     "resumed elsewhere": (["--resume", "no", "--out", "there"], "--resume takes"),
 }
+
+
+def test_an_own_generator_is_handed_over_and_resumed(job, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("my cars.pkl", "m.png", "vgg.pt"):
+        (tmp_path / name).write_bytes(b"x")
+    words = ["run", "-g", "my cars.pkl", "--seed", "3", "--mask", "m.png", "--features", "vgg.pt", "-p", "smoke"]
+    result = runner.invoke(app, words)
+    assert result.exit_code == 0, result.output
+    (request,) = job.requests
+    assert request.out == Path("runs/0000-my cars-smoke")
+    assert (request.category, request.generator) == (None, Path("my cars.pkl"))
+    assert (request.features, request.mask, request.seed) == (Path("vgg.pt"), Path("m.png"), 3)
+    (request.out / "request.json").write_text(request.to_json())
+    again = runner.invoke(app, ["run", "--resume", str(request.out)])
+    assert again.exit_code == 0, again.output
+    assert job.requests[1].generator == tmp_path / "my cars.pkl"
+    assert job.requests[1].category is None
+
+
+def test_the_prior_verb_prints_what_is_not_measured(tmp_path, monkeypatch) -> None:
+    from gan2shape.shape import own_prior
+
+    found = {
+        "object_share": 0.2, "head_against_clusters_iou": 0.9, "relief": 0.2, "sheet": "s.png", "file": Path("f"),
+        "views": {"source": "category car", "measured": False, "yaw_sd_deg": 14.0, "yaw_at_most_deg": 28.0,
+                  "pitch_sd_deg": 6.0, "pitch_at_most_deg": 12.0},
+        "lights": {"source": "category car", "measured": False, "lx": (-0.8, 0.8), "ly": (-0.8, 0.2)},
+    }  # fmt: skip
+    monkeypatch.setattr(own_prior, "estimate_prior", lambda *words, **more: found)
+    result = runner.invoke(app, ["prior", "x.pkl", "-c", "car", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert "NOT measured: category car, yaw sd 14 deg (at most 28)" in result.stdout
+    as_json = runner.invoke(app, ["prior", "x.pkl", "--device", "cpu", "--json"])
+    assert json.loads(as_json.stdout.splitlines()[-1])["views"]["measured"] is False
 
 
 @pytest.mark.parametrize(("words", "hint"), BAD_FILES.values(), ids=BAD_FILES)

@@ -16,6 +16,7 @@ from gan2shape.cli import app
 from gan2shape.gan.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.gan.generator import Generator, GeneratorConfig
 from gan2shape.gan.packs import make_prior, save_pack
+from tests.shape.test_own_gan import FORMATS, checkpoint
 
 FILES = "mesh.glb mesh_lit.glb depth.png scene.npz scene.json config.yaml request.json report.html normal.png"
 STRIPS = [f"strip_{what}_{how}.png" for what in ("rotate", "relight") for how in ("3d", "gan")]
@@ -86,3 +87,20 @@ def test_images_of_every_kind_run(name: str, packs, inputs, tmp_path, monkeypatc
     assert result.exit_code == 0, result.output
     with np.load(tmp_path / "run" / "scene.npz", allow_pickle=False) as scene:
         assert 0.1 < scene["mask"].mean() < 0.5  # the mask that was given, not everything
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_own_generators_of_every_format_run(name: str, inputs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_CACHE", str(tmp_path / "cache"))
+    words = ["-g", checkpoint(name, tmp_path), "--category", "car", "prior_shape.slants_deg=[0.0]"]
+    result = gan2shape(*words, "--mask", inputs / "mask.png", "--out", tmp_path / "run", "--json")
+    assert result.exit_code == 0, result.output
+    assert "This will take about" in result.stderr
+    assert any("own discriminator" in note for note in json.loads(result.stdout.splitlines()[-1])["notes"])
+    with np.load(tmp_path / "run" / "scene.npz", allow_pickle=False) as scene:
+        assert scene["depth"].shape[-2:] == (32, 32)
+    again = gan2shape(*words, "--latent", tmp_path / "run" / "scene.npz", "--mask", inputs / "mask.png", "--out",
+                      tmp_path / "again")  # fmt: skip
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "again" / "depth.png").read_bytes() == (tmp_path / "run" / "depth.png").read_bytes()

@@ -2,14 +2,16 @@
 
 What the method needs besides G, and where it comes from: views, lights and relief from a category's YAML; the
 perceptual distance from the checkpoint's discriminator, else from a TorchScript module that the user names, else from
-the category's pack; object masks from the user or from networks inside the checkpoint. Large generators are worked with
-at 128 x 128, small ones at their own side.
+the category's pack; object masks from a network inside the checkpoint, from what `gan2shape prior` has kept, or from
+the user. Large generators are worked with at 128 x 128, small ones at their own side.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from gan2shape.compose import compose
 from gan2shape.config import ShapeConfig
@@ -19,7 +21,8 @@ from gan2shape.gan.perceptual import DiscriminatorMetric, FeatureMetric, load_sc
 from gan2shape.gan.working_size import at_size
 from gan2shape.records import UserError
 from gan2shape.resources import known_categories, pack_dir
-from gan2shape.shape.observe import MaskedGenerator, masked_generator
+from gan2shape.shape.observe import MaskedGenerator, build_head, masked_generator
+from gan2shape.shape.prior_cache import EstimatedPrior, find_estimated
 
 WORKING_SIZE = 128  # side at which larger generators are worked with (published)
 LEAST_SIZE = 16  # the scene networks halve the side four times
@@ -40,37 +43,62 @@ def open_own(
     category: whose ranges of views, lights and relief are taken. features: a TorchScript module, which is CODE.
     Raises UserError with cause and remedy.
     """
-    config = own_config(path, category, preset, overrides)
     prior = load_generator(path, device)
+    resolution = checked_side(path, prior)
+    kept = find_estimated(path, device)
+    config = own_config(path, category, preset, overrides, kept)
+    size = config.render.size if any(word.startswith(SIZE_KEY) for word in overrides) else WORKING_SIZE
+    size = min(size, resolution)
+    metric, told = choose_metric(prior, category or (kept.category if kept else None), features, size, device)
+    notes = [f"Compared by: {told}.", f"Working size: {size} x {size}" + _of(resolution, size)]
+    if size != resolution:
+        fitting = {name: state for name, state in prior.networks.items() if name not in OWN_NETWORKS_AT_SIZE}
+        prior = replace(prior, networks=fitting)
+    centre = own_centre(prior)
+    opened = masked_generator(replace(prior, generator=at_size(prior.generator, size), discriminator=metric))
+    source = "only what --mask says"
+    if opened.head is not None:
+        source = "by a network in the checkpoint"
+    elif kept is not None:
+        opened = replace(opened, head=build_head(kept.head_settings, kept.head_state))
+        source = "by what `gan2shape prior` learnt"
+    notes.append(f"Object masks: {source}.")
+    opened = replace(opened, centre=centre, needs_mask=True, notes=tuple(notes))
+    return opened, replace(config, render=replace(config.render, size=size))
+
+
+def own_centre(prior: Prior) -> Float[Tensor, " D"] | None:
+    """What samples are truncated towards: a checkpoint's own mean of w; None for our packs: the measured one."""
+    return prior.generator.w_avg if "checkpoint" in prior.card else None
+
+
+def checked_side(path: Path, prior: Prior) -> int:
+    """The side of the generator's images. Raises UserError for images that the method cannot work with."""
     own = prior.generator.config
     if own.image_channels != 3 or own.resolution < LEAST_SIZE:
         raise UserError(
             f"{path} draws {own.image_channels} channels of {own.resolution} x {own.resolution} pixels: "
             f"give a generator of RGB images of at least {LEAST_SIZE} x {LEAST_SIZE}."
         )
-    size = config.render.size if any(word.startswith(SIZE_KEY) for word in overrides) else WORKING_SIZE
-    size = min(size, own.resolution)
-    metric, told = choose_metric(prior, category, features, size, device)
-    notes = [f"Compared by: {told}.", f"Working size: {size} x {size}" + _of(own.resolution, size)]
-    if size != own.resolution:
-        kept = {name: state for name, state in prior.networks.items() if name not in OWN_NETWORKS_AT_SIZE}
-        prior = replace(prior, networks=kept)
-    is_pack = "checkpoint" not in prior.card
-    centre = None if is_pack else prior.generator.w_avg
-    opened = masked_generator(replace(prior, generator=at_size(prior.generator, size), discriminator=metric))
-    notes.append("Object masks: " + ("by a network in the checkpoint." if opened.head else "only what --mask says."))
-    opened = replace(opened, centre=centre, needs_mask=True, notes=tuple(notes))
-    return opened, replace(config, render=replace(config.render, size=size))
+    return own.resolution
 
 
-def own_config(path: Path, category: str | None, preset: str, overrides: tuple[str, ...]) -> ShapeConfig:
-    """The configuration for a checkpoint. Raises UserError where nothing says which views and lights to draw."""
-    if category is None:
+def own_config(
+    path: Path, category: str | None, preset: str, overrides: tuple[str, ...], kept: EstimatedPrior | None
+) -> ShapeConfig:
+    """The configuration for a checkpoint: of the category that is named now, else of the one that was named to
+    `gan2shape prior`.
+
+    Raises UserError where nothing says which views and lights to draw.
+    """
+    if category is None and kept is None:
         known = ", ".join(known_categories())
         raise UserError(
             f"Nothing says which views and lights suit {path}: give --category (known: {known}), the nearest one."
         )
-    return compose(ShapeConfig, category, preset, overrides)
+    chosen = category or kept.category
+    config = compose(ShapeConfig, chosen, preset, overrides)
+    return config if chosen is not None else replace(config, category=Path(path).stem)
 
 
 def choose_metric(

@@ -21,6 +21,13 @@ from tests.gan import golden, lookalike
 from tests.gan.test_perceptual import Two, script
 from tests.shape.tiny import CONFIG, disc_mask, tiny_generator
 
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path, monkeypatch) -> None:
+    """Nothing that an earlier run on this machine has learnt."""
+    monkeypatch.setenv("GAN2SHAPE_CACHE", str(tmp_path / "cache"))
+
+
 FORMATS = ("rosinality.pt", "nvidia.pkl", "converted.safetensors")
 
 
