@@ -137,7 +137,7 @@ def open_generator(category: str, device: torch.device | str = "cpu") -> MaskedG
 def reconstruct(
     image: Float[Tensor, "1 3 S S"] | None = None,
     latent: Float[Tensor, "1 *L D"] | None = None,
-    category: str | None = "car",
+    category: str | None = None,
     *,
     mask: Float[Tensor, "1 1 S S"] | None = None,
     seed: int = 0,
@@ -155,7 +155,8 @@ def reconstruct(
     Args:
         image: in [-1, 1]. mask: its object, in [0, 1]; found through the inversion unless given. Both are resized.
         latent: w, or W+, of the generator.
-        category: whose bundled generator, and whose ranges of views, lights and relief.
+        category: whose bundled generator, and whose ranges of views, lights and relief; car unless given, or what
+            `gan2shape prior` was told about the `generator`.
         generator: a StyleGAN2 checkpoint in the place of the bundled one (or what `open_own` has opened).
         features: a TorchScript module, which is code that runs, to compare images with.
         overrides: `key=value` words of the configuration; or give a whole `config`.
@@ -166,8 +167,9 @@ def reconstruct(
         script = None if features is None else Path(features)
         generator, own = open_own(Path(generator), category, preset, overrides, script, resolve_device(device))
         config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
-    config = config or compose(ShapeConfig, category, preset, overrides)
-    generator = generator or open_generator(category, resolve_device(device))
+    bundled = category or ShapeConfig.category
+    config = config or compose(ShapeConfig, bundled, preset, overrides)
+    generator = generator or open_generator(bundled, resolve_device(device))
     image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
     device_used = generator.prior.w_mean.device
     began = time.perf_counter()
