@@ -60,7 +60,7 @@ def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfi
         require_mask(generator)
     for note in generator.notes:
         say(note)
-    if generator.prior.w_mean.device.type == "cpu":
+    if generator.prior.w_mean.device.type == "cpu" and request.resume is None:
         seconds = estimate_seconds(generator, config, request.image is not None)
         say(f"This will take about {format_seconds(seconds)} on this CPU.")
 

@@ -49,6 +49,8 @@ def open_own(
     config = own_config(path, category, preset, overrides, kept)
     size = config.render.size if any(word.startswith(SIZE_KEY) for word in overrides) else WORKING_SIZE
     size = min(size, resolution)
+    if size % LEAST_SIZE:
+        raise UserError(f"render.size={size} does not work: give a multiple of {LEAST_SIZE}.")
     metric, told = choose_metric(prior, category or (kept.category if kept else None), features, size, device)
     notes = [f"Compared by: {told}.", f"Working size: {size} x {size}" + _of(resolution, size)]
     if size != resolution:
@@ -94,7 +96,8 @@ def own_config(
     if category is None and kept is None:
         known = ", ".join(known_categories())
         raise UserError(
-            f"Nothing says which views and lights suit {path}: give --category (known: {known}), the nearest one."
+            f"Nothing says which views and lights suit {path}: "
+            f"give the nearest --category (known: {known}), here or once to `gan2shape prior`."
         )
     chosen = category or kept.category
     config = compose(ShapeConfig, chosen, preset, overrides)

@@ -125,6 +125,8 @@ def test_what_cannot_work_is_refused(tmp_path):
         open_own(thin(tmp_path, 32, channels=1), "car", "smoke")
     with pytest.raises(UserError, match="8 x 8"):
         open_own(thin(tmp_path, 8), "car", "smoke")
+    with pytest.raises(UserError, match="multiple of 16"):
+        open_own(thin(tmp_path, 32), "car", "smoke", ("render.size=24",))
     with pytest.raises(UserError, match="--category"):
         open_own(thin(tmp_path, 32), None, "smoke")
 
