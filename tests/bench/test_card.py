@@ -16,7 +16,7 @@ from gan2shape.records import UserError
 from gan2shape.scene.camera import compose_views
 from gan2shape.synth.render import turntable_view
 
-TINY = card.CardSizes(16, 2, 8, n_controlled=1, n_training_views=4, n_turned=4, n_inverted=1, n_samples=8)
+TINY = card.CardSizes(8, 2, 4, n_controlled=1, n_training_views=4, n_turned=4, n_inverted=1, n_samples=8)
 QUICK = ["steps.n_projection=[2]", "steps.batch=2", "invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1"]
 runner = CliRunner()
 
@@ -46,6 +46,25 @@ def test_slopes_of_a_line_and_what_lies_about_it():
     figures = card.slopes(found, asked)
     wanted = {"heading_slope": 0.8, "lx_slope": -0.5, "ly_slope": 1.0, "heading_residual_deg": 3.0}
     assert figures == pytest.approx(wanted, abs=0.05)
+
+
+def test_pairs_turn_one_object_by_what_they_say():
+    """The second image is another one of the same object, at most 20 degrees away, under another lamp."""
+    pairs = card.render_pairs("car", card.HELD_OUT_FIRST_SEED, 6)
+    change = torch.rad2deg(pairs.targets[:, 1] - pairs.targets[:, 0])[:, 0]
+    assert change.abs().max() <= card.REGRESSOR_TURN_DEG + 1e-3
+    assert change.abs().max() > 5
+    assert (pairs.images[:, 0] - pairs.images[:, 1]).abs().mean((1, 2, 3)).min() > 0.005
+    assert torch.equal(pairs.targets[1:, 1, 1:], pairs.targets[:-1, 0, 1:]), "the lamp of the object before"
+
+
+def test_what_is_right_costs_nothing_and_a_common_error_costs_no_change():
+    wanted = torch.randn(5, 2, 3)
+    assert card.regressor_loss(wanted, wanted) == 0
+    offset = card.regressor_loss(wanted + 0.5, wanted)
+    assert offset.item() == pytest.approx(0.125)
+    shrunk = card.regressor_loss(0 * wanted, wanted)
+    assert shrunk > offset
 
 
 def test_measurements_leave_the_rest_of_the_card(tmp_path):
