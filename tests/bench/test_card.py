@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from gan2shape.bench import card
+from gan2shape.bench.exam import exam_objects
 from gan2shape.cli import app
 from gan2shape.gan.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.gan.generator import Generator, GeneratorConfig
@@ -65,6 +66,16 @@ def test_what_is_right_costs_nothing_and_a_common_error_costs_no_change():
     assert offset.item() == pytest.approx(0.125)
     shrunk = card.regressor_loss(0 * wanted, wanted)
     assert shrunk > offset
+
+
+def test_only_objects_that_stay_among_the_category_s_poses_are_turned():
+    items = exam_objects("car", "val", 6)
+    headings = torch.deg2rad(torch.linspace(-80.0, -15.0, 501))  # the bulk: 18 to 77 degrees to either side
+    kept = [item.seed for item in card.turnable(items, headings)]
+    turned = [math.degrees(abs(card.heading_rad(item.view).item())) for item in items]
+    assert kept == [item.seed for item, size in zip(items, turned, strict=True) if 33.25 <= size <= 61.75]
+    assert 0 < len(kept) < len(items)
+    assert card.turnable(items, torch.zeros(4)) == items
 
 
 def test_measurements_leave_the_rest_of_the_card(tmp_path):
