@@ -1,28 +1,35 @@
 """Which way does the object recede? Left or right cannot be told from a mask, so a few slanted ellipsoids are tried.
 
-One projector learns pseudo samples of all candidates together; the candidate whose pseudo samples then lie nearest to
-what the GAN can draw is kept. An object that is turned about the right slanted shape looks like the object turned;
-about the wrong one it looks like nothing the GAN has seen.
+An object that is turned about the right slanted shape looks like the object turned; about the wrong one it looks like
+nothing the GAN has seen. A pack's encoder says so at once: its reproduction of the turned drawings is nearer to them
+(58 of 64 validation cars right, `benchmarks/slant_choice.py`). Without an encoder, one projector learns the drawings
+of all candidates together, and the residual of its projections decides.
 """
 
 import copy
+import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.config import ShapeConfig
+from gan2shape.gan.encoder import Encoder as PackEncoder
+from gan2shape.gan.encoder import pack_encoder
 from gan2shape.progress import Reporter
-from gan2shape.shape.draw import Drawing
-from gan2shape.shape.losses import feature_distance
+from gan2shape.records import Scene
+from gan2shape.shape.draw import Drawing, draw_scene
+from gan2shape.shape.losses import feature_distance, masked_l1
 from gan2shape.shape.networks import Encoder, SceneNetworks
 from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.prior_shape import ellipsoid_depth
 from gan2shape.shape.projection import draw_pseudo, prior_features, project, train_encoder
-from gan2shape.shape.stages import Target
+from gan2shape.shape.stages import Target, current_scene
 
 N_STEPS = 60  # of the shared projector
 N_JUDGED = 4  # batches that judge each candidate
+TURNS_DEG = (6.0, 10.0, 15.0, 20.0)  # yaws, to both sides, whose drawings the encoder judges
 
 
 def choose_slant(
@@ -34,16 +41,20 @@ def choose_slant(
     config: ShapeConfig,
     report: Reporter,
 ) -> float:
-    """The slant in degrees, out of `config.prior_shape.slants_deg`, whose pseudo samples project with the least
-    residual.
+    """The slant in degrees, out of `config.prior_shape.slants_deg`, whose pseudo samples the GAN explains best.
 
-    `encoder` keeps what it learnt: it is a warm start for the first projection step.
+    `encoder`, where it is needed, keeps what it learnt: it is a warm start for the first projection step.
     """
     candidates = []
     for slant_deg in config.prior_shape.slants_deg:
         candidate = copy.deepcopy(networks)
         candidate.start_from(ellipsoid_depth(target.canvas.mask, config.prior_shape, config.render.fov_deg, slant_deg))
         candidates.append(candidate)
+    pack = pack_encoder(generator.prior)
+    if pack is not None:
+        scenes = [current_scene(candidate, target, config.render) for candidate in candidates]
+        residuals = [reproduction_residual(scene, pack, target, generator, config) for scene in scenes]
+        return least(config.prior_shape.slants_deg, residuals)
     random = torch.Generator().manual_seed(config.seed + 17)
 
     def next_batch(step: int) -> Drawing:
@@ -54,8 +65,29 @@ def choose_slant(
 
     train_encoder(encoder, next_batch, target, latent, generator.prior, config, N_STEPS, as_slant)
     residuals = [judge(candidate, encoder, target, latent, generator, config) for candidate in candidates]
-    best = min(range(len(residuals)), key=residuals.__getitem__)
-    return config.prior_shape.slants_deg[best]
+    return least(config.prior_shape.slants_deg, residuals)
+
+
+def least(slants_deg: Sequence[float], residuals: Sequence[float]) -> float:
+    """The slant with the least residual."""
+    return min(zip(residuals, slants_deg, strict=True))[1]
+
+
+@torch.no_grad()
+def reproduction_residual(
+    scene: Scene, pack: PackEncoder, target: Target, generator: MaskedGenerator, config: ShapeConfig
+) -> float:
+    """Mean |difference|, inside the object, between drawings at small yaws and what the pack's encoder makes of them.
+
+    Pixels tell more than discriminator features here (right for 91 cars of 100 against 58 to 83), and small turns more
+    than large ones, which look strange whatever the slant.
+    """
+    views = torch.zeros(2 * len(TURNS_DEG), 6, device=scene.depth.device)
+    views[:, 1] = views.new_tensor([side * math.radians(turn) for turn in TURNS_DEG for side in (1.0, -1.0)])
+    drawn = draw_scene(scene, target.canvas, views, scene.light.expand(len(views), -1), config.render)
+    mean, _ = pack(drawn.image)
+    made, _ = generator(generator.prior.generator.mapping(mean))
+    return float(masked_l1(made, drawn.image, drawn.mask))
 
 
 @torch.no_grad()

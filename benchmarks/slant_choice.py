@@ -1,0 +1,63 @@
+"""Is the slant of the starting ellipsoid chosen on the right side? Cheap: no step of the method is run.
+
+    python benchmarks/slant_choice.py --category car --count 64
+
+For each validation object of the exam: the encoder's guess as inversion, the residual of every slant offered, and the
+SIDE of every slanted ellipsoid against the truth. Needs a pack with an encoder.
+"""
+
+import argparse
+from dataclasses import replace
+
+import torch
+
+from gan2shape.bench.exam import exam_objects
+from gan2shape.bench.score import score_depth
+from gan2shape.compose import compose
+from gan2shape.config import ShapeConfig
+from gan2shape.gan.encoder import pack_encoder
+from gan2shape.records import Observation
+from gan2shape.shape.loop import make_target, new_learner
+from gan2shape.shape.prior_shape import ellipsoid_depth
+from gan2shape.shape.reconstruct import open_generator
+from gan2shape.shape.slant import least, reproduction_residual
+from gan2shape.shape.stages import current_scene
+
+
+def main() -> None:
+    """Command line of this script."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--category", default="car")
+    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--slants", type=float, nargs="+", default=[-25.0, 25.0])
+    parser.add_argument("--relief", type=float, help="of the ellipsoid [the category's]")
+    options = parser.parse_args()
+    config = compose(ShapeConfig, options.category, "draft", [])
+    if options.relief:
+        config = replace(config, prior_shape=replace(config.prior_shape, relief=options.relief))
+    generator = open_generator(options.category)
+    encoder = pack_encoder(generator.prior)
+    rows = []
+    for item in exam_objects(options.category, "val", options.count):
+        with torch.no_grad():
+            latent = generator.prior.generator.mapping(encoder(item.image)[0])
+            _, mask = generator(latent)
+        target = make_target(Observation(item.image, mask, latent), generator)
+        learner = new_learner(config, latent.shape[-1], "cpu")
+        residuals, sides = [], []
+        for slant_deg in options.slants:
+            depth = ellipsoid_depth(mask, config.prior_shape, config.render.fov_deg, slant_deg)
+            learner.networks.start_from(depth)
+            scene = current_scene(learner.networks, target, config.render)
+            residuals.append(reproduction_residual(scene, encoder, target, generator, config))
+            sides.append(score_depth(depth, item.depth, item.mask, item.fov_deg)["side"])
+        rows.append((least(options.slants, residuals), options.slants[sides.index(min(sides))], sides))
+    sides = torch.tensor([row[2] for row in rows])
+    chosen = torch.tensor([options.slants.index(row[0]) for row in rows])
+    print(f"{len(rows)} objects, slants {options.slants}: right {sum(a == b for a, b, _ in rows)}")
+    print("SIDE x 100 of each slant", [round(float(x), 3) for x in sides.mean(0)], end="; ")
+    print(f"of the best {sides.min(1).values.mean():.3f}, of the chosen {sides.gather(1, chosen[:, None]).mean():.3f}")
+
+
+if __name__ == "__main__":
+    main()
