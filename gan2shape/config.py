@@ -96,14 +96,15 @@ class StepConfig:
     pixel_weight: float = 1.0  # masked L1
     feature_weight: float = 0.2  # discriminator features in steps 1 and 3 (published: LPIPS .5)
     mask_weight: float = 0.2  # L1 between the warped canonical mask and the projected sample's mask, step 3
-    smooth_weight: float = 0.02  # mean |second difference| of depth over its half-range (.2 erased noses)
+    smooth_weight: float = 0.1  # mean |second difference| of depth over its half-range (.2 erased noses)
     projection_feature_weight: float = 1.0  # discriminator features in step 2
-    latent_weight: float = 0.3  # mean |offset|^2 in units of w's standard deviation; rung C chooses it
+    latent_weight: float = 1.0  # mean |offset|^2 in units of w's standard deviation; rung C chooses it
     mapping_tail: int = 0  # last mapping layers the offset passes (published 2 of 8); 0 adds it to w
     refine_steps: int = 0  # Adam steps on w after E, for each collected sample
     view_pull: float = 0.3  # weight of |V - asked view|^2 in step 3, fading to 0 over `pull_fraction`
     light_pull: float = 0.3  # the same for light
-    view_spread_weight: float = 0.1  # weight of keeping the spread of found views at that of the asked ones, step 3
+    view_spread_weight: float = 0.3  # weight of keeping the spread of found views at that of the asked ones, step 3
+    restore_relief: bool = True  # after step 3, scale the object's relief back to its start's
     view_self_weight: float = 0.0  # weight of reading the views of drawings of the current shape, step 3
     pull_fraction: float = 0.5  # part of step 3 over which both pulls fade
 
@@ -116,7 +117,7 @@ class ShapeConfig:
     preset: str = "draft"  # names a YAML
     seed: int = 0  # of the method's own random numbers
     learn_from_inversion: bool = True  # the shape explains G(w); the texture is the input's own all the same
-    n_stages: int = 2  # albedo -> projection -> joint, repeated (published 4)
+    n_stages: int = 1  # albedo -> projection -> joint, repeated (published 4; a second one spoils here, see README)
     render: RenderConfig = field(default_factory=RenderConfig)
     prior_shape: PriorShapeConfig = field(default_factory=PriorShapeConfig)
     views: ViewPriorConfig = field(default_factory=ViewPriorConfig)

@@ -21,6 +21,7 @@ LEAST_SHADING = 0.1  # divisor of the quotient albedo; darker pixels carry no co
 GREATEST_ALBEDO = 1.5  # in [0, 1] units; above 1 where the light's guess is too dark
 STEEPEST = 0.98  # largest |depth - 1| of a start over its half-range; tanh has no gradient beyond
 DEPTH_LAST_SCALE = 0.01  # of the depth network's last weights: it begins at its start
+SMALLEST_RELIEF = 1e-4  # of distance 1: below it a shape is flat and has no relief to scale
 GROUP_CHANNELS = 4  # channels per normalisation group, as published
 
 
@@ -89,6 +90,12 @@ def depth_parameters(size: int, config: NetworkConfig) -> nn.Module:
     return network
 
 
+def relief(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> Float[Tensor, ""]:
+    """Standard deviation of the depth inside the mask."""
+    weight = mask / mask.sum().clamp_min(1.0)
+    return (weight * (depth - (weight * depth).sum()).square()).sum().sqrt()
+
+
 class Encoder(nn.Module):
     """Image [B,3,S,S] -> vector [B,D], nearly zero at the start so that every scene begins at its prior."""
 
@@ -122,6 +129,7 @@ class SceneNetworks(nn.Module):
         self.light_net = Encoder(4, render.size, config)
         self.depth_half_range = render.depth_half_range
         self.register_buffer("depth_start", torch.zeros(1, 1, render.size, render.size))
+        self.register_buffer("relief_scale", torch.ones(()))
         angle = math.radians(config.angle_range_deg)
         self.register_buffer("view_range", torch.tensor([angle] * 3 + [config.shift_range] * 2))
         self.register_buffer("light_mean", torch.tensor(light_mean))
@@ -134,6 +142,7 @@ class SceneNetworks(nn.Module):
         """
         unit = (depth - depth.mean()) / self.depth_half_range
         self.depth_start.copy_(torch.atanh(unit.clamp(-STEEPEST, STEEPEST)))
+        self.relief_scale.fill_(1.0)
 
     def depth(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
         """Canonical depth 1 + half-range tanh(start + network - mean network): the mean distance is a gauge (DESIGN
@@ -141,7 +150,19 @@ class SceneNetworks(nn.Module):
         """
         raw = self.depth_net(image)
         raw = self.depth_start + raw - raw.mean((1, 2, 3), keepdim=True)
-        return 1.0 + self.depth_half_range * torch.tanh(raw)
+        return 1.0 + self.relief_scale * self.depth_half_range * torch.tanh(raw)
+
+    def restore_relief(self, image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"]) -> None:
+        """Scale the depth so that the object's relief is as strong as its start's.
+
+        Relief and yaw are one gauge at a narrow field of view (DESIGN section 5). Projections inherit it from what was
+        projected, and mostly turn more than was asked, so that every stage would deepen the shape; how deep objects of
+        a category are is known better than that (`prior_shape.relief`).
+        """
+        with torch.no_grad():
+            start = self.depth_half_range * torch.tanh(self.depth_start)
+            wanted, found = relief(start, mask), relief(self.depth(image), mask)
+            self.relief_scale.mul_(wanted / found.clamp_min(SMALLEST_RELIEF))
 
     @property
     def explains_input(self) -> bool:
