@@ -104,7 +104,7 @@ class StepConfig:
     view_pull: float = 0.3  # weight of |V - asked view|^2 in step 3, fading to 0 over `pull_fraction`
     light_pull: float = 0.3  # the same for light
     view_spread_weight: float = 0.3  # weight of keeping the spread of found views at that of the asked ones, step 3
-    restore_relief: bool = True  # after step 3, scale the object's relief back to its start's
+    restore_gauge: bool = True  # after step 3, bring the object's relief and sideways tilt back to its start's
     view_self_weight: float = 0.0  # weight of reading the views of drawings of the current shape, step 3
     pull_fraction: float = 0.5  # part of step 3 over which both pulls fade
 

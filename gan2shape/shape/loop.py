@@ -178,8 +178,8 @@ def run_step(
         return replace(learner, samples=samples)
     options = JointOptions(True, steps.view_pull, steps.light_pull, steps.view_self_weight)
     joint_step(learner.networks, target, learner.samples, features, config, options, random, report)
-    if steps.restore_relief:
-        learner.networks.restore_relief(target.image, target.canvas.mask)
+    if steps.restore_gauge:
+        learner.networks.restore_gauge(target.image, target.canvas.mask)
     return learner
 
 

@@ -22,6 +22,7 @@ GREATEST_ALBEDO = 1.5  # in [0, 1] units; above 1 where the light's guess is too
 STEEPEST = 0.98  # largest |depth - 1| of a start over its half-range; tanh has no gradient beyond
 DEPTH_LAST_SCALE = 0.01  # of the depth network's last weights: it begins at its start
 SMALLEST_RELIEF = 1e-4  # of distance 1: below it a shape is flat and has no relief to scale
+SMALLEST_MOMENT = 1e-3  # square pixels of half the width, keeps the plane's equations solvable
 GROUP_CHANNELS = 4  # channels per normalisation group, as published
 
 
@@ -96,6 +97,16 @@ def relief(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> F
     return (weight * (depth - (weight * depth).sum()).square()).sum().sqrt()
 
 
+def tilt_across(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> Float[Tensor, ""]:
+    """Slope along x of the plane nearest to the depth inside the mask, per half the image's width."""
+    side = torch.linspace(-1.0, 1.0, depth.shape[-1], device=depth.device)
+    columns = torch.stack([torch.ones_like(depth), side.expand_as(depth), side[:, None].expand_as(depth)], -1)
+    columns = columns.flatten(0, 3)
+    weighted = columns * mask.reshape(-1, 1)
+    damping = SMALLEST_MOMENT * torch.eye(3, device=depth.device)  # a mask of one row or column has no such plane
+    return torch.linalg.solve(weighted.t() @ columns + damping, weighted.t() @ depth.flatten())[1]
+
+
 class Encoder(nn.Module):
     """Image [B,3,S,S] -> vector [B,D], nearly zero at the start so that every scene begins at its prior."""
 
@@ -130,6 +141,8 @@ class SceneNetworks(nn.Module):
         self.depth_half_range = render.depth_half_range
         self.register_buffer("depth_start", torch.zeros(1, 1, render.size, render.size))
         self.register_buffer("relief_scale", torch.ones(()))
+        self.register_buffer("lateral_tilt", torch.zeros(()))
+        self.register_buffer("across", torch.linspace(-1.0, 1.0, render.size)[None, None, None, :])
         angle = math.radians(config.angle_range_deg)
         self.register_buffer("view_range", torch.tensor([angle] * 3 + [config.shift_range] * 2))
         self.register_buffer("light_mean", torch.tensor(light_mean))
@@ -143,6 +156,7 @@ class SceneNetworks(nn.Module):
         unit = (depth - depth.mean()) / self.depth_half_range
         self.depth_start.copy_(torch.atanh(unit.clamp(-STEEPEST, STEEPEST)))
         self.relief_scale.fill_(1.0)
+        self.lateral_tilt.zero_()
 
     def depth(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
         """Canonical depth 1 + half-range tanh(start + network - mean network): the mean distance is a gauge (DESIGN
@@ -150,19 +164,24 @@ class SceneNetworks(nn.Module):
         """
         raw = self.depth_net(image)
         raw = self.depth_start + raw - raw.mean((1, 2, 3), keepdim=True)
-        return 1.0 + self.relief_scale * self.depth_half_range * torch.tanh(raw)
+        return 1.0 + self.relief_scale * self.depth_half_range * torch.tanh(raw) + self.lateral_tilt * self.across
 
-    def restore_relief(self, image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"]) -> None:
-        """Scale the depth so that the object's relief is as strong as its start's.
+    def restore_gauge(self, image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"]) -> None:
+        """Scale the depth so that the object's relief is its start's, then tilt it sideways as its start was.
 
-        Relief and yaw are one gauge at a narrow field of view (DESIGN section 5). Projections inherit it from what was
-        projected, and mostly turn more than was asked, so that every stage would deepen the shape; how deep objects of
-        a category are is known better than that (`prior_shape.relief`).
+        Relief and yaw are one gauge at a narrow field of view (DESIGN section 5), and so are, nearly, a sideways tilt
+        and the mean of the yaws (the generalised bas-relief ambiguity of Belhumeur et al. 1999). Projections inherit
+        both from what was projected, and turn more than was asked: every stage would deepen the shape and let it lean.
+        How deep objects of a category are, and to which side this one leans, is known better than that
+        (`prior_shape.relief`, `slant`). The tilt upwards is found well, and stays.
         """
         with torch.no_grad():
-            start = self.depth_half_range * torch.tanh(self.depth_start)
-            wanted, found = relief(start, mask), relief(self.depth(image), mask)
-            self.relief_scale.mul_(wanted / found.clamp_min(SMALLEST_RELIEF))
+            start = 1.0 + self.depth_half_range * torch.tanh(self.depth_start)
+            found = relief(self.depth(image), mask).clamp_min(SMALLEST_RELIEF)
+            scale = relief(start, mask) / found
+            self.relief_scale.mul_(scale)
+            self.lateral_tilt.mul_(scale)
+            self.lateral_tilt.add_(tilt_across(start, mask) - tilt_across(self.depth(image), mask))
 
     @property
     def explains_input(self) -> bool:
