@@ -169,8 +169,8 @@ def load_state(state: TrainState, out_dir: str | Path, device: torch.device) -> 
     for name in ("generator_optimizer", "discriminator_optimizer"):
         restore_moments(getattr(state, name), saved[name])
     if state.encoder is not None and "encoder" in saved:  # a run may take up its encoder later
-        state.encoder.load_state_dict(saved["encoder"], strict=False)
-        state.encoder_average.load_state_dict(saved["encoder_average"], strict=False)
+        state.encoder.load_state_dict(saved["encoder"])
+        state.encoder_average.load_state_dict(saved["encoder_average"])
         restore_moments(state.encoder_optimizer, saved["encoder_optimizer"])
     elif state.encoder is not None:
         copy_trunk(state)
