@@ -18,9 +18,9 @@ from gan2shape.gan import objectives
 from gan2shape.gan.discriminator import Discriminator
 from gan2shape.gan.encoder import Encoder, coverage, divergence, sample_posterior
 from gan2shape.gan.generator import Generator
+from gan2shape.gan.perceptual import relative_distance
 
 SMALL_ERROR = 0.1  # images in [-1, 1]: below it the pixel loss is quadratic, or a background would outweigh the object
-FEATURE_FLOOR = 1e-6  # smallest mean magnitude that features are measured against
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,6 @@ class Reconstruction:
     feature: Float[Tensor, ""]
     divergence: Float[Tensor, ""]
     coverage: Float[Tensor, ""]  # log det of the latents' second moment a dimension; 0: as random ones
-
-
-def relative_feature_distance(found: list[Tensor], wanted: list[Tensor]) -> Float[Tensor, ""]:
-    """Mean over blocks of mean |f - f'| / mean |f'|."""
-    parts = [(f - g).abs().mean() / g.abs().mean().clamp_min(FEATURE_FLOOR) for f, g in zip(found, wanted, strict=True)]
-    return torch.stack(parts).mean()
 
 
 def generator_gradients(
@@ -79,7 +73,7 @@ def generator_gradients(
         wanted = discriminator.features(veiled, len(discriminator.block_names))
     adversarial = objectives.generator_loss(discriminator.b4(features[-1]))
     pixel = F.smooth_l1_loss(made[:n], clean, beta=SMALL_ERROR)
-    feature = relative_feature_distance([f[:n] for f in features], wanted)
+    feature = relative_distance([f[:n] for f in features], wanted)
     nats = divergence(mean, log_variance)
     crowding, covered = coverage(encoder, z_real)
     likeness = weights.pixel * pixel + weights.feature * feature

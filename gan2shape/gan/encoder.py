@@ -58,10 +58,15 @@ class Encoder(nn.Module):
 def encoder_beside(discriminator: Discriminator, z_dim: int) -> Encoder:
     """A new encoder whose trunk starts with the discriminator's weights: its features know the images already."""
     encoder = Encoder(EncoderConfig(discriminator.config, z_dim))
+    take_trunk(encoder, discriminator)
+    return encoder
+
+
+def take_trunk(encoder: Encoder, discriminator: Discriminator) -> None:
+    """Overwrite the encoder's trunk with the discriminator's."""
     wanted = encoder.state_dict()
     found = {name: tensor for name, tensor in discriminator.state_dict().items() if name in wanted}
     encoder.load_state_dict(wanted | found)
-    return encoder
 
 
 def encoder_settings(encoder: Encoder) -> dict:

@@ -5,6 +5,7 @@ discriminator of a bundled pack, or a TorchScript module (a VGG or LPIPS network
 [-1, 1].
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,16 @@ from gan2shape.gan.discriminator import Discriminator
 from gan2shape.gan.working_size import resized
 from gan2shape.records import UserError
 
+FEATURE_FLOOR = 1e-6  # smallest mean magnitude that features are measured against
 LPIPS_FLAG = "return_lpips"  # argument of NVIDIA's vgg16 module, which takes images in [0, 255]
+
+
+def relative_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """Mean over feature maps of mean |f - f'| / mean |f'|: maps of different scale count about the same."""
+    total = found[0].new_zeros(())
+    for ours, theirs in zip(found, wanted, strict=True):
+        total = total + (ours - theirs).abs().mean() / theirs.abs().mean().clamp_min(FEATURE_FLOOR)
+    return total / len(wanted)
 
 
 class FeatureMetric(nn.Module):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan2shape.gan.encoder import Encoder, build_encoder, encoder_beside, encoder_settings
+from gan2shape.gan.encoder import ENCODER_NAME, Encoder, build_encoder, encoder_beside, encoder_settings, take_trunk
 from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from gan2shape.gan.packs import Prior
 from gan2shape.records import UserError
@@ -97,9 +97,9 @@ def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
     for network in (state.generator, state.average):
         network.load_state_dict(prior.generator.state_dict())
     state.discriminator.load_state_dict(prior.discriminator.state_dict())
-    if state.encoder is not None and "encoder" in prior.networks:
+    if state.encoder is not None and ENCODER_NAME in prior.networks:
         for encoder in (state.encoder, state.encoder_average):
-            encoder.load_state_dict(prior.networks["encoder"])
+            encoder.load_state_dict(prior.networks[ENCODER_NAME])
     elif state.encoder is not None:
         copy_trunk(state)
     state.n_images = int(1000 * prior.card.get("training", {}).get("kimg", 0))
@@ -149,9 +149,8 @@ def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
 
 def copy_trunk(state: TrainState) -> None:
     """Start encoder and average anew from the discriminator as it is now."""
-    trunk = {n: t for n, t in state.discriminator.state_dict().items() if n in state.encoder.state_dict()}
     for encoder in (state.encoder, state.encoder_average):
-        encoder.load_state_dict(encoder.state_dict() | trunk)
+        take_trunk(encoder, state.discriminator)
 
 
 def load_state(state: TrainState, out_dir: str | Path, device: torch.device) -> bool:

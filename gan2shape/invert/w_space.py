@@ -61,7 +61,8 @@ def invert(
     """Invert every image of a batch. `masks`, where given, say which pixels count (the rest counts a tenth).
 
     Deterministic with `seed` on one machine. Cost: about 3 x n_steps / 2 x (n_tracks + 1) forward passes of G and D an
-    image.
+    image; one
+    track where the pack has an encoder.
     """
     generator = torch.Generator().manual_seed(seed)
     n_images = len(images)

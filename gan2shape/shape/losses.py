@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.gan.perceptual import relative_distance
+
 FeatureMaps = Callable[[Tensor], Sequence[Tensor]]  # image [B,3,S,S] -> feature maps, shallow to deep
 
 
@@ -24,18 +26,14 @@ def masked_l1(
 def feature_distance(
     images: Float[Tensor, "B 3 S S"], targets: Float[Tensor, "B 3 S S"], features: FeatureMaps
 ) -> Float[Tensor, ""]:
-    """Sum over the discriminator's blocks of mean |f - f'|; the targets' side carries no gradient.
+    """Relative distance of the discriminator's blocks (`gan.perceptual`); the targets' side carries no gradient.
 
     GAN2Shape section 3.3 uses the discriminator as perceptual metric in step 2; here also in place of LPIPS, which
-    cannot be had offline. Blocks of different scale are divided by the target's mean magnitude so that each counts
-    about the same.
+    cannot be had offline.
     """
     with torch.no_grad():
         wanted = features(targets)
-    total = images.new_zeros(())
-    for found, want in zip(features(images), wanted, strict=True):
-        total = total + (found - want).abs().mean() / want.abs().mean().clamp_min(1e-6)
-    return total / len(wanted)
+    return relative_distance(features(images), wanted)
 
 
 def smoothness(depth: Float[Tensor, "1 1 S S"], half_range: float) -> Float[Tensor, ""]:
