@@ -24,10 +24,9 @@ from gan2shape.bench.score import score_depth
 from gan2shape.bench.truth import TrueViews, true_views
 from gan2shape.config import ShapeConfig
 from gan2shape.progress import Reporter, silent
-from gan2shape.shape.draw import Canvas, fill_background
 from gan2shape.shape.networks import SceneNetworks
 from gan2shape.shape.prior_shape import ellipsoid_depth, flat_depth
-from gan2shape.shape.stages import JointOptions, Samples, Target, fit_depth, joint_step
+from gan2shape.shape.stages import JointOptions, Samples, Target, fit_depth, joint_step, target_from
 
 N_TRUE_VIEWS = 160  # true renders an object, as in the feasibility trial
 VIEW_SEED_OFFSET = 77  # the ladder's views come from the object's seed plus this
@@ -35,7 +34,7 @@ VIEW_SEED_OFFSET = 77  # the ladder's views come from the object's seed plus thi
 
 def target_of(item: ExamObject) -> Target:
     """The exam image with its true mask, as rungs O0-O2 are given it."""
-    return Target(item.image, Canvas(item.mask, fill_background(item.image, item.mask)))
+    return target_from(item.image, item.mask)
 
 
 def score(item: ExamObject, depth: Float[Tensor, "1 1 S S"], started_s: float) -> dict[str, float]:

@@ -127,7 +127,7 @@ def true_scene(bench: Bench) -> Scene:
     depth = torch.where(inside, item.depth, item.depth[inside].max())
     shading = shade(normals_from_depth(depth, item.fov_deg), item.light)
     learner = new_learner(bench.config, bench.observation.latent.shape[-1], "cpu")
-    return Scene(depth, learner.networks.albedo(bench.target.image, shading), item.light.new_zeros(1, 6), item.light)
+    return Scene(depth, learner.networks.albedo(bench.target.surface, shading), item.light.new_zeros(1, 6), item.light)
 
 
 def rung_c(bench: Bench) -> dict[str, float]:

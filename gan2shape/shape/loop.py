@@ -20,13 +20,12 @@ from gan2shape.outdir import write_bytes_atomic
 from gan2shape.progress import Reporter
 from gan2shape.records import Observation, Scene, UserError
 from gan2shape.scene.light import normals_from_depth, shade
-from gan2shape.shape.draw import Canvas, fill_background
 from gan2shape.shape.networks import Encoder, SceneNetworks
 from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.prior_shape import ellipsoid_depth
 from gan2shape.shape.projection import collect, prior_features, projection_step
 from gan2shape.shape.slant import choose_slant
-from gan2shape.shape.stages import JointOptions, Samples, Target, albedo_step, current_scene, joint_step
+from gan2shape.shape.stages import JointOptions, Samples, Target, albedo_step, current_scene, joint_step, target_from
 
 STATE_NAME = "state.safetensors"
 STEP_NAMES = ("albedo", "projection", "joint")
@@ -71,7 +70,7 @@ def make_target(observation: Observation, generator: MaskedGenerator | None = No
     if generator is not None:
         with torch.no_grad():
             image = generator(observation.latent)[0]
-    return Target(image, Canvas(observation.mask, fill_background(image, observation.mask)))
+    return target_from(image, observation.mask)
 
 
 def textured(scene: Scene, observation: Observation, learner: Learner, target: Target, render: RenderConfig) -> Scene:
@@ -79,7 +78,7 @@ def textured(scene: Scene, observation: Observation, learner: Learner, target: T
     if target.image is observation.image or not learner.networks.explains_input:
         return scene
     shading = shade(normals_from_depth(scene.depth, render.fov_deg), scene.light)
-    return replace(scene, albedo=learner.networks.albedo(observation.image, shading))
+    return replace(scene, albedo=learner.networks.albedo(make_target(observation).surface, shading))
 
 
 def new_learner(config: ShapeConfig, w_dim: int, device: torch.device | str) -> Learner:

@@ -19,7 +19,7 @@ from gan2shape.config import RenderConfig, ShapeConfig, StepConfig, ViewPriorCon
 from gan2shape.progress import Reporter
 from gan2shape.records import Scene, UserError
 from gan2shape.scene.light import normals_from_depth, shade
-from gan2shape.shape.draw import Canvas, draw, draw_input, draw_scene
+from gan2shape.shape.draw import Canvas, draw, draw_input, draw_scene, fill_background, unmixed, widened
 from gan2shape.shape.losses import FeatureMaps, feature_distance, masked_l1, smoothness
 from gan2shape.shape.networks import SceneNetworks
 from gan2shape.shape.sampling import sample_lights, sample_views, truncated_sd
@@ -33,6 +33,13 @@ class Target:
 
     image: Float[Tensor, "1 3 S S"]
     canvas: Canvas
+    surface: Float[Tensor, "1 3 S S"]  # the object's own colours: the image without the background in its rim
+
+
+def target_from(image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"]) -> Target:
+    """Image and mask as the steps use them."""
+    background = fill_background(image, mask)
+    return Target(image, Canvas(mask, background), unmixed(image, mask, background))
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ def albedo_step(
         shading = shade(normals_from_depth(depth, config.render.fov_deg), light)
     for step in range(steps.n_albedo):
         decayed(optimizer, steps, step, steps.n_albedo)
-        image = draw_input(networks.albedo(target.image, shading), shading, target.canvas)
+        image = draw_input(networks.albedo(target.surface, shading), shading, target.canvas)
         loss = _input_loss(image, target, features, steps)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -180,7 +187,7 @@ def joint_loss(
     normals = normals_from_depth(depth, config.render.fov_deg)
     lights = networks.lights(torch.cat([wanted, image]))
     shading = shade(normals, lights[-1:])
-    albedo = networks.albedo(image, shading)
+    albedo = networks.albedo(target.surface, shading)
     if options.estimate_views:
         views, sample_lights = networks.views(wanted, image), lights[:-1]
     else:
@@ -188,7 +195,8 @@ def joint_loss(
     drawn = draw(depth, albedo, shade(normals, sample_lights), target.canvas, views, config.render)
     # Both sides over one background: silhouettes that differ cost their contrast, and nothing else outside the object
     # does.
-    shown = wanted_masks * wanted + (1 - wanted_masks) * target.canvas.background
+    cover = widened(wanted_masks)
+    shown = cover * wanted + (1 - cover) * target.canvas.background
     either = torch.maximum(wanted_masks, drawn.mask.detach())
     sample_loss = steps.pixel_weight * masked_l1(drawn.image, shown, either, samples.weights[chosen])
     if steps.mask_weight > 0:
@@ -250,4 +258,4 @@ def current_scene(networks: SceneNetworks, target: Target, render: RenderConfig)
     """The scene that the networks hold for the input, in the input's view (zero) and light."""
     depth, light = networks.depth(target.image), networks.lights(target.image)
     shading = shade(normals_from_depth(depth, render.fov_deg), light)
-    return Scene(depth, networks.albedo(target.image, shading), light.new_zeros(1, 6), light)
+    return Scene(depth, networks.albedo(target.surface, shading), light.new_zeros(1, 6), light)

@@ -6,18 +6,20 @@ import pytest
 import torch
 
 from gan2shape.scene.light import normals_from_depth, shade
-from gan2shape.shape.draw import Canvas, draw_input, draw_scene, fill_background
+from gan2shape.shape.draw import draw_input, draw_scene, fill_background, unmixed
 from gan2shape.shape.losses import feature_distance, masked_l1, smoothness
 from gan2shape.shape.networks import SceneNetworks
 from gan2shape.shape.prior_shape import ellipsoid_depth
-from gan2shape.shape.stages import Target, current_scene
+from gan2shape.shape.stages import Target, current_scene, target_from
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation
 
 
 @pytest.fixture
 def target() -> Target:
+    """An object with a soft rim over a plain background."""
     observation = tiny_observation(tiny_generator())
-    return Target(observation.image, Canvas(observation.mask, fill_background(observation.image, observation.mask)))
+    soft = torch.nn.functional.avg_pool2d(observation.mask, 3, stride=1, padding=1)
+    return target_from(soft * observation.image + (1 - soft) * 0.3, soft)
 
 
 @pytest.fixture
@@ -32,13 +34,26 @@ def test_a_plain_background_is_filled_exactly():
     torch.testing.assert_close(fill_background(image, disc_mask()), plain, atol=1e-3, rtol=0)
 
 
+def test_an_anti_aliased_object_leaves_no_ghost_of_its_outline():
+    soft = torch.nn.functional.avg_pool2d(disc_mask(), 3, stride=1, padding=1)
+    assert ((soft > 0.1) & (soft < 0.9)).any(), "the rim has to be mixed for this to say anything"
+    plain, colour = torch.full((1, 3, SIZE, SIZE), 0.84), torch.full((1, 3, SIZE, SIZE), -0.9)
+    image = soft * colour + (1 - soft) * plain
+    filled = fill_background(image, soft)
+    torch.testing.assert_close(filled, plain, atol=0.05, rtol=0)
+    thick = (soft >= 0.3).expand_as(image)
+    torch.testing.assert_close(unmixed(image, soft, filled)[thick], colour[thick], atol=0.05, rtol=0)
+
+
 def test_the_quotient_albedo_explains_the_input_in_its_own_view_and_light(target, networks):
     networks.start_from(ellipsoid_depth(target.canvas.mask, CONFIG.prior_shape, CONFIG.render.fov_deg))
     scene = current_scene(networks, target, CONFIG.render)
     shading = shade(normals_from_depth(scene.depth, CONFIG.render.fov_deg), scene.light)
-    torch.testing.assert_close(draw_input(scene.albedo, shading, target.canvas), target.image, atol=2e-2, rtol=0)
+    shown, thick = draw_input(scene.albedo, shading, target.canvas), (target.canvas.mask >= 0.25).expand(-1, 3, -1, -1)
+    torch.testing.assert_close(shown[thick], target.image[thick], atol=2e-2, rtol=0)
+    torch.testing.assert_close(shown, target.image, atol=0.08, rtol=0, msg="a thin rim is unmixed part of the way")
     drawn = draw_scene(scene, target.canvas, scene.view, scene.light, CONFIG.render)
-    torch.testing.assert_close(drawn.image, draw_input(scene.albedo, shading, target.canvas), atol=1e-4, rtol=0)
+    torch.testing.assert_close(drawn.image, shown, atol=1e-4, rtol=0)
     torch.testing.assert_close(drawn.mask, target.canvas.mask, atol=1e-5, rtol=0)
 
 

@@ -18,7 +18,7 @@ def test_shape_is_learnt_from_the_inversion_and_wears_the_input_s_texture():
     assert torch.equal(exact.scenes[-1].depth, other.scenes[-1].depth), "the photo itself does not move the shape"
     assert (exact.scenes[-1].albedo - other.scenes[-1].albedo).abs().max() > 0.05
     torch.testing.assert_close(exact.scenes[-1].albedo, other.learner.networks.albedo(
-        observation.image,
+        loop.make_target(observation).surface,
         loop.shade(loop.normals_from_depth(exact.scenes[-1].depth, config.render.fov_deg), exact.scenes[-1].light),
     ))  # fmt: skip
 

@@ -7,10 +7,9 @@ import torch
 
 from gan2shape.progress import silent
 from gan2shape.records import UserError
-from gan2shape.shape.draw import Canvas
 from gan2shape.shape.loop import Progress, load_state, make_target, new_learner, save_state
 from gan2shape.shape.networks import DepthPyramid, SceneNetworks
-from gan2shape.shape.stages import JointOptions, Samples, Target, current_scene, fit_depth, joint_loss
+from gan2shape.shape.stages import JointOptions, Samples, current_scene, fit_depth, joint_loss, target_from
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation
 
 PYRAMID = replace(CONFIG, networks=replace(CONFIG.networks, depth="pyramid"))
@@ -61,7 +60,7 @@ def test_one_cell_of_the_coarsest_grid_moves_a_patch_of_its_size():
 def test_a_known_depth_is_recovered_from_direct_supervision():
     made, wanted = networks(), bumpy_depth()
     config = replace(PYRAMID, prior_shape=replace(PYRAMID.prior_shape, fit_steps=300))
-    error = fit_depth(made, Target(IMAGE, Canvas(disc_mask(), IMAGE)), wanted, config, silent)
+    error = fit_depth(made, target_from(IMAGE, disc_mask()), wanted, config, silent)
     assert error < 2e-4, "rms over a range of .2"
     depth = made.depth(IMAGE)
     assert (depth - depth.mean() - (wanted - wanted.mean())).abs().max() < 2e-3
