@@ -15,7 +15,6 @@ from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.score import score_depth
 from gan2shape.compose import compose
 from gan2shape.config import ShapeConfig
-from gan2shape.gan.encoder import pack_encoder
 from gan2shape.records import Observation
 from gan2shape.shape.loop import make_target, new_learner
 from gan2shape.shape.prior_shape import ellipsoid_depth
@@ -36,11 +35,10 @@ def main() -> None:
     if options.relief:
         config = replace(config, prior_shape=replace(config.prior_shape, relief=options.relief))
     generator = open_generator(options.category)
-    encoder = pack_encoder(generator.prior)
     rows = []
     for item in exam_objects(options.category, "val", options.count):
         with torch.no_grad():
-            latent = generator.prior.generator.mapping(encoder(item.image)[0])
+            latent = generator.prior.guess_latent(item.image)
             _, mask = generator(latent)
         target = make_target(Observation(item.image, mask, latent), generator)
         learner = new_learner(config, latent.shape[-1], "cpu")
@@ -49,7 +47,7 @@ def main() -> None:
             depth = ellipsoid_depth(mask, config.prior_shape, config.render.fov_deg, slant_deg)
             learner.networks.start_from(depth)
             scene = current_scene(learner.networks, target, config.render)
-            residuals.append(reproduction_residual(scene, encoder, target, generator, config))
+            residuals.append(reproduction_residual(scene, target, generator, config))
             sides.append(score_depth(depth, item.depth, item.mask, item.fov_deg)["side"])
         rows.append((least(options.slants, residuals), options.slants[sides.index(min(sides))], sides))
     sides = torch.tensor([row[2] for row in rows])

@@ -99,6 +99,7 @@ class StepConfig:
     smooth_weight: float = 0.1  # mean |second difference| of depth over its half-range (.2 erased noses)
     projection_feature_weight: float = 1.0  # discriminator features in step 2
     latent_weight: float = 1.0  # mean |offset|^2 in units of w's standard deviation; rung C chooses it
+    pack_encoder: bool = True  # E adds to the change that the pack's encoder sees; False, or without one: E alone
     mapping_tail: int = 0  # last mapping layers the offset passes (published 2 of 8); 0 adds it to w
     refine_steps: int = 0  # Adam steps on w after E, for each collected sample
     view_pull: float = 0.3  # weight of |V - asked view|^2 in step 3, fading to 0 over `pull_fraction`

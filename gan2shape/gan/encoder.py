@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from gan2shape.gan.discriminator import FINAL_RESOLUTION, Discriminator, DiscriminatorBlock, DiscriminatorConfig
 from gan2shape.gan.layers import FullyConnected, full_precision, normalize_second_moment
-from gan2shape.gan.packs import Prior
 
 ENCODER_NAME = "encoder"  # of the network in a pack
 LOG_VARIANCE_RANGE = (-10.0, 4.0)  # keeps exp() tame while the encoder is young
@@ -80,14 +79,6 @@ def build_encoder(settings: dict, state: dict[str, Tensor]) -> Encoder:
     encoder = Encoder(EncoderConfig(DiscriminatorConfig(**trunk), settings["z_dim"], settings["width"]))
     encoder.load_state_dict(state)
     return encoder
-
-
-def pack_encoder(prior: Prior) -> Encoder | None:
-    """The encoder of a pack, frozen, on the pack's device; None where it has none (as foreign generators)."""
-    if ENCODER_NAME not in prior.networks:
-        return None
-    encoder = build_encoder(prior.network_configs[ENCODER_NAME], prior.networks[ENCODER_NAME])
-    return encoder.to(prior.w_mean.device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def sample_posterior(

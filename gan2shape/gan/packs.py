@@ -8,6 +8,7 @@ people: training images, duration, seed, measured quality, licence, limits. Noth
 import json
 import os
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gan2shape.gan.encoder import ENCODER_NAME, Encoder, build_encoder
 from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from gan2shape.gan.perceptual import FeatureMetric
 from gan2shape.records import UserError
@@ -45,6 +47,23 @@ class Prior:
     def w_std(self) -> Float[Tensor, "D"]:
         """Standard deviation of each component of w."""
         return self.w_cov.diagonal().clamp(min=0).sqrt()
+
+    @cached_property
+    def encoder(self) -> Encoder | None:
+        """The image encoder that was trained beside the generator, frozen; None where there is none (as beside foreign
+        ones).
+        """
+        if ENCODER_NAME not in self.networks:
+            return None
+        encoder = build_encoder(self.network_configs[ENCODER_NAME], self.networks[ENCODER_NAME])
+        return freeze(encoder.to(self.w_mean.device, memory_format=torch.channels_last))
+
+    def guess_latent(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"] | None:
+        """w of each image in one pass of the encoder, without gradient; None where there is none."""
+        if self.encoder is None:
+            return None
+        with torch.no_grad():
+            return self.generator.mapping(self.encoder(images)[0])
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gan2shape.config import InvertConfig
-from gan2shape.gan.encoder import pack_encoder
 from gan2shape.gan.packs import Prior
 from gan2shape.progress import Reporter, silent
 
@@ -69,7 +68,7 @@ def invert(
     weight = torch.ones_like(images[:, :1]) if masks is None else 0.1 + 0.9 * masks
     with torch.no_grad():
         features = list(prior.discriminator.features(images, n_feature_blocks(prior)))
-    starts = encoder_guess(images, prior)
+    starts = prior.guess_latent(images)
     if starts is None:
         starts = _rank_starts(images, features, weight, prior, config, generator)
     latents = _descend(starts, images, features, weight, prior, config, (0, config.n_steps // 2), report)
@@ -81,15 +80,6 @@ def invert(
     with torch.no_grad():
         made = prior.generator.synthesis(best)
         return Inversion(best, made, image_loss(made, images, features, weight, prior, config))
-
-
-def encoder_guess(images: Float[Tensor, "B 3 S S"], prior: Prior) -> Float[Tensor, "B D"] | None:
-    """w of each image in one pass of the pack's encoder; None where the pack has none."""
-    encoder = pack_encoder(prior)
-    if encoder is None:
-        return None
-    with torch.no_grad():
-        return prior.generator.mapping(encoder(images)[0])
 
 
 def _repeat(n_tracks: int, *tensors: Tensor) -> list[Tensor]:

@@ -1,9 +1,10 @@
 """Step 2: pull pseudo samples onto the GAN's manifold, G(w + E(x)) (GAN2Shape section 3.3).
 
-The offset is what makes a projection CORRECT the shape instead of copying the wrong pseudo sample: it is kept small in
-units of w's own spread, and, with `mapping_tail` > 0, in the range of the last mapping layers. E sees a pseudo sample
-and is read relative to the input (`relative_enc` of the published code), so that the input itself projects onto w
-exactly.
+A pack's image encoder, which has only ever seen real images, says first how a pseudo sample's latent differs from the
+input's: it follows the turn that was asked and knows nothing of the wrong shape. E adds what this one object needs.
+Its offset is what makes a projection CORRECT the shape instead of copying the pseudo sample: it is kept small in units
+of w's own spread, and, with `mapping_tail` > 0, in the range of the last mapping layers. Both are read relative to the
+input (`relative_enc` of the published code), so that the input itself projects onto w exactly.
 """
 
 from collections.abc import Callable
@@ -37,14 +38,21 @@ def project(
     reference: Float[Tensor, "1 3 S S"],
     steps: StepConfig,
 ) -> tuple[Float[Tensor, "B *L D"], Float[Tensor, "B D"]]:
-    """(latents of the projections, offsets in units of w's standard deviation). Every layer of W+ moves by the same."""
-    raw = encoder(torch.cat([images, reference]))
+    """(latents of the projections, E's offsets in units of w's standard deviation).
+
+    Every layer of W+ moves by the same.
+    """
+    both = torch.cat([images, reference])
+    raw = encoder(both)
     relative = raw[:-1] - raw[-1:]
     if steps.mapping_tail > 0:
         offset = prior.generator.offset_through_mapping(relative, steps.mapping_tail)
         relative = offset / prior.w_std
     else:
         offset = relative * prior.w_std
+    if steps.pack_encoder and prior.encoder is not None:
+        guess = prior.guess_latent(both)
+        offset = offset + guess[:-1] - guess[-1:]
     return latent + (offset if latent.ndim == 2 else offset[:, None]), relative
 
 
@@ -120,15 +128,15 @@ def projection_step(
 
 
 def refine(
-    latents: Float[Tensor, "B *L D"], centre: Float[Tensor, "1 *L D"], drawn: Drawing, prior: Prior, steps: StepConfig
+    latents: Float[Tensor, "B *L D"], drawn: Drawing, prior: Prior, steps: StepConfig
 ) -> Float[Tensor, "B *L D"]:
-    """A few Adam steps on each latent after E. Helps where the pseudo samples are right (rung O3), may copy them where
-    not.
+    """A few Adam steps on each latent after E, near where E left it. Helps where the pseudo samples are right (rung
+    O3), may copy them where not.
     """
     free = nn.Parameter(latents.detach().clone())
     optimizer = torch.optim.Adam([free], lr=0.02)
     for _ in range(steps.refine_steps):
-        loss = projection_loss(prior.generator.synthesis(free), (free - centre) / prior.w_std, drawn, prior, steps)
+        loss = projection_loss(prior.generator.synthesis(free), (free - latents) / prior.w_std, drawn, prior, steps)
         optimizer.zero_grad(set_to_none=True)
         (loss * len(latents)).backward()
         optimizer.step()
@@ -164,7 +172,7 @@ def project_drawn(
     with torch.no_grad():
         latents, _ = project(encoder, prior, latent, drawn.image, target.image, steps)
     if steps.refine_steps > 0:
-        latents = refine(latents, latent, drawn, prior, steps)
+        latents = refine(latents, drawn, prior, steps)
     with torch.no_grad():
         images, masks = mask_of(latents)
     return images, drawn.mask if masks is None else masks

@@ -15,8 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.config import ShapeConfig
-from gan2shape.gan.encoder import Encoder as PackEncoder
-from gan2shape.gan.encoder import pack_encoder
 from gan2shape.progress import Reporter
 from gan2shape.records import Scene
 from gan2shape.shape.draw import Drawing, draw_scene
@@ -50,10 +48,9 @@ def choose_slant(
         candidate = copy.deepcopy(networks)
         candidate.start_from(ellipsoid_depth(target.canvas.mask, config.prior_shape, config.render.fov_deg, slant_deg))
         candidates.append(candidate)
-    pack = pack_encoder(generator.prior)
-    if pack is not None:
+    if generator.prior.encoder is not None:
         scenes = [current_scene(candidate, target, config.render) for candidate in candidates]
-        residuals = [reproduction_residual(scene, pack, target, generator, config) for scene in scenes]
+        residuals = [reproduction_residual(scene, target, generator, config) for scene in scenes]
         return least(config.prior_shape.slants_deg, residuals)
     random = torch.Generator().manual_seed(config.seed + 17)
 
@@ -74,9 +71,7 @@ def least(slants_deg: Sequence[float], residuals: Sequence[float]) -> float:
 
 
 @torch.no_grad()
-def reproduction_residual(
-    scene: Scene, pack: PackEncoder, target: Target, generator: MaskedGenerator, config: ShapeConfig
-) -> float:
+def reproduction_residual(scene: Scene, target: Target, generator: MaskedGenerator, config: ShapeConfig) -> float:
     """Mean |difference|, inside the object, between drawings at small yaws and what the pack's encoder makes of them.
 
     Pixels told more than discriminator features when this was chosen (58 of 64 validation cars right against 37 to 53),
@@ -85,8 +80,7 @@ def reproduction_residual(
     views = torch.zeros(2 * len(TURNS_DEG), 6, device=scene.depth.device)
     views[:, 1] = views.new_tensor([side * math.radians(turn) for turn in TURNS_DEG for side in (1.0, -1.0)])
     drawn = draw_scene(scene, target.canvas, views, scene.light.expand(len(views), -1), config.render)
-    mean, _ = pack(drawn.image)
-    made, _ = generator(generator.prior.generator.mapping(mean))
+    made, _ = generator(generator.prior.guess_latent(drawn.image))
     return float(masked_l1(made, drawn.image, drawn.mask))
 
 

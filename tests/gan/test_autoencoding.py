@@ -17,14 +17,13 @@ from gan2shape.gan.encoder import (
     divergence,
     encoder_beside,
     encoder_settings,
-    pack_encoder,
     sample_posterior,
 )
 from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from gan2shape.gan.packs import load_pack, make_prior, save_pack
 from gan2shape.gan.state import load_encoder
 from gan2shape.gan.training import TrainConfig, train
-from gan2shape.invert.w_space import encoder_guess, invert
+from gan2shape.invert.w_space import invert
 
 GENERATOR = GeneratorConfig(resolution=16, channels=(8, 8, 6), z_dim=8, w_dim=8, n_mapping=2)
 DISCRIMINATOR = DiscriminatorConfig(resolution=16, channels=(8, 6))
@@ -151,8 +150,8 @@ def test_a_pack_carries_the_encoder_and_inversion_starts_from_it(
     encoder = encoder_beside(discriminator, GENERATOR.z_dim)
     bare = make_prior(generator, discriminator)
     images = torch.rand(2, 3, 16, 16) * 2 - 1
-    assert pack_encoder(bare) is None
-    assert encoder_guess(images, bare) is None
+    assert bare.encoder is None
+    assert bare.guess_latent(images) is None
     prior = replace(
         bare,
         networks={ENCODER_NAME: encoder.state_dict()},
@@ -160,8 +159,8 @@ def test_a_pack_carries_the_encoder_and_inversion_starts_from_it(
     )
     save_pack(tmp_path, prior, dtype=torch.float32)
     loaded = load_pack(tmp_path)
-    torch.testing.assert_close(pack_encoder(loaded)(images), encoder(images))
-    guess = encoder_guess(images, loaded)
+    torch.testing.assert_close(loaded.encoder(images), encoder(images))
+    guess = loaded.guess_latent(images)
     torch.testing.assert_close(guess, generator.mapping(encoder(images)[0]))
     found = invert(images, loaded, InvertConfig(n_steps=0))
     torch.testing.assert_close(found.latent, guess)

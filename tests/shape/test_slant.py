@@ -1,16 +1,13 @@
 """The choice among slanted starts: one of those offered, the same twice, and no side effect on the scene."""
 
-from dataclasses import replace
-
 import torch
 
-from gan2shape.gan.encoder import ENCODER_NAME, encoder_beside, encoder_settings
 from gan2shape.progress import silent
 from gan2shape.shape import loop
 from gan2shape.shape.prior_shape import ellipsoid_depth
 from gan2shape.shape.slant import choose_slant, judge, least, reproduction_residual
 from gan2shape.shape.stages import current_scene
-from tests.shape.tiny import tiny_generator, tiny_observation, with_prior_shape
+from tests.shape.tiny import tiny_generator, tiny_observation, with_encoder, with_prior_shape
 
 
 def test_the_choice_is_offered_repeatable_and_has_no_side_effect_on_the_scene():
@@ -38,14 +35,7 @@ def test_the_least_residual_wins():
 
 
 def test_a_pack_with_an_encoder_is_asked_directly():
-    generator = tiny_generator()
-    prior = generator.prior
-    torch.manual_seed(1)
-    pack = encoder_beside(prior.discriminator, prior.generator.config.z_dim).eval()
-    prior = replace(
-        prior, networks={ENCODER_NAME: pack.state_dict()}, network_configs={ENCODER_NAME: encoder_settings(pack)}
-    )
-    generator = replace(generator, prior=prior)
+    generator = with_encoder(tiny_generator())
     observation = tiny_observation(generator)
     target = loop.make_target(observation, generator)
     config = with_prior_shape(slants_deg=(-25.0, 25.0))
@@ -58,6 +48,6 @@ def test_a_pack_with_an_encoder_is_asked_directly():
         depth = ellipsoid_depth(observation.mask, config.prior_shape, config.render.fov_deg, slant_deg)
         learner.networks.start_from(depth)
         scene = current_scene(learner.networks, target, config.render)
-        residuals.append(reproduction_residual(scene, pack, target, generator, config))
+        residuals.append(reproduction_residual(scene, target, generator, config))
     assert residuals[0] != residuals[1]
     assert found == least(config.prior_shape.slants_deg, residuals)

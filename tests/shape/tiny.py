@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from gan2shape.config import InvertConfig, NetworkConfig, PriorShapeConfig, RenderConfig, ShapeConfig, StepConfig
+from gan2shape.gan.encoder import ENCODER_NAME, encoder_beside, encoder_settings
 from gan2shape.gan.mask_head import MaskHead, head_config
 from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from gan2shape.gan.packs import make_prior
@@ -32,6 +33,14 @@ def tiny_generator(seed: int = 0) -> MaskedGenerator:
     discriminator = Discriminator(DiscriminatorConfig(resolution=SIZE, channels=(8, 8, 8, 8), unshuffle=False))
     prior = make_prior(generator, discriminator)
     return MaskedGenerator(prior, MaskHead(head_config(generator)).eval().requires_grad_(False))
+
+
+def with_encoder(generator: MaskedGenerator, seed: int = 1) -> MaskedGenerator:
+    """The same generator with an image encoder of seeded random weights in its pack."""
+    torch.manual_seed(seed)
+    encoder = encoder_beside(generator.prior.discriminator, generator.prior.generator.config.z_dim).eval()
+    networks, settings = {ENCODER_NAME: encoder.state_dict()}, {ENCODER_NAME: encoder_settings(encoder)}
+    return replace(generator, prior=replace(generator.prior, networks=networks, network_configs=settings))
 
 
 def disc_mask(radius_px: float = 12.0) -> torch.Tensor:
