@@ -46,7 +46,8 @@ def counts(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> tu
     refined = steps.n_collect * config.n_stages * steps.refine_steps
     drawn = (learnt + inverted + refined) * (WITH_GRADIENT + redrawn) + collected
     drawn += config.invert.n_starts if inverts else 0
-    compared = (learnt + joint + refined) * (WITH_GRADIENT + 1) + inverted * WITH_GRADIENT
+    judged_joint = joint if steps.feature_weight > 0 else 0
+    compared = (learnt + judged_joint + refined) * (WITH_GRADIENT + 1) + inverted * WITH_GRADIENT
     rendered = learnt + collected + joint * WITH_GRADIENT
     return drawn, compared, rendered
 

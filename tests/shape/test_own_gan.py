@@ -162,7 +162,9 @@ def test_the_estimate_counts_the_schedule():
     drawn, compared, rendered = counts(generator, CONFIG, inverts=False)
     learnt, joint, collected = steps.batch * 5, steps.batch * steps.n_joint * 2, steps.n_collect * 2
     assert drawn == 3 * learnt + collected
-    assert compared == 4 * (learnt + joint)
+    assert compared == 4 * learnt, "step 3 compares features only where they weigh anything"
+    judged = replace(CONFIG, steps=replace(steps, feature_weight=0.2))
+    assert counts(generator, judged, inverts=False)[1] == 4 * (learnt + joint)
     assert rendered == learnt + collected + 3 * joint
     more = counts(generator, CONFIG, inverts=True)[0] - drawn
     assert more == invert.n_starts + 3 * invert.n_steps / 2 * (invert.n_tracks + 1)
