@@ -90,6 +90,7 @@ BAD = {  # name: (words, part of the sentence, which weights)
     "nested key": (["steps.n_jont=2"], "did you mean steps.n_joint?", "whole"),
     "value": (["n_stages=many"], "n_stages", "whole"),
     "kind of depth": (["networks.depth=mesh"], "network or pyramid", "whole"),
+    "side": (["render.size=128"], "leave it at 64", "whole"),
     "device": (["--device", "quantum"], "quantum", "whole"),
     "folder as image": (["--image", "@."], "not a file", "whole"),
     "missing image": (["--image", "@no.png"], "not a file", "whole"),

@@ -69,6 +69,15 @@ def test_sample_to_files_and_the_same_again(packs, tmp_path, monkeypatch) -> Non
 
 
 @pytest.mark.slow
+def test_the_published_preset_works_at_the_bundled_generator_s_side(packs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
+    words = ["run", "--preset", "paper", "--device", "cpu", "--out", str(tmp_path / "run"), *QUICK, "steps.n_albedo=2"]
+    result = runner.invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert Image.open(tmp_path / "run" / "depth.png").size == (64, 64)
+
+
+@pytest.mark.slow
 def test_finished_run_is_resumed_to_the_same_files(packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
     assert gan2shape("--seed", 4, "--out", tmp_path / "run").exit_code == 0

@@ -52,7 +52,8 @@ class TrainConfig:
     lr_decay_from: float = 0.8  # fraction of training after which lr falls linearly; 1 keeps it
     lr_final: float = 0.1  # lr at the end, relative
     autoencoding_share: float = 0.5  # of the batch that reproduces real images; 0 is the published adversarial training
-    # The car prior's mean error fell from .050 to .038 in 80 thousand images after these three were doubled.
+    # The car prior's reproduction loss (L1 in the log) fell from .050 to .038 in 80 thousand images after these three
+    # were doubled.
     pixel_weight: float = 300.0  # of the reproduction's smooth L1, images in [-1, 1]
     feature_weight: float = 12.0  # of its relative difference in discriminator features
     divergence_weight: float = 3e-3  # per nat between the encoder's latents and the prior
