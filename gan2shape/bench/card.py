@@ -27,7 +27,6 @@ from gan2shape import outdir
 from gan2shape.bench.exam import COUNT, ExamObject, exam_objects
 from gan2shape.bench.ladder_gan import Bench, as_drawing, open_bench, project_given
 from gan2shape.bench.truth import LADDER_VIEWS, draw_lights, render_truth
-from gan2shape.compose import compose
 from gan2shape.config import ShapeConfig
 from gan2shape.gan.packs import CARD_NAME, read_card
 from gan2shape.measure.metrics import iou, psnr_db
@@ -38,7 +37,7 @@ from gan2shape.scene.camera import compose_views, rotation
 from gan2shape.scene.light import rotate_light
 from gan2shape.shape.loop import new_learner
 from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.reconstruct import open_generator
+from gan2shape.shape.reconstruct import open_bundled
 from gan2shape.shape.sampling import sample_views
 from gan2shape.synth.dataset import draw_item
 from gan2shape.synth.registry import get_category
@@ -308,8 +307,8 @@ def main(
 
     Raises UserError, before any work, for a pack that is missing or whose card cannot be written.
     """
-    config = compose(ShapeConfig, category, preset, overrides)
-    generator, folder = open_generator(category, "cpu"), pack_dir(category)
+    generator, config = open_bundled(category, preset, overrides, "cpu")
+    folder = pack_dir(category)
     if not dry_run:
         _require_writable(folder)
     sizes = sizes or (CardSizes() if count is None else CardSizes(n_inverted=count))

@@ -3,12 +3,13 @@
 from gan2shape.bench import ladder, ladder_gan
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.score import table_row
-from gan2shape.compose import compose, nearest
+from gan2shape.compose import nearest
 from gan2shape.config import ShapeConfig
 from gan2shape.measure.statistics import mean_interval
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
-from gan2shape.shape.reconstruct import open_generator, resolve_device
+from gan2shape.shape.observe import MaskedGenerator
+from gan2shape.shape.reconstruct import open_bundled
 
 COUNT_TRUE, COUNT_GAN = 8, 4  # objects of the rungs without and with a GAN
 ORDER = (*ladder.TRUE_RUNGS, "O3", "O4", "C", "O5")
@@ -29,7 +30,7 @@ def main(
     for rung in rungs:
         if rung not in ORDER:
             raise UserError(f"unknown rung {rung!r}{nearest(rung, ORDER)}")
-    config = compose(ShapeConfig, category, preset, overrides)
+    generator, config = open_bundled(category, preset, overrides, device)
     rows = []
     for rung in rungs or ORDER:
         if rung in ladder.TRUE_RUNGS:
@@ -37,15 +38,20 @@ def main(
             scores = [ladder.TRUE_RUNGS[rung](item, config, report) for item in items]
             rows.append(table_row(rung, category, "val", preset, scores, seeds=[item.seed for item in items]))
         else:
-            rows += gan_rows(rung, category, preset, config, count or COUNT_GAN, device, report)
+            rows += gan_rows(rung, category, preset, config, count or COUNT_GAN, generator, report)
     return rows
 
 
 def gan_rows(
-    rung: str, category: str, preset: str, config: ShapeConfig, count: int, device: str, report: Reporter
+    rung: str,
+    category: str,
+    preset: str,
+    config: ShapeConfig,
+    count: int,
+    generator: MaskedGenerator,
+    report: Reporter,
 ) -> list[dict]:
     """Rows of one rung that needs a GAN: one, or for O5 one per stage."""
-    generator = open_generator(category, resolve_device(device))
     items = exam_objects(category, "val", count)
     benches = [ladder_gan.open_bench(item, generator, config, report) for item in items]
     results = [ladder_gan.RUNGS[rung](bench) for bench in benches]

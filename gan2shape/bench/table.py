@@ -20,7 +20,7 @@ from gan2shape.bench.exam import ExamObject, exam_objects
 from gan2shape.bench.ladder import rung_ellipsoid, rung_flat
 from gan2shape.bench.ladder_gan import open_bench, real_loop
 from gan2shape.bench.score import METRICS, score_depth, table_row
-from gan2shape.compose import compose, to_yaml
+from gan2shape.compose import to_yaml
 from gan2shape.config import ShapeConfig
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.measure.statistics import paired_interval
@@ -28,7 +28,7 @@ from gan2shape.outdir import write_atomic, write_text_atomic
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
 from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.reconstruct import open_generator, resolve_device
+from gan2shape.shape.reconstruct import open_bundled
 from gan2shape.synth.dataset import render_set
 
 MEAN_DEPTH_OBJECTS = 256  # training seeds behind the mean-depth baseline
@@ -89,11 +89,10 @@ def main(
     """Table rows over the first `count` objects of a split. Raises UserError for settings that differ from the
     folder's.
     """
-    config = compose(ShapeConfig, category, preset, overrides)
+    generator, config = open_bundled(category, preset, overrides, device)
     folder = Path(folder)
     _check_settings(folder, to_yaml(config) + f"split: {split}\n")
     done = read_objects(folder)
-    generator = open_generator(category, resolve_device(device))
     average = mean_depth(category, config.render.depth_half_range)
     for item in exam_objects(category, split, count):
         if item.seed in done:

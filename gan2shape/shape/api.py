@@ -1,10 +1,9 @@
 """The main job as the command line asks for it: request in, files and figures out."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
-from gan2shape.compose import compose, to_yaml
+from gan2shape.compose import to_yaml
 from gan2shape.config import ShapeConfig
 from gan2shape.export.inputs import read_image, read_mask
 from gan2shape.gan.generator import Generator
@@ -17,8 +16,8 @@ from gan2shape.requests import REQUEST_NAME, RunRequest, RunResult
 from gan2shape.shape.estimate import estimate_seconds
 from gan2shape.shape.loop import STATE_NAME
 from gan2shape.shape.observe import MaskedGenerator, require_mask
-from gan2shape.shape.own_gan import SIZE_KEY, open_own
-from gan2shape.shape.reconstruct import Reconstruction, open_generator, reconstruct, resolve_device
+from gan2shape.shape.own_gan import open_own
+from gan2shape.shape.reconstruct import Reconstruction, open_bundled, reconstruct, resolve_device
 
 
 def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:
@@ -51,20 +50,7 @@ def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
         return open_own(request.generator, *words, device)
     if request.features is not None:
         raise UserError("--features belongs to a --generator: give both.")
-    config = compose(ShapeConfig, request.category, request.preset, request.overrides)
-    generator = open_generator(request.category, resolve_device(request.device))
-    return generator, at_own_side(config, generator, request.overrides)
-
-
-def at_own_side(config: ShapeConfig, generator: MaskedGenerator, overrides: tuple[str, ...]) -> ShapeConfig:
-    """The configuration at a bundled generator's side, whatever a preset says (`paper`: the published 128).
-
-    Raises UserError where the user asked for another one.
-    """
-    side = generator.prior.generator.config.resolution
-    if config.render.size != side and any(word.startswith(SIZE_KEY) for word in overrides):
-        raise UserError(f"render.size={config.render.size} does not fit the bundled generator: leave it at {side}.")
-    return replace(config, render=replace(config.render, size=side))
+    return open_bundled(request.category, request.preset, request.overrides, request.device)
 
 
 def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfig, has_mask: bool) -> None:

@@ -29,7 +29,7 @@ from gan2shape.shape.observe import (
     observe_latent,
     observe_seed,
 )
-from gan2shape.shape.own_gan import open_own
+from gan2shape.shape.own_gan import SIZE_KEY, open_own
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,21 @@ def open_generator(category: str, device: torch.device | str = "cpu") -> MaskedG
     return masked_generator(load_pack(folder, device))
 
 
+def open_bundled(
+    category: str, preset: str | None, overrides: tuple[str, ...] = (), device: str = "auto"
+) -> tuple[MaskedGenerator, ShapeConfig]:
+    """The bundled generator of a category, and the configuration at its side, whatever a preset says (`paper`: 128).
+
+    Raises UserError for missing or damaged weights, unknown words, and where the user asked for another side.
+    """
+    config = compose(ShapeConfig, category, preset, overrides)
+    generator = open_generator(category, resolve_device(device))
+    side = generator.prior.generator.config.resolution
+    if config.render.size != side and any(word.startswith(SIZE_KEY) for word in overrides):
+        raise UserError(f"render.size={config.render.size} does not fit the bundled generator: leave it at {side}.")
+    return generator, replace(config, render=replace(config.render, size=side))
+
+
 def reconstruct(
     image: Float[Tensor, "1 3 S S"] | None = None,
     latent: Float[Tensor, "1 *L D"] | None = None,
@@ -168,8 +183,10 @@ def reconstruct(
         generator, own = open_own(Path(generator), category, preset, overrides, script, resolve_device(device))
         config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
     bundled = category or ShapeConfig.category
+    if generator is None:
+        generator, own = open_bundled(bundled, preset, overrides, device)
+        config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
     config = config or compose(ShapeConfig, bundled, preset, overrides)
-    generator = generator or open_generator(bundled, resolve_device(device))
     image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
     device_used = generator.prior.w_mean.device
     began = time.perf_counter()
