@@ -109,7 +109,7 @@ def step_costs(generator: MaskedGenerator, config: ShapeConfig, n: int) -> dict[
 
     samples = collected()
     steps = config.steps
-    options = JointOptions(True, steps.view_pull, steps.light_pull, steps.view_self_weight)
+    options = JointOptions.of(steps)
     e, networks = learner.encoder, learner.networks
     return {
         "albedo (network)": timed(lambda: albedo_step(with_albedo.networks, target, features, published, silent), n),
@@ -182,7 +182,7 @@ def seconds_to_side(category: str, config: ShapeConfig, index: int, wanted: floa
         marks[:] = [clock() for clock in clocks]
 
     try:
-        joint_step(networks, target, samples, None, config, JointOptions(estimate_views=False),
+        joint_step(networks, target, samples, None, config, JointOptions(estimate_views=False, estimate_lights=False),
                    torch.Generator().manual_seed(config.seed), look)  # fmt: skip
         if found.get("step") != config.steps.n_joint:  # the last steps are not reported where they make no ten
             look("", config.steps.n_joint, config.steps.n_joint)

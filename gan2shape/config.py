@@ -26,6 +26,8 @@ class PriorShapeConfig:
     near: float = 0.91  # nearest point of the cap at relief 1 (published)
     radius: float = 0.4  # radius of the published sphere cap, scene units
     slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one whose step-3 residual is least is kept
+    pretrained: bool = True  # start from the depth, view and light networks that a pack carries, where it does
+    pretrained_relief_gain: float = 1.0  # relief of their depth over the ellipsoid's; chosen per category on validation
     fit_steps: int = 600  # most Adam steps of the depth network's fit; it stops earlier on a plateau
 
 
@@ -104,6 +106,7 @@ class StepConfig:
     pack_encoder: bool = True  # E adds to the change that the pack's encoder sees; False, or without one: E alone
     mapping_tail: int = 0  # last mapping layers the offset passes (published 2 of 8); 0 adds it to w
     refine_steps: int = 0  # Adam steps on w after E, for each collected sample
+    find_views: bool = True  # V finds each sample's view in step 3; False: it is the one that was asked
     view_pull: float = 0.3  # weight of |V - asked view|^2 in step 3, fading to 0 over `pull_fraction`
     light_pull: float = 0.3  # the same for light
     view_spread_weight: float = 0.3  # weight of keeping the spread of found views at that of the asked ones, step 3

@@ -1,7 +1,8 @@
-"""Build one category's pack from nothing: pre-render, train, mask head, statistics, card.
+"""Build one category's pack from nothing: pre-render, train, mask head, statistics, card, scene networks.
 
     python scripts/build_pack.py --category car                     # everything; resumable at each step
     python scripts/build_pack.py --category car --run runs/train-car --skip-training
+    python scripts/build_pack.py --category car --only-pretraining  # scene networks for the pack that is there
 
 Hours on two cores; each part is skipped where its result exists. The measured part of the card is `gan2shape bench
 card`.
@@ -9,20 +10,26 @@ card`.
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
+from gan2shape.compose import compose
+from gan2shape.config import ShapeConfig
 from gan2shape.gan.encoder import ENCODER_NAME, encoder_settings
 from gan2shape.gan.mask_head import train_mask_head, train_segmenter
-from gan2shape.gan.packs import make_prior, save_pack
+from gan2shape.gan.packs import load_pack, make_prior, save_pack
 from gan2shape.gan.sheets import samples_sheet
 from gan2shape.gan.state import load_encoder, load_networks
 from gan2shape.gan.training import TrainConfig, train
 from gan2shape.resources import weights_dir
+from gan2shape.shape.observe import masked_generator
+from gan2shape.shape.pretrained import NETWORK_NAME, settings
+from gan2shape.shape.pretraining import PretrainConfig, pretrain
 from gan2shape.synth.dataset import prerender, render_set
 
+PRETRAINING_NAME = "pretraining.pt"  # state of the scene networks, in the training folder
 SEGMENTER_IMAGES = 512  # synthetic renders with masks that teach the mask head; seeds below every exam
 SEGMENTER_FIRST_SEED = 900_000
 
@@ -41,6 +48,25 @@ def finish_pack(category: str, run: Path, out: Path, card: dict) -> Path:
     path = save_pack(out, prior)
     samples_sheet(prior.generator, out / "samples.png")
     return path
+
+
+def add_scene(category: str, pack: Path, state_path: Path, plan: PretrainConfig) -> Path:
+    """Give a pack the depth, view and light networks that its own samples teach (half an hour on one core)."""
+    generator = masked_generator(load_pack(pack))
+    config = compose(ShapeConfig, category, None)
+    config = replace(config, render=replace(config.render, size=generator.prior.generator.config.resolution))
+    learnt = pretrain(generator, config, plan, state_path, print_progress)
+    prior = generator.prior
+    networks = {**prior.networks, NETWORK_NAME: learnt.state_dict()}
+    configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
+    card = {**prior.card, "pretraining": asdict(plan)}
+    return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))
+
+
+def print_progress(stage: str, step: int, n_steps: int, **figures: float) -> None:
+    """A line every hundred steps."""
+    if step % 100 == 0:
+        print(f"{stage} {step}/{n_steps}", *(f"{name} {value:.4f}" for name, value in figures.items()), flush=True)
 
 
 def training_facts(run: Path) -> dict:
@@ -62,9 +88,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="pack folder [weights/CATEGORY]")
     parser.add_argument("--note", default="", help="anything a reader of the card should know")
     parser.add_argument("--skip-training", action="store_true", help="take the training folder as it is")
+    parser.add_argument("--only-pretraining", action="store_true", help="take the pack as it is, but for this")
+    parser.add_argument("--joint-steps", type=int, default=PretrainConfig.n_joint, help="of the scene networks")
     options = parser.parse_args()
     data = options.data or Path("data") / f"{options.category}64"
     run = options.run or Path("runs") / f"train-{options.category}"
+    out = options.out or weights_dir() / options.category
+    plan = PretrainConfig(n_joint=options.joint_steps)
+    if options.only_pretraining:
+        print(add_scene(options.category, out, run / PRETRAINING_NAME, plan))
+        return
     if not options.skip_training:
         prerender(options.category, options.images, 0, data)
         train(data, run, TrainConfig(kimg=options.kimg, flips=True))
@@ -78,7 +111,8 @@ def main() -> None:
         "limits": "A small demonstration trained on synthetic objects only; it knows no photograph.",
     }
     torch.manual_seed(0)
-    print(finish_pack(options.category, run, options.out or weights_dir() / options.category, card))
+    finish_pack(options.category, run, out, card)
+    print(add_scene(options.category, out, run / PRETRAINING_NAME, plan))
 
 
 if __name__ == "__main__":

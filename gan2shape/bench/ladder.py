@@ -90,7 +90,7 @@ def _from_true_renders(
 
 def rung_o1(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
     """True renders, true views and lights."""
-    return _from_true_renders(item, config, JointOptions(estimate_views=False), report)
+    return _from_true_renders(item, config, JointOptions(estimate_views=False, estimate_lights=False), report)
 
 
 def rung_o2(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:

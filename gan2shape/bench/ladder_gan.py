@@ -174,8 +174,8 @@ def distances(images: Float[Tensor, "N 3 S S"], truth, prior: Prior) -> tuple[fl
     return pixel, float(feature_distance(images, truth.images, prior_features(prior)))
 
 
-def real_loop(bench: Bench, report: Reporter = silent) -> tuple[list[dict[str, float]], Outcome]:
-    """Scores of the start ("step 1") and after each stage, with the seconds up to there; and what was learnt."""
+def real_loop(bench: Bench, report: Reporter = silent) -> tuple[dict[str, dict[str, float]], Outcome]:
+    """Scores of each scene on the way (`Outcome.names`), with the seconds up to there; and what was learnt."""
     began = time.perf_counter()
     seconds: list[float] = []
     outcome = learn(
@@ -187,10 +187,12 @@ def real_loop(bench: Bench, report: Reporter = silent) -> tuple[list[dict[str, f
     )
     item = bench.item
     scores = [score_depth(scene.depth, item.depth, item.mask, item.fov_deg) for scene in outcome.scenes]
-    return [{**one, "seconds": spent} for one, spent in zip(scores, [0.0, *seconds], strict=True)], outcome
+    spent = [0.0] * (len(scores) - len(seconds)) + seconds
+    named = zip(outcome.names, scores, spent, strict=True)
+    return {name: {**one, "seconds": until} for name, one, until in named}, outcome
 
 
-def rung_o5(bench: Bench) -> list[dict[str, float]]:
+def rung_o5(bench: Bench) -> dict[str, dict[str, float]]:
     """The real loop."""
     return real_loop(bench)[0]
 

@@ -58,8 +58,7 @@ def gan_rows(
     if rung == "C":
         return [_row_c(results, category, preset)]
     if rung == "O5":
-        names = ["O5 step 1", *(f"O5 stage {i}" for i in range(1, len(results[0])))]
-        return [table_row(name, category, "val", preset, [one[i] for one in results]) for i, name in enumerate(names)]
+        return [table_row(f"O5 {name}", category, "val", preset, [one[name] for one in results]) for name in results[0]]
     return [table_row(rung, category, "val", preset, results)]
 
 

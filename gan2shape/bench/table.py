@@ -1,9 +1,9 @@
 """`gan2shape bench shape`: the method against its baselines on the frozen exam, one row per object as it goes,
 resumable.
 
-Rows: flat, mean depth, scaled ellipsoid, step 1 (the method's start, slant chosen), each stage. Always the first
-objects of the split; each object's own scores go to `objects.jsonl` in the output folder at once, so that an
-interrupted run continues.
+Rows: flat, mean depth, scaled ellipsoid, step 1 (the ellipsoid that the method starts from, slant chosen), what the
+pack's networks say (pretrained), each stage. Always the first objects of the split; each object's own scores go to
+`objects.jsonl` in the output folder at once, so that an interrupted run continues.
 """
 
 import json
@@ -54,7 +54,7 @@ def score_object(
     began = time.perf_counter()
     bench = open_bench(item, generator, config, report)
     observed = time.perf_counter() - began
-    stages, outcome = real_loop(bench, report)
+    scenes, outcome = real_loop(bench, report)
     inside = item.mask > 0.5
     observation = bench.observation
     with torch.no_grad():
@@ -63,8 +63,7 @@ def score_object(
         "flat": rung_flat(item, config),
         "mean depth": score_depth(average, item.depth, item.mask, item.fov_deg),
         "scaled ellipsoid": rung_ellipsoid(item, config),
-        "step 1": {**stages[0], "seconds": observed},
-        **{f"stage {i}": {**one, "seconds": observed + one["seconds"]} for i, one in enumerate(stages[1:], 1)},
+        **{name: {**one, "seconds": observed + one["seconds"]} for name, one in scenes.items()},
         "observation": {
             "mask_iou": iou(observation.mask > 0.5, inside).item(),
             "inversion_psnr_db": psnr_db(inverted, item.image, inside).item(),
@@ -124,13 +123,13 @@ def read_objects(folder: Path) -> dict[int, dict]:
 
 
 def make_rows(objects: list[dict], category: str, split: str, preset: str) -> list[dict]:
-    """One row per method, and for each stage its paired differences to the better of scaled ellipsoid and step 1."""
+    """One row per method; what was learnt has its paired differences to the better of scaled ellipsoid and step 1."""
     methods = [name for name in objects[0] if name != "observation"]
     rows = []
     for method in methods:
         scores = [one[method] for one in objects]
         extra = {}
-        if method.startswith("stage") and len(objects) > 1:
+        if (method == "pretrained" or method.startswith("stage")) and len(objects) > 1:
             extra = {f"d_{name}": paired_difference(objects, method, name) for name in METRICS[:3]}
         rows.append(table_row(method, category, split, preset, scores, **extra))
     observed = {

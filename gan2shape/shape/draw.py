@@ -26,8 +26,8 @@ THINNEST_UNMIXED = 0.25  # least coverage that a mixed colour is divided by
 class Canvas:
     """What stays the same while the scene is learnt: where the object is in the input, and what lies behind it."""
 
-    mask: Float[Tensor, "1 1 S S"]  # canonical object mask, in [0, 1]
-    background: Float[Tensor, "1 3 S S"]  # image without the object, in [-1, 1]
+    mask: Float[Tensor, "#B 1 S S"]  # canonical object mask, in [0, 1]
+    background: Float[Tensor, "#B 3 S S"]  # image without the object, in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def unmixed(
 
 
 def draw(
-    depth: Float[Tensor, "1 1 S S"],
-    albedo: Float[Tensor, "1 3 S S"],
+    depth: Float[Tensor, "#B 1 S S"],
+    albedo: Float[Tensor, "#B 3 S S"],
     shading: Float[Tensor, "B 1 S S"],
     canvas: Canvas,
     views: Float[Tensor, "B 6"],
     render: RenderConfig,
 ) -> Drawing:
-    """The scene under B views, shaded in the canonical frame by B lights, composited over the canvas' background."""
+    """One scene, or B, under B views, shaded in the canonical frame by B lights, over the canvas' background."""
     n = len(views)
     texture = apply_light(albedo, shading)
     target_depth, covered, grid = render_depth(depth, views, render.fov_deg)

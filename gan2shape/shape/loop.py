@@ -22,6 +22,7 @@ from gan2shape.records import Observation, Scene, UserError
 from gan2shape.scene.light import normals_from_depth, shade
 from gan2shape.shape.networks import Encoder, SceneNetworks
 from gan2shape.shape.observe import MaskedGenerator
+from gan2shape.shape.pretrained import begin_pretrained, pretrained_networks
 from gan2shape.shape.prior_shape import ellipsoid_depth
 from gan2shape.shape.projection import collect, prior_features, projection_step
 from gan2shape.shape.slant import choose_slant
@@ -46,18 +47,25 @@ class Progress:
 
     n_done: int = 0  # finished steps, three a stage
     slant_deg: float = 0.0  # of the ellipsoid that was chosen
+    pretrained: bool = False  # whether the pack's networks took the ellipsoid's place
     losses: tuple[dict, ...] = ()  # {"stage", "step", figures}
     seconds: dict[str, float] = field(default_factory=dict)  # by step name, summed over stages
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Scenes after the start and after each stage: `scenes[0]` is the ellipsoid ("step 1"), `scenes[-1]` the result."""
+    """Scenes in the order in which they were held: the ellipsoid first, the result last."""
 
     scenes: tuple[Scene, ...]
     learner: Learner
     target: Target
     progress: Progress
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each scene is: "step 1" (the ellipsoid), "pretrained" where the pack has such networks, "stage 1" …"""
+        begun = ("step 1", "pretrained") if self.progress.pretrained else ("step 1",)
+        return (*begun, *(f"stage {i}" for i in range(1, len(self.scenes) - len(begun) + 1)))
 
 
 def make_target(observation: Observation, generator: MaskedGenerator | None = None) -> Target:
@@ -114,6 +122,11 @@ def learn(
     if not scenes:
         progress = start(learner, target, observation, generator, config, report)
         scenes = (current_scene(learner.networks, target, config.render),)
+        known = pretrained_networks(generator.prior, config) if config.prior_shape.pretrained else None
+        if known is not None:
+            begin_pretrained(learner.networks, known, target, config)
+            scenes = (*scenes, current_scene(learner.networks, target, config.render))
+            progress = replace(progress, pretrained=True)
     for index in range(progress.n_done, len(STEP_NAMES) * config.n_stages):
         stage, name = divmod(index, len(STEP_NAMES))
         notes: list[dict] = []
@@ -175,7 +188,7 @@ def run_step(
         projection_step(learner.encoder, learner.networks, target, latent, prior, config, n_steps, random, report)
         samples = collect(learner.encoder, learner.networks, target, latent, prior, generator, config, random)
         return replace(learner, samples=samples)
-    options = JointOptions(True, steps.view_pull, steps.light_pull, steps.view_self_weight)
+    options = JointOptions.of(steps)
     joint_step(learner.networks, target, learner.samples, features, config, options, random, report)
     if steps.restore_gauge:
         learner.networks.restore_gauge(target.image, target.canvas.mask)
@@ -203,8 +216,9 @@ def save_state(
         tensors |= {f"samples/{name}": getattr(learner.samples, name) for name in Samples.__dataclass_fields__}
     for i, scene in enumerate(scenes):
         tensors |= {f"scenes/{i}/{name}": getattr(scene, name) for name in Scene.__dataclass_fields__}
-    notes = {"n_done": progress.n_done, "slant_deg": progress.slant_deg, "losses": progress.losses,
-             "seconds": progress.seconds, "n_scenes": len(scenes), "config": fingerprint(config)}  # fmt: skip
+    notes = {"n_done": progress.n_done, "slant_deg": progress.slant_deg, "pretrained": progress.pretrained,
+             "losses": progress.losses, "seconds": progress.seconds, "n_scenes": len(scenes),
+             "config": fingerprint(config)}  # fmt: skip
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_bytes_atomic(path, save(plain, {"notes": json.dumps(notes)}))
 
@@ -228,7 +242,9 @@ def load_state(path: Path, learner: Learner, config: ShapeConfig) -> tuple[Learn
     learner.encoder.load_state_dict(part("encoder/"))
     samples = Samples(**part("samples/")) if part("samples/") else None
     scenes = tuple(Scene(**part(f"scenes/{i}/")) for i in range(notes["n_scenes"]))
-    progress = Progress(notes["n_done"], notes["slant_deg"], tuple(notes["losses"]), notes["seconds"])
+    progress = Progress(
+        notes["n_done"], notes["slant_deg"], notes["pretrained"], tuple(notes["losses"]), notes["seconds"]
+    )
     return replace(learner, samples=samples), progress, scenes
 
 

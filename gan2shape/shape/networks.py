@@ -91,6 +91,11 @@ def depth_parameters(size: int, config: NetworkConfig) -> nn.Module:
     return network
 
 
+def as_depth(raw: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tensor, "B 1 S S"]:
+    """1 + half_range tanh(raw - mean raw): the mean distance is a gauge (DESIGN section 5)."""
+    return 1.0 + half_range * torch.tanh(raw - raw.mean((1, 2, 3), keepdim=True))
+
+
 def relief(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> Float[Tensor, ""]:
     """Standard deviation of the depth inside the mask."""
     weight = mask / mask.sum().clamp_min(1.0)
@@ -139,7 +144,8 @@ class SceneNetworks(nn.Module):
         self.view_net = Encoder(5, render.size, config)
         self.light_net = Encoder(4, render.size, config)
         self.depth_half_range = render.depth_half_range
-        self.register_buffer("depth_start", torch.zeros(1, 1, render.size, render.size))
+        self.register_buffer("depth_start", torch.zeros(1, 1, render.size, render.size))  # what the network adds to
+        self.register_buffer("start", torch.ones(1, 1, render.size, render.size))  # the depth that all began at
         self.register_buffer("relief_scale", torch.ones(()))
         self.register_buffer("lateral_tilt", torch.zeros(()))
         self.register_buffer("across", torch.linspace(-1.0, 1.0, render.size)[None, None, None, :])
@@ -155,6 +161,7 @@ class SceneNetworks(nn.Module):
         """
         unit = (depth - depth.mean()) / self.depth_half_range
         self.depth_start.copy_(torch.atanh(unit.clamp(-STEEPEST, STEEPEST)))
+        self.start.copy_(1.0 + self.depth_half_range * torch.tanh(self.depth_start))
         self.relief_scale.fill_(1.0)
         self.lateral_tilt.zero_()
 
@@ -176,12 +183,11 @@ class SceneNetworks(nn.Module):
         (`prior_shape.relief`, `slant`). The tilt upwards is found well, and stays.
         """
         with torch.no_grad():
-            start = 1.0 + self.depth_half_range * torch.tanh(self.depth_start)
             found = relief(self.depth(image), mask).clamp_min(SMALLEST_RELIEF)
-            scale = relief(start, mask) / found
+            scale = relief(self.start, mask) / found
             self.relief_scale.mul_(scale)
             self.lateral_tilt.mul_(scale)
-            self.lateral_tilt.add_(tilt_across(start, mask) - tilt_across(self.depth(image), mask))
+            self.lateral_tilt.add_(tilt_across(self.start, mask) - tilt_across(self.depth(image), mask))
 
     @property
     def explains_input(self) -> bool:
@@ -203,8 +209,11 @@ class SceneNetworks(nn.Module):
     def views(self, images: Float[Tensor, "B 3 S S"], reference: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "B 6"]:
         """Views of `images` relative to the input `reference`, whose own view is zero by construction; tz is 0."""
         raw = self.view_net(torch.cat([images, reference]))
-        free = torch.tanh(raw[:-1] - raw[-1:]) * self.view_range
-        return torch.nn.functional.pad(free, (0, 1))
+        return self.relative_views(raw[:-1], raw[-1:])
+
+    def relative_views(self, raw: Float[Tensor, "B 5"], raw_reference: Float[Tensor, "#B 5"]) -> Float[Tensor, "B 6"]:
+        """Views from what the view network says about images and their references."""
+        return functional.pad(torch.tanh(raw - raw_reference) * self.view_range, (0, 1))
 
     def lights(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 4"]:
         """(ambient, diffuse, lx, ly) about the category's mean; half the tanh range for the two strengths

@@ -19,7 +19,7 @@ from gan2shape.config import RenderConfig, ShapeConfig, StepConfig, ViewPriorCon
 from gan2shape.progress import Reporter
 from gan2shape.records import Scene, UserError
 from gan2shape.scene.light import normals_from_depth, shade
-from gan2shape.shape.draw import Canvas, draw, draw_input, draw_scene, fill_background, unmixed, widened
+from gan2shape.shape.draw import Canvas, Drawing, draw, draw_input, draw_scene, fill_background, unmixed, widened
 from gan2shape.shape.losses import FeatureMaps, feature_distance, masked_l1, smoothness
 from gan2shape.shape.networks import SceneNetworks
 from gan2shape.shape.sampling import sample_lights, sample_views, truncated_sd
@@ -57,10 +57,16 @@ class Samples:
 class JointOptions:
     """How step 3 learns views and lights. The ladder's rungs differ here and nowhere else."""
 
-    estimate_views: bool = True  # False: `Samples.views` and `.lights` are taken as true (rung O1)
+    estimate_views: bool = True  # False: `Samples.views` are taken as true
+    estimate_lights: bool = True  # False: `Samples.lights` are taken as true
     view_pull: float = 0.0
     light_pull: float = 0.0
     self_weight: float = 0.0  # of `self_view_loss`
+
+    @classmethod
+    def of(cls, steps: StepConfig) -> "JointOptions":
+        """As the loop is configured."""
+        return cls(steps.find_views, True, steps.view_pull, steps.light_pull, steps.view_self_weight)
 
 
 def decayed(optimizer: torch.optim.Optimizer, steps: StepConfig, step: int, n_steps: int) -> None:
@@ -188,19 +194,11 @@ def joint_loss(
     lights = networks.lights(torch.cat([wanted, image]))
     shading = shade(normals, lights[-1:])
     albedo = networks.albedo(target.surface, shading)
-    if options.estimate_views:
-        views, sample_lights = networks.views(wanted, image), lights[:-1]
-    else:
-        views, sample_lights = samples.views[chosen], samples.lights[chosen]
+    views = networks.views(wanted, image) if options.estimate_views else samples.views[chosen]
+    sample_lights = lights[:-1] if options.estimate_lights else samples.lights[chosen]
     drawn = draw(depth, albedo, shade(normals, sample_lights), target.canvas, views, config.render)
-    # Both sides over one background: silhouettes that differ cost their contrast, and nothing else outside the object
-    # does.
-    cover = widened(wanted_masks)
-    shown = cover * wanted + (1 - cover) * target.canvas.background
-    either = torch.maximum(wanted_masks, drawn.mask.detach())
-    sample_loss = steps.pixel_weight * masked_l1(drawn.image, shown, either, samples.weights[chosen])
-    if steps.mask_weight > 0:
-        sample_loss = sample_loss + steps.mask_weight * (drawn.mask - wanted_masks).abs().sum() / either.sum()
+    shown = over(target.canvas.background, wanted, wanted_masks)
+    sample_loss = difference(drawn, shown, wanted_masks, steps, samples.weights[chosen])
     if features is not None and steps.feature_weight > 0:
         sample_loss = sample_loss + steps.feature_weight * feature_distance(drawn.image, shown, features)
     loss = sample_loss
@@ -209,12 +207,37 @@ def joint_loss(
     loss = loss + steps.smooth_weight * smoothness(depth, config.render.depth_half_range)
     if options.estimate_views and steps.view_spread_weight > 0:
         loss = loss + steps.view_spread_weight * spread_loss(views, config.views)
-    if options.estimate_views and pull > 0:
+    if pull > 0:  # both are 0 where nothing is estimated
         view_error = (views[:, :3] - samples.views[chosen][:, :3]) / PULL_UNIT_RAD
         light_error = sample_lights - samples.lights[chosen]
         loss = loss + pull * options.view_pull * view_error.square().mean()
         loss = loss + pull * options.light_pull * light_error.square().mean()
     return loss, sample_loss
+
+
+def over(
+    background: Float[Tensor, "#B 3 S S"], images: Float[Tensor, "B 3 S S"], masks: Float[Tensor, "B 1 S S"]
+) -> Float[Tensor, "B 3 S S"]:
+    """The objects of `images` over one background: with it on both sides of a comparison, silhouettes that differ cost
+    their contrast, and nothing else outside the object does.
+    """
+    cover = widened(masks)
+    return cover * images + (1 - cover) * background
+
+
+def difference(
+    drawn: Drawing,
+    shown: Float[Tensor, "B 3 S S"],
+    masks: Float[Tensor, "B 1 S S"],
+    steps: StepConfig,
+    weights: Float[Tensor, " B"] | None = None,
+) -> Float[Tensor, ""]:
+    """Pixels where either side has the object, and the two masks, between drawings and what they should show."""
+    either = torch.maximum(masks, drawn.mask.detach())
+    loss = steps.pixel_weight * masked_l1(drawn.image, shown, either, weights)
+    if steps.mask_weight > 0:
+        loss = loss + steps.mask_weight * (drawn.mask - masks).abs().sum() / either.sum()
+    return loss
 
 
 def self_view_loss(

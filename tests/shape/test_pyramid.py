@@ -75,7 +75,14 @@ def test_gradients_of_the_joint_loss_are_finite(fill):
         for grid in made.depth_net.grids:
             grid.copy_(fill * torch.rand(grid.shape, generator=torch.Generator().manual_seed(0)))
     loss, _ = joint_loss(
-        made, target, some_samples(), torch.arange(4), None, PYRAMID, JointOptions(estimate_views=False), 0.0
+        made,
+        target,
+        some_samples(),
+        torch.arange(4),
+        None,
+        PYRAMID,
+        JointOptions(estimate_views=False, estimate_lights=False),
+        0.0,
     )
     loss.backward()
     gradients = [grid.grad for grid in made.depth_net.grids]

@@ -1,0 +1,63 @@
+"""Networks that know a category before they meet an object, as a pack carries them (made by `pretraining`).
+
+They say what the loop starts from: a depth in the place of the ellipsoid, and view and light networks that have read
+thousands of samples. Relief is a gauge that samples do not fix (`SceneNetworks.restore_gauge` says why): one factor per
+category is chosen on validation objects, as the ellipsoid's is.
+"""
+
+from dataclasses import asdict, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.config import ShapeConfig
+from gan2shape.gan.packs import Prior, freeze
+from gan2shape.shape.networks import SceneNetworks, as_depth
+from gan2shape.shape.stages import Target
+
+NETWORK_NAME = "scene"  # under which a pack holds them
+FITTING = ("autoencoder_channels", "code_dim", "encoder_channels", "encoder_dim")  # of NetworkConfig
+
+
+def category_networks(config: ShapeConfig) -> SceneNetworks:
+    """Networks of the kind that packs hold, with fresh weights: an autoencoder for depth, none for albedo."""
+    plain = replace(config.networks, depth="network", albedo="quotient")
+    return SceneNetworks(config.render, plain, config.lights.mean)
+
+
+def category_depth(
+    networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], relief_gain: float = 1.0
+) -> Float[Tensor, "B 1 S S"]:
+    """Depth of each image about distance 1, its relief times `relief_gain`."""
+    return 1.0 + relief_gain * (as_depth(networks.depth_net(images), networks.depth_half_range) - 1.0)
+
+
+def settings(config: ShapeConfig) -> dict:
+    """What has to be equal for networks to fit: goes into the pack."""
+    sizes = asdict(config.networks)
+    plain = {name: list(sizes[name]) if isinstance(sizes[name], tuple) else sizes[name] for name in FITTING}
+    return {"size": config.render.size, **plain}
+
+
+def pretrained_networks(prior: Prior, config: ShapeConfig) -> SceneNetworks | None:
+    """The pack's networks, frozen; None where there are none, or none of the configuration's kind, sizes and side."""
+    if config.networks.depth != "network" or NETWORK_NAME not in prior.networks:
+        return None
+    if prior.network_configs[NETWORK_NAME] != settings(config):
+        return None
+    networks = category_networks(config)
+    networks.load_state_dict(prior.networks[NETWORK_NAME])
+    return freeze(networks.to(prior.w_mean.device))
+
+
+@torch.no_grad()
+def begin_pretrained(networks: SceneNetworks, known: SceneNetworks, target: Target, config: ShapeConfig) -> None:
+    """Put `networks` where the category's networks see the target: depth as the start, view and light as weights.
+
+    A new depth network learns what this object adds. (Tuning the category's own depth network, as published, undid in a
+    hundred steps what thousands of samples had taught it.)
+    """
+    networks.start_from(category_depth(known, target.image, config.prior_shape.pretrained_relief_gain))
+    for name in ("view_net", "light_net"):
+        getattr(networks, name).load_state_dict(getattr(known, name).state_dict())

@@ -1,0 +1,275 @@
+"""Joint pre-training: one depth, view and light network for many samples of a generator (GAN2Shape section 4.1).
+
+    pool      samples, their masks, and the ellipsoid (with its slant) that each would start from
+    fit       the depth network learns the ellipsoids: what single samples got wrong is outvoted
+    joint     steps 2 and 3 of the loop for a new batch of samples at every step: draw the FIT under other views and
+              lights, let the pack's encoder say what real images look so, explain those by depth, view and light
+    rounds    the same again, drawing what the round before has found
+
+No label, no render and no exam image enters: the generator is the only teacher. The drawings that are projected stay
+the same through a round: drawn from the depth that is being learnt, they would flatten it (a flatter shape turns
+less, is projected onto less of a turn, and is made flatter still). Views are the ones that were asked; they turn out
+smaller, which leaves the relief to be put right (`pretrained`).
+
+Samples are first passed through the pack's encoder: latents that it does not know lose colour and form when turned.
+"""
+
+import copy
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.config import ShapeConfig
+from gan2shape.gan.packs import freeze
+from gan2shape.gan.state import read_checkpoint
+from gan2shape.outdir import write_atomic
+from gan2shape.progress import Reporter, silent
+from gan2shape.records import UserError
+from gan2shape.scene.light import normals_from_depth, shade
+from gan2shape.shape.draw import Canvas, Drawing, draw
+from gan2shape.shape.losses import smoothness
+from gan2shape.shape.networks import SceneNetworks
+from gan2shape.shape.observe import MaskedGenerator
+from gan2shape.shape.pretrained import category_depth, category_networks
+from gan2shape.shape.prior_shape import ellipsoid_depth
+from gan2shape.shape.sampling import sample_lights, sample_views
+from gan2shape.shape.slant import reproduction_residual
+from gan2shape.shape.stages import PULL_UNIT_RAD, Target, current_scene, decayed, difference, guard, over, target_from
+
+LEAST_MASK, LEAST_SHARE = 0.9, 0.03  # of a sample's mask: its greatest value, and the share of the image above half
+POOL_BATCH = 50  # samples drawn at once
+MOST_DRAWN = 4  # times as many samples as are wanted, until it is given up
+BESIDE_WEIGHT = 0.1  # of pixels beside the object when the start is fitted; inside it is 1 more
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Counts and weights. Ranges, learning rate and the weights of pixels, masks and smoothness are `ShapeConfig`'s."""
+
+    n_objects: int = 3000  # samples that depth, view and light are learnt from (published: 200)
+    n_fit_objects: int = 600  # the first of them, whose ellipsoids are fitted: choosing a slant takes long
+    n_fit: int = 500  # steps of the fit
+    n_warm: int = 50  # first joint steps, in which depth stays: view and light networks know nothing yet
+    n_rounds: int = 2  # of joint training; each draws what the one before has learnt, the first the ellipsoids
+    n_joint: int = 1200  # joint steps of a round, the first's warm ones included
+    fit_batch: int = 16  # samples a fitting step, every other one mirrored
+    batch: int = 6  # samples a joint step
+    n_views: int = 2  # drawings of each of them
+    view_pull: float = 0.1  # weight of |V(projection) - asked view|^2
+    light_pull: float = 0.1  # the same for light
+    self_weight: float = 0.3  # of reading views and lights of drawings, which are known exactly
+    keep_every: int = 250  # steps between states on disk
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Which shapes are drawn for projection."""
+
+    networks: SceneNetworks  # as they were when the round began
+    relief_gain: float = 1.0
+    is_depth: bool = False  # whether those shapes are taken for the depth too, while views and lights warm up
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Samples to learn from; rows belong together."""
+
+    images: Float[Tensor, "N 3 S S"]
+    masks: Float[Tensor, "N 1 S S"]
+    latents: Float[Tensor, "N D"]
+    guesses: Float[Tensor, "N D"]  # what the pack's encoder sees in the images
+    backgrounds: Float[Tensor, "N 3 S S"]
+    surfaces: Float[Tensor, "N 3 S S"]
+    starts: Float[Tensor, "N 1 S S"] | None = None  # ellipsoids as depth maps, where they are fitted
+
+    def pick(self, rows: Tensor) -> "Pool":
+        """Some of the samples."""
+        values = (getattr(self, f.name) for f in fields(self))
+        return Pool(*(None if value is None else value[rows] for value in values))
+
+
+def pretrain(
+    generator: MaskedGenerator, config: ShapeConfig, plan: PretrainConfig, state_path: Path, report: Reporter = silent
+) -> SceneNetworks:
+    """Fit, then learn jointly, going on from `state_path` where that exists. Raises UserError where the generator has
+    no encoder, its samples show no object, the state is another generator's, and where the loss is not finite.
+    """
+    if generator.prior.encoder is None:
+        raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
+    device = generator.prior.w_mean.device
+    torch.manual_seed(plan.seed)
+    networks = category_networks(config).to(device, memory_format=torch.channels_last)
+    saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
+    if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
+        raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
+    pool = make_pool(generator, plan.n_objects, plan.seed)
+    for index in range(saved["round"], 1 + plan.n_rounds):
+        before = copy.deepcopy(networks)  # what this round draws
+        optimizer = torch.optim.Adam(networks.parameters(), lr=config.steps.lr, betas=config.steps.betas)
+        if saved["step"] > 0:
+            networks.load_state_dict(saved["networks"])
+            before.load_state_dict(saved["before"])
+            optimizer.load_state_dict(saved["optimizer"])
+        name, n_steps = (f"joint {index}/{plan.n_rounds}", plan.n_joint) if index else ("fit", plan.n_fit)
+        learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)
+        for step in range(saved["step"], n_steps):
+            decayed(optimizer, config.steps, step, n_steps)
+            random = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step)
+            if index == 0:
+                loss = fit_loss(networks, learnt_from, config, plan, step, random)
+            else:
+                gain = 1.0 if index == 1 else config.prior_shape.pretrained_relief_gain
+                drawn = Drawn(freeze(before), gain, index == 1 and step < plan.n_warm)
+                loss = joint_pretraining_loss(networks, drawn, pool, generator, config, plan, random)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if step % 10 == 9:
+                report(name, step + 1, n_steps, loss=guard(loss, name, step))
+            if (step + 1) % plan.keep_every == 0:
+                modules = {"networks": networks, "before": before, "optimizer": optimizer}
+                save_training(state_path, modules, index, step + 1, generator)
+        saved = {"step": 0}
+    return freeze(networks)
+
+
+def save_training(path: Path, modules: dict, index: int, step: int, generator: MaskedGenerator) -> None:
+    """Write what a restart needs under a temporary name, then replace the old file. Round 0 is the fit."""
+    state = {name: module.state_dict() for name, module in modules.items()}
+    state |= {"round": index, "step": step, "w_mean": generator.prior.w_mean}  # the last tells generators apart
+    write_atomic(path, lambda temporary: torch.save(state, temporary))
+
+
+@torch.no_grad()
+def make_pool(generator: MaskedGenerator, n_objects: int, seed: int) -> Pool:
+    """Samples whose object is seen. Raises UserError where too few samples show an object."""
+    prior, random, rows, n_drawn = generator.prior, torch.Generator().manual_seed(seed), [], 0
+    while (n_found := sum(len(part[0]) for part in rows)) < n_objects:
+        if n_drawn > MOST_DRAWN * n_objects:
+            raise UserError(f"Only {n_found} of {n_drawn} samples show an object: look at the pack's samples.")
+        z = torch.randn(POOL_BATCH, prior.generator.config.z_dim, generator=random).to(prior.w_mean.device)
+        latents = prior.guess_latent(prior.generator.synthesis(prior.generator.mapping(z)))
+        images, masks = generator(latents)
+        seen = (masks.amax((1, 2, 3)) >= LEAST_MASK) & ((masks > 0.5).float().mean((1, 2, 3)) >= LEAST_SHARE)
+        rows.append((images[seen], masks[seen], latents[seen], prior.guess_latent(images[seen])))
+        n_drawn += POOL_BATCH
+    images, masks, latents, guesses = (torch.cat(column)[:n_objects] for column in zip(*rows, strict=True))
+    targets = [target_from(image[None], mask[None]) for image, mask in zip(images, masks, strict=True)]
+    backgrounds = torch.cat([target.canvas.background for target in targets])
+    return Pool(images, masks, latents, guesses, backgrounds, torch.cat([target.surface for target in targets]))
+
+
+@torch.no_grad()
+def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent) -> Pool:
+    """The first `n` samples, with the ellipsoid that each would start from."""
+    networks = SceneNetworks(config.render, config.networks, config.lights.mean).to(pool.images.device)
+    some, starts = pool.pick(torch.arange(n)), []
+    for row in range(n):
+        canvas = Canvas(some.masks[row : row + 1], some.backgrounds[row : row + 1])
+        target = Target(some.images[row : row + 1], canvas, some.surfaces[row : row + 1])
+        starts.append(plausible_start(networks, target, generator, config))
+        report("slants", row + 1, n)
+    return replace(some, starts=torch.cat(starts))
+
+
+def plausible_start(
+    networks: SceneNetworks, target: Target, generator: MaskedGenerator, config: ShapeConfig
+) -> Float[Tensor, "1 1 S S"]:
+    """The ellipsoid on the target's mask with the slant whose turned drawings the pack's encoder reproduces best."""
+    starts, residuals = [], []
+    for slant_deg in config.prior_shape.slants_deg:
+        networks.start_from(ellipsoid_depth(target.canvas.mask, config.prior_shape, config.render.fov_deg, slant_deg))
+        starts.append(networks.start.clone())
+        scene = current_scene(networks, target, config.render)
+        residuals.append(reproduction_residual(scene, target, generator, config))
+    return starts[min(range(len(starts)), key=residuals.__getitem__)]
+
+
+def fit_loss(
+    networks: SceneNetworks,
+    pool: Pool,
+    config: ShapeConfig,
+    plan: PretrainConfig,
+    step: int,
+    random: torch.Generator,
+) -> Float[Tensor, ""]:
+    """Squared difference of a batch's ellipsoids and the network's depths, in units of the half-range, up to the
+    mean distance.
+    """
+    some = pool.pick(torch.randint(len(pool.images), (plan.fit_batch,), generator=random))
+    images, masks, wanted = some.images, some.masks, some.starts
+    if step % 2:  # every other batch mirrored, which an image can be and a latent cannot
+        images, masks, wanted = images.flip(-1), masks.flip(-1), wanted.flip(-1)
+    error = (category_depth(networks, images) - wanted) / config.render.depth_half_range
+    weight = masks + BESIDE_WEIGHT
+    error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True)
+    return (weight * error.square()).mean()
+
+
+def joint_pretraining_loss(
+    networks: SceneNetworks,
+    drawn_from: Drawn,
+    pool: Pool,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    plan: PretrainConfig,
+    random: torch.Generator,
+) -> Float[Tensor, ""]:
+    """How badly depths, views and lights of a batch of samples explain projections of drawings of another shape."""
+    render = config.render
+    some = pool.pick(torch.randint(len(pool.images), (plan.batch,), generator=random))
+    with torch.no_grad():
+        start = category_depth(drawn_from.networks, some.images, drawn_from.relief_gain)
+    depth = start if drawn_from.is_depth else category_depth(networks, some.images)
+    own_lights = networks.lights(some.images)
+    asked_views = sample_views(plan.batch * plan.n_views, config.views, random).to(depth.device)
+    asked_lights = torch.cat(
+        [sample_lights(plan.n_views, config.lights, own, random) for own in own_lights.detach()]
+    ).to(depth.device)  # fmt: skip
+    with torch.no_grad():
+        drawn = draw_pool(some, start, own_lights, asked_views, asked_lights, networks, config)
+        guess = generator.prior.guess_latent(drawn.image)
+        wanted, wanted_masks = generator(repeated(some.latents - some.guesses, plan.n_views) + guess)
+    seen = torch.cat([wanted, drawn.image])
+    raw = networks.view_net(torch.cat([seen, some.images]))
+    views = networks.relative_views(raw[: len(seen)], repeated(raw[len(seen) :], plan.n_views).repeat(2, 1))
+    lights = networks.lights(seen)
+    count = len(wanted)
+    made = draw_pool(some, depth, own_lights, asked_views, lights[:count], networks, config)
+    shown = over(repeated(some.backgrounds, plan.n_views), wanted, wanted_masks)
+    view_errors = ((views - asked_views.repeat(2, 1))[:, :3] / PULL_UNIT_RAD).square().mean(1)
+    light_errors = (lights - asked_lights.repeat(2, 1)).square().mean(1)
+    return (
+        difference(made, shown, wanted_masks, config.steps)
+        + config.steps.smooth_weight * smoothness(depth, render.depth_half_range)
+        + plan.view_pull * view_errors[:count].mean()
+        + plan.light_pull * light_errors[:count].mean()
+        + plan.self_weight * (view_errors[count:].mean() + light_errors[count:].mean())
+    )
+
+
+def draw_pool(
+    some: Pool,
+    depth: Float[Tensor, "B 1 S S"],
+    own_lights: Float[Tensor, "B 4"],
+    views: Float[Tensor, "N 6"],
+    lights: Float[Tensor, "N 4"],
+    networks: SceneNetworks,
+    config: ShapeConfig,
+) -> Drawing:
+    """N/B drawings of each of B samples."""
+    n_views = len(views) // len(depth)
+    normals = normals_from_depth(depth, config.render.fov_deg)
+    albedo = networks.albedo(some.surfaces, shade(normals, own_lights))
+    canvas = Canvas(repeated(some.masks, n_views), repeated(some.backgrounds, n_views))
+    shading = shade(repeated(normals, n_views), lights)
+    return draw(repeated(depth, n_views), repeated(albedo, n_views), shading, canvas, views, config.render)
+
+
+def repeated(rows: Tensor, n: int) -> Tensor:
+    """Each row n times in a row."""
+    return rows.repeat_interleave(n, 0)

@@ -1,0 +1,30 @@
+"""What the pack-building script adds to a pack that is there."""
+
+import shutil
+
+import torch
+
+from gan2shape.compose import compose
+from gan2shape.config import ShapeConfig
+from gan2shape.gan.packs import load_pack
+from gan2shape.resources import pack_dir
+from gan2shape.shape.pretrained import pretrained_networks
+from gan2shape.shape.pretraining import PretrainConfig
+from scripts.build_pack import add_scene
+
+
+def test_scene_networks_travel_in_the_pack_and_leave_the_rest_as_it_was(tmp_path) -> None:
+    pack = shutil.copytree(pack_dir("car"), tmp_path / "car")
+    before = load_pack(pack)
+    plan = PretrainConfig(n_objects=3, n_fit_objects=2, n_fit=2, n_joint=1, fit_batch=2, batch=2, keep_every=2)
+    add_scene("car", pack, tmp_path / "state.pt", plan)
+    after = load_pack(pack)
+    networks = pretrained_networks(after, compose(ShapeConfig, "car", "draft"))
+    assert networks is not None
+    assert after.card["pretraining"]["n_joint"] == 1
+    assert {k: v for k, v in after.card.items() if k != "pretraining"} == {
+        k: v for k, v in before.card.items() if k != "pretraining"
+    }
+    for name, tensor in before.generator.state_dict().items():
+        assert torch.equal(tensor, after.generator.state_dict()[name]), name
+    torch.testing.assert_close(after.w_cov, before.w_cov)

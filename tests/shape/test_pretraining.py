@@ -1,0 +1,167 @@
+"""Networks that know a category beforehand: what each step of training may move, restarts, and the loop's start."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from gan2shape.progress import silent
+from gan2shape.records import UserError
+from gan2shape.shape import loop, pretraining
+from gan2shape.shape.observe import MaskedGenerator
+from gan2shape.shape.pretrained import NETWORK_NAME, category_depth, category_networks, pretrained_networks, settings
+from gan2shape.shape.pretraining import (
+    Drawn,
+    Pool,
+    PretrainConfig,
+    fit_loss,
+    joint_pretraining_loss,
+    make_pool,
+    pretrain,
+)
+from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation, with_encoder
+
+PLAN = PretrainConfig(
+    n_objects=6, n_fit_objects=4, n_fit=4, n_warm=1, n_joint=4, fit_batch=4, batch=3, n_views=2, keep_every=2
+)
+
+
+@dataclass(frozen=True)
+class Seen(MaskedGenerator):
+    """A generator whose every sample shows a disc, or, with radius 0, nothing."""
+
+    radius_px: float = 12.0
+
+    def __call__(self, latents):
+        images = self.prior.generator.synthesis(latents).clamp(-1, 1)
+        return images, disc_mask(self.radius_px).expand(len(images), -1, -1, -1)
+
+
+@pytest.fixture(scope="module")
+def generator() -> Seen:
+    tiny = with_encoder(tiny_generator())
+    return Seen(tiny.prior, tiny.head)
+
+
+def bumps(n: int, seed: int = 0) -> torch.Tensor:
+    """n smooth depth maps about 1."""
+    coarse = torch.randn(n, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return 1 + 0.02 * torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bilinear")
+
+
+def known_pool(generator: Seen, n: int = 6) -> Pool:
+    return make_pool(generator, n, seed=3)
+
+
+def test_samples_of_the_pool_are_what_the_generator_draws_for_its_latents(generator) -> None:
+    pool = known_pool(generator)
+    assert [len(value) for value in (pool.images, pool.masks, pool.latents, pool.surfaces)] == [6] * 4
+    torch.testing.assert_close(pool.images, generator(pool.latents)[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(pool.guesses, generator.prior.guess_latent(pool.images), rtol=0, atol=1e-5)
+
+
+def test_the_depth_network_learns_the_ellipsoids(generator) -> None:
+    """Known answers are recovered: ten times less error after 150 steps than at the beginning."""
+    torch.manual_seed(0)
+    pool = replace(known_pool(generator, 4), starts=bumps(4))
+    networks = category_networks(CONFIG)
+    optimizer = torch.optim.Adam(networks.parameters(), lr=3e-3)
+    losses = []
+    for step in range(0, 300, 2):  # even steps: nothing is mirrored
+        loss = fit_loss(networks, pool, CONFIG, PLAN, step, torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert sum(losses[-5:]) < 0.1 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_depth_stays_while_view_and_light_warm_up_and_what_is_drawn_stays_always(generator, warm) -> None:
+    torch.manual_seed(0)
+    networks, before = category_networks(CONFIG), category_networks(CONFIG)
+    random, drawn = torch.Generator().manual_seed(0), Drawn(before, 1.5, warm)
+    joint_pretraining_loss(networks, drawn, known_pool(generator), generator, CONFIG, PLAN, random).backward()
+    assert all(p.grad is None for p in before.parameters())
+    assert all((p.grad is None) == warm for p in networks.depth_net.parameters())
+    for network in (networks.view_net, networks.light_net):
+        assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
+def test_an_interrupted_training_continues_bit_for_bit(generator, tmp_path, monkeypatch, stop_after) -> None:
+    whole = pretrain(generator, CONFIG, PLAN, tmp_path / "whole.pt")
+    original, calls = pretraining.save_training, []
+
+    def save_that_dies(*arguments):
+        original(*arguments)
+        calls.append(1)
+        if len(calls) == stop_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "save_training", save_that_dies)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(generator, CONFIG, PLAN, tmp_path / "cut.pt")
+    monkeypatch.setattr(pretraining, "save_training", original)
+    resumed = pretrain(generator, CONFIG, PLAN, tmp_path / "cut.pt")
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_what_cannot_be_learnt_from_is_refused(generator, tmp_path) -> None:
+    with pytest.raises(UserError, match="no image encoder"):
+        pretrain(tiny_generator(), CONFIG, PLAN, tmp_path / "state.pt")
+    with pytest.raises(UserError, match=r"0 of .* samples show an object"):
+        pretrain(replace(generator, radius_px=0.0), CONFIG, PLAN, tmp_path / "state.pt")
+
+
+def test_a_state_of_another_generator_is_refused(generator, tmp_path) -> None:
+    pretrain(generator, CONFIG, replace(PLAN, n_fit=2, n_joint=0), tmp_path / "state.pt")
+    other = with_encoder(tiny_generator(seed=7))
+    with pytest.raises(UserError, match="another generator"):
+        pretrain(Seen(other.prior, other.head), CONFIG, PLAN, tmp_path / "state.pt")
+
+
+def with_networks(generator: MaskedGenerator) -> MaskedGenerator:
+    """The generator with scene networks of seeded random weights in its pack."""
+    torch.manual_seed(5)
+    networks = {**generator.prior.networks, NETWORK_NAME: category_networks(CONFIG).state_dict()}
+    configs = {**generator.prior.network_configs, NETWORK_NAME: settings(CONFIG)}
+    return replace(generator, prior=replace(generator.prior, networks=networks, network_configs=configs))
+
+
+def test_the_loop_starts_where_the_pack_s_networks_see_the_input(generator, tmp_path) -> None:
+    opened = with_networks(generator)
+    observation = tiny_observation(opened)
+    outcome = loop.learn(observation, opened, CONFIG, silent, tmp_path)
+    assert outcome.names == ("step 1", "pretrained", "stage 1", "stage 2")
+    wanted = category_depth(pretrained_networks(opened.prior, CONFIG), outcome.target.image)
+    difference = outcome.scenes[1].depth - wanted
+    assert float((difference - difference.mean()).abs().max()) < 1e-3, "the depth network adds next to nothing yet"
+    again = loop.learn(observation, opened, CONFIG, silent, tmp_path)
+    assert again.names == outcome.names
+    assert torch.equal(again.scenes[-1].depth, outcome.scenes[-1].depth)
+
+
+def test_without_them_or_with_others_sizes_the_ellipsoid_is_the_start(generator) -> None:
+    opened = with_networks(generator)
+    assert pretrained_networks(generator.prior, CONFIG) is None
+    for changes in ({"code_dim": 24}, {"depth": "pyramid"}):
+        assert pretrained_networks(opened.prior, replace(CONFIG, networks=replace(CONFIG.networks, **changes))) is None
+    unasked = replace(CONFIG, n_stages=1, prior_shape=replace(CONFIG.prior_shape, pretrained=False))
+    assert loop.learn(tiny_observation(opened), opened, unasked, silent).names == ("step 1", "stage 1")
+
+
+def test_an_albedo_network_is_learnt_beside_them(generator) -> None:
+    opened, networks = with_networks(generator), replace(CONFIG.networks, albedo="network")
+    config = replace(CONFIG, n_stages=1, networks=networks)
+    assert loop.learn(tiny_observation(opened), opened, config, silent).names[1] == "pretrained"
+
+
+def test_relief_gain_scales_the_depth_about_distance_one() -> None:
+    torch.manual_seed(5)
+    networks, images = category_networks(CONFIG), torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    with torch.no_grad():
+        once, twice = (category_depth(networks, images, gain) for gain in (1.0, 2.0))
+    torch.testing.assert_close(twice - 1, 2 * (once - 1))
