@@ -123,7 +123,9 @@ class ShapeConfig:
     preset: str = "draft"  # names a YAML
     seed: int = 0  # of the method's own random numbers
     learn_from_inversion: bool = True  # the shape explains G(w); the texture is the input's own all the same
-    n_stages: int = 1  # albedo -> projection -> joint, repeated (published 4; a second one spoils here, see README)
+    # Albedo -> projection -> joint, repeated (published 4). None: as many as help, see README: 1 from an ellipsoid, and
+    # 0 from a pack's networks, which already learnt from thousands of such stages.
+    n_stages: int | None = None
     render: RenderConfig = field(default_factory=RenderConfig)
     prior_shape: PriorShapeConfig = field(default_factory=PriorShapeConfig)
     views: ViewPriorConfig = field(default_factory=ViewPriorConfig)
@@ -131,3 +133,7 @@ class ShapeConfig:
     networks: NetworkConfig = field(default_factory=NetworkConfig)
     invert: InvertConfig = field(default_factory=InvertConfig)
     steps: StepConfig = field(default_factory=StepConfig)
+
+    def stages_from(self, pretrained: bool) -> int:
+        """How many stages are run."""
+        return int(not pretrained) if self.n_stages is None else self.n_stages

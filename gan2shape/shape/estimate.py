@@ -8,6 +8,7 @@ import torch
 from gan2shape.config import ShapeConfig
 from gan2shape.scene.render import render_depth
 from gan2shape.shape.observe import MaskedGenerator
+from gan2shape.shape.pretrained import NETWORK_NAME
 from gan2shape.shape.projection import prior_features
 from gan2shape.shape.slant import N_JUDGED, N_STEPS
 
@@ -35,15 +36,16 @@ def estimate_seconds(generator: MaskedGenerator, config: ShapeConfig, inverts: b
 def counts(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> tuple[float, float, float]:
     """How many times an image is drawn by G, compared, rendered: forward passes of one image each."""
     steps, tried = config.steps, config.prior_shape.slants_deg
-    stages = [steps.n_projection[min(i, len(steps.n_projection) - 1)] for i in range(config.n_stages)]
+    n_stages = config.stages_from(NETWORK_NAME in generator.prior.networks)
+    stages = [steps.n_projection[min(i, len(steps.n_projection) - 1)] for i in range(n_stages)]
     slant_steps = N_STEPS if len(tried) > 1 else 0
     judged = N_JUDGED * len(tried) if len(tried) > 1 else 0
     learnt = steps.batch * (sum(stages) + slant_steps)  # images of projection steps
-    joint = steps.batch * steps.n_joint * config.n_stages
-    collected = steps.n_collect * config.n_stages + steps.batch * judged
+    joint = steps.batch * steps.n_joint * n_stages
+    collected = steps.n_collect * n_stages + steps.batch * judged
     inverted = config.invert.n_steps / 2 * (config.invert.n_tracks + 1) if inverts else 0
     redrawn = REDRAWN if generator.prior.generator.config.resolution > config.render.size else 0.0
-    refined = steps.n_collect * config.n_stages * steps.refine_steps
+    refined = steps.n_collect * n_stages * steps.refine_steps
     drawn = (learnt + inverted + refined) * (WITH_GRADIENT + redrawn) + collected
     drawn += config.invert.n_starts if inverts else 0
     judged_joint = joint if steps.feature_weight > 0 else 0

@@ -93,7 +93,7 @@ def new_learner(config: ShapeConfig, w_dim: int, device: torch.device | str) -> 
     """Networks with weights that the seed fixes."""
     torch.manual_seed(config.seed)
     networks = SceneNetworks(config.render, config.networks, config.lights.mean)
-    encoder = Encoder(w_dim, config.render.size, config.networks)
+    encoder = Encoder(w_dim, config.render.size, config.networks, last_scale=0.0)  # moves nothing until it has learnt
     return Learner(networks.to(device), encoder.to(device))
 
 
@@ -127,10 +127,13 @@ def learn(
             begin_pretrained(learner.networks, known, target, config)
             scenes = (*scenes, current_scene(learner.networks, target, config.render))
             progress = replace(progress, pretrained=True)
-    for index in range(progress.n_done, len(STEP_NAMES) * config.n_stages):
+        if state_dir is not None:
+            save_state(state_dir / STATE_NAME, learner, progress, scenes, config)
+    n_stages = config.stages_from(progress.pretrained)
+    for index in range(progress.n_done, len(STEP_NAMES) * n_stages):
         stage, name = divmod(index, len(STEP_NAMES))
         notes: list[dict] = []
-        noted = _note(report, f"{STEP_NAMES[name]} {stage + 1}/{config.n_stages}", notes)
+        noted = _note(report, f"{STEP_NAMES[name]} {stage + 1}/{n_stages}", notes)
         began = time.perf_counter()
         learner = run_step(learner, target, observation, generator, config, index, noted)
         spent = time.perf_counter() - began
@@ -250,4 +253,4 @@ def load_state(path: Path, learner: Learner, config: ShapeConfig) -> tuple[Learn
 
 def fingerprint(config: ShapeConfig) -> str:
     """What must be equal for a state to be continued. `n_stages` may grow: the stages that are there stay valid."""
-    return repr(replace(config, n_stages=0))
+    return repr(replace(config, n_stages=None))

@@ -33,6 +33,16 @@ def category_depth(
     return 1.0 + relief_gain * (as_depth(networks.depth_net(images), networks.depth_half_range) - 1.0)
 
 
+def both_ways_depth(
+    networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], relief_gain: float = 1.0
+) -> Float[Tensor, "B 1 S S"]:
+    """Mean of the depth of each image and of its mirror image, turned back: what the network says of a thing and of its
+    mirror image should not differ, and what differs is error.
+    """
+    seen = category_depth(networks, images, relief_gain)
+    return (seen + category_depth(networks, images.flip(-1), relief_gain).flip(-1)) / 2
+
+
 def settings(config: ShapeConfig) -> dict:
     """What has to be equal for networks to fit: goes into the pack."""
     sizes = asdict(config.networks)
@@ -58,6 +68,6 @@ def begin_pretrained(networks: SceneNetworks, known: SceneNetworks, target: Targ
     A new depth network learns what this object adds. (Tuning the category's own depth network, as published, undid in a
     hundred steps what thousands of samples had taught it.)
     """
-    networks.start_from(category_depth(known, target.image, config.prior_shape.pretrained_relief_gain))
+    networks.start_from(both_ways_depth(known, target.image, config.prior_shape.pretrained_relief_gain))
     for name in ("view_net", "light_net"):
         getattr(networks, name).load_state_dict(getattr(known, name).state_dict())

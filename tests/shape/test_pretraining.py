@@ -9,7 +9,14 @@ from gan2shape.progress import silent
 from gan2shape.records import UserError
 from gan2shape.shape import loop, pretraining
 from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.pretrained import NETWORK_NAME, category_depth, category_networks, pretrained_networks, settings
+from gan2shape.shape.pretrained import (
+    NETWORK_NAME,
+    both_ways_depth,
+    category_depth,
+    category_networks,
+    pretrained_networks,
+    settings,
+)
 from gan2shape.shape.pretraining import (
     Drawn,
     Pool,
@@ -136,7 +143,7 @@ def test_the_loop_starts_where_the_pack_s_networks_see_the_input(generator, tmp_
     observation = tiny_observation(opened)
     outcome = loop.learn(observation, opened, CONFIG, silent, tmp_path)
     assert outcome.names == ("step 1", "pretrained", "stage 1", "stage 2")
-    wanted = category_depth(pretrained_networks(opened.prior, CONFIG), outcome.target.image)
+    wanted = both_ways_depth(pretrained_networks(opened.prior, CONFIG), outcome.target.image)
     difference = outcome.scenes[1].depth - wanted
     assert float((difference - difference.mean()).abs().max()) < 1e-3, "the depth network adds next to nothing yet"
     again = loop.learn(observation, opened, CONFIG, silent, tmp_path)
@@ -165,3 +172,30 @@ def test_relief_gain_scales_the_depth_about_distance_one() -> None:
     with torch.no_grad():
         once, twice = (category_depth(networks, images, gain) for gain in (1.0, 2.0))
     torch.testing.assert_close(twice - 1, 2 * (once - 1))
+
+
+def test_the_depth_of_a_mirror_image_is_mirrored() -> None:
+    torch.manual_seed(5)
+    networks, images = category_networks(CONFIG), torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    with torch.no_grad():
+        depth, mirrored = both_ways_depth(networks, images), both_ways_depth(networks, images.flip(-1))
+    torch.testing.assert_close(mirrored, depth.flip(-1))
+
+
+@pytest.mark.parametrize(
+    ("asked", "pretrained", "expected"), [(None, True, 0), (None, False, 1), (2, True, 2), (0, False, 0)]
+)
+def test_stages_that_are_run(asked, pretrained, expected) -> None:
+    assert replace(CONFIG, n_stages=asked).stages_from(pretrained) == expected
+
+
+def test_no_stage_is_needed_after_them_and_the_run_is_resumed_all_the_same(generator, tmp_path) -> None:
+    opened, config = with_networks(generator), replace(CONFIG, n_stages=None)
+    observation = tiny_observation(opened)
+    outcome = loop.learn(observation, opened, config, silent, tmp_path)
+    assert outcome.names == ("step 1", "pretrained")
+    again = loop.learn(observation, opened, config, silent, tmp_path)
+    assert again.names == outcome.names
+    assert torch.equal(again.scenes[-1].depth, outcome.scenes[-1].depth)
+    longer = loop.learn(observation, opened, replace(config, n_stages=1), silent, tmp_path)
+    assert longer.names == ("step 1", "pretrained", "stage 1"), "stages can be added to a run that is there"
