@@ -27,7 +27,10 @@ class PriorShapeConfig:
     radius: float = 0.4  # radius of the published sphere cap, scene units
     slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one whose step-3 residual is least is kept
     pretrained: bool = True  # start from the depth, view and light networks that a pack carries, where it does
-    pretrained_relief_gain: float = 1.0  # relief of their depth over the ellipsoid's; chosen per category on validation
+    pretrained_relief_gain: float = 1.0  # of their depth: relief is no more told by samples; chosen on validation
+    pretraining_gains: tuple[
+        float, ...
+    ] = ()  # the same of what their training's rounds 2, 3 ... draw, while they learn
     fit_steps: int = 600  # most Adam steps of the depth network's fit; it stops earlier on a plateau
 
 
@@ -104,6 +107,7 @@ class StepConfig:
     projection_feature_weight: float = 1.0  # discriminator features in step 2
     latent_weight: float = 1.0  # mean |offset|^2 in units of w's standard deviation; rung C chooses it
     pack_encoder: bool = True  # E adds to the change that the pack's encoder sees; False, or without one: E alone
+    residual_kept: float = 0.3  # part of what the pack's encoder misses in the input that far projections keep
     mapping_tail: int = 0  # last mapping layers the offset passes (published 2 of 8); 0 adds it to w
     refine_steps: int = 0  # Adam steps on w after E, for each collected sample
     find_views: bool = True  # V finds each sample's view in step 3; False: it is the one that was asked

@@ -59,7 +59,7 @@ def add_scene(category: str, pack: Path, state_path: Path, plan: PretrainConfig)
     prior = generator.prior
     networks = {**prior.networks, NETWORK_NAME: learnt.state_dict()}
     configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
-    card = {**prior.card, "pretraining": asdict(plan)}
+    card = {**prior.card, "pretraining": {**asdict(plan), "rounds": 1 + len(config.prior_shape.pretraining_gains)}}
     return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))
 
 

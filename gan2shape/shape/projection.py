@@ -22,6 +22,7 @@ from gan2shape.shape.networks import Encoder, SceneNetworks
 from gan2shape.shape.sampling import sample_lights, sample_views
 from gan2shape.shape.stages import Samples, Target, current_scene, decayed, guard
 
+NEAR_SD = 0.3  # rms change of w, in its standard deviations, that counts as near: about 5 degrees of yaw
 FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric (published: 4 of its 6-8)
 
 
@@ -50,10 +51,32 @@ def project(
         relative = offset / prior.w_std
     else:
         offset = relative * prior.w_std
+    moved = latent + (offset if latent.ndim == 2 else offset[:, None])
     if steps.pack_encoder and prior.encoder is not None:
         guess = prior.guess_latent(both)
-        offset = offset + guess[:-1] - guess[-1:]
-    return latent + (offset if latent.ndim == 2 else offset[:, None]), relative
+        moved = moved + seen_change(guess[:-1], guess[-1:], latent, prior, steps)
+    return moved, relative
+
+
+def seen_change(
+    guess: Float[Tensor, "B D"],
+    reference: Float[Tensor, "1 D"],
+    latent: Float[Tensor, "1 *L D"],
+    prior: Prior,
+    steps: StepConfig,
+) -> Float[Tensor, "B *L D"]:
+    """What the pack's encoder says of images, as a change to the input's latent.
+
+    What it misses in the input (latent less its guess) belongs to the input's own view: all of it is kept near that
+    view, so that the input projects onto its latent, and `steps.residual_kept` of it far away, where more of it turned
+    cars into other cars and their colours.
+    """
+    change, missed = guess - reference, latent - (reference if latent.ndim == 2 else reference[:, None])
+    distance = (change / prior.w_std).square().mean(-1, keepdim=True).sqrt()
+    kept = steps.residual_kept + (1 - steps.residual_kept) * torch.exp(-((distance / NEAR_SD) ** 2))
+    if latent.ndim > 2:
+        change, kept = change[:, None], kept[:, None]
+    return change - (1 - kept) * missed
 
 
 def projection_loss(

@@ -22,12 +22,14 @@ from gan2shape.shape.pretraining import (
     Pool,
     PretrainConfig,
     fit_loss,
+    followed,
     joint_pretraining_loss,
     make_pool,
     pretrain,
 )
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation, with_encoder
 
+TWO_ROUNDS = replace(CONFIG, prior_shape=replace(CONFIG.prior_shape, pretraining_gains=(1.5,)))
 PLAN = PretrainConfig(
     n_objects=6, n_fit_objects=4, n_fit=4, n_warm=1, n_joint=4, fit_batch=4, batch=3, n_views=2, keep_every=2
 )
@@ -88,16 +90,28 @@ def test_depth_stays_while_view_and_light_warm_up_and_what_is_drawn_stays_always
     torch.manual_seed(0)
     networks, before = category_networks(CONFIG), category_networks(CONFIG)
     random, drawn = torch.Generator().manual_seed(0), Drawn(before, 1.5, warm)
-    joint_pretraining_loss(networks, drawn, known_pool(generator), generator, CONFIG, PLAN, random).backward()
+    loss, read = joint_pretraining_loss(networks, drawn, known_pool(generator), generator, CONFIG, PLAN, random)
+    loss.backward()
+    assert read.shape == (2, 2)
+    assert not read.requires_grad
     assert all(p.grad is None for p in before.parameters())
     assert all((p.grad is None) == warm for p in networks.depth_net.parameters())
     for network in (networks.view_net, networks.light_net):
         assert all(p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
+def test_the_part_of_turns_that_is_followed_is_a_ratio_of_readings() -> None:
+    asked, slope = torch.randn(100, 2), torch.tensor([0.6, 0.9])
+    shrunk = 0.5  # a view network that is young reads everything too small, which cancels
+    sums = torch.stack([(shrunk * asked * asked).sum(0), (shrunk * slope * asked * asked).sum(0)])
+    torch.testing.assert_close(followed(sums), slope)
+    assert torch.equal(followed(torch.zeros(2, 2)), torch.ones(2))
+    assert float(followed(torch.tensor([[1.0, 1.0], [9.0, -9.0]])).max()) <= 1.2
+
+
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
 def test_an_interrupted_training_continues_bit_for_bit(generator, tmp_path, monkeypatch, stop_after) -> None:
-    whole = pretrain(generator, CONFIG, PLAN, tmp_path / "whole.pt")
+    whole = pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "whole.pt")
     original, calls = pretraining.save_training, []
 
     def save_that_dies(*arguments):
@@ -108,9 +122,9 @@ def test_an_interrupted_training_continues_bit_for_bit(generator, tmp_path, monk
 
     monkeypatch.setattr(pretraining, "save_training", save_that_dies)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(generator, CONFIG, PLAN, tmp_path / "cut.pt")
+        pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "cut.pt")
     monkeypatch.setattr(pretraining, "save_training", original)
-    resumed = pretrain(generator, CONFIG, PLAN, tmp_path / "cut.pt")
+    resumed = pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "cut.pt")
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name

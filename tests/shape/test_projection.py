@@ -23,7 +23,12 @@ def test_e_adds_to_the_change_that_the_pack_s_encoder_sees(images, pack_encoder)
     observation, prior = tiny_observation(generator), generator.prior
     silent_e = Encoder(8, SIZE, CONFIG.networks, last_scale=0.0)
     latents, offsets = project(
-        silent_e, prior, observation.latent, images, observation.image, StepConfig(pack_encoder=pack_encoder)
+        silent_e,
+        prior,
+        observation.latent,
+        images,
+        observation.image,
+        StepConfig(pack_encoder=pack_encoder, residual_kept=1.0),
     )
     change = prior.generator.mapping(prior.encoder(images)[0]) - prior.generator.mapping(
         prior.encoder(observation.image)[0]
@@ -32,6 +37,23 @@ def test_e_adds_to_the_change_that_the_pack_s_encoder_sees(images, pack_encoder)
     wanted = observation.latent + (change if pack_encoder else torch.zeros_like(change))
     torch.testing.assert_close(latents, wanted.expand(3, -1))
     assert not offsets.any(), "only what E adds is held back"
+
+
+@pytest.mark.parametrize("n_rows", [None, 8])
+def test_far_from_the_input_only_a_part_of_what_the_encoder_missed_in_it_stays(images, n_rows):
+    """With w's spread made tiny every image is far: the projection is the guess and that part."""
+    generator = with_encoder(tiny_generator())
+    observation = tiny_observation(generator)
+    prior = replace(generator.prior, w_cov=1e-12 * torch.eye(8))
+    latent = observation.latent + 0.5 if n_rows is None else (observation.latent + 0.5)[:, None].repeat(1, n_rows, 1)
+    silent_e = Encoder(8, SIZE, CONFIG.networks, last_scale=0.0)
+    guess, own = prior.guess_latent(images), prior.guess_latent(observation.image)
+    for kept in (0.0, 0.25, 1.0):
+        steps = StepConfig(residual_kept=kept)
+        found, _ = project(silent_e, prior, latent, images, observation.image, steps)
+        shape = (-1, 8) if n_rows is None else (-1, 1, 8)
+        wanted = guess.reshape(shape) + kept * (latent - own.reshape(shape))
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
 def test_without_an_encoder_in_the_pack_e_stands_alone(images):
