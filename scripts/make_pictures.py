@@ -5,7 +5,7 @@
     python scripts/make_pictures.py --out docs/some.png runs/0007-car-draft/scene.npz
 
 --seeds  samples 0 to 7 of a category's generator; those that the folder does not hold yet are reconstructed first.
---exam   the objects of a finished `gan2shape bench shape --out FOLDER` whose SIDE after the last stage is the median
+--exam   the objects of a finished `gan2shape bench shape --out FOLDER` whose SIDE at the end is the median
          (of an even count, the upper one) and the greatest.
 files    scene.npz of runs, or SEED.npz of a benchmark folder.
 
@@ -112,11 +112,11 @@ def seed_rows(folder: Path, category: str, preset: str, n_seeds: int = N_SEEDS) 
 
 
 def exam_rows(folder: Path) -> list[Row]:
-    """The median and the worst object by SIDE after the last stage."""
+    """The median and the worst object by SIDE at the end."""
     objects = read_objects(folder)
     if not objects:
         raise SystemExit(f"{folder} holds no scores: name the --out folder of `gan2shape bench shape`.")
-    last = [name for name in next(iter(objects.values())) if name.startswith("stage")][-1]
+    last = [name for name in next(iter(objects.values())) if name != "observation"][-1]
     order = sorted(objects, key=lambda seed: (objects[seed][last]["side"], seed))
     chosen = {"median": order[len(order) // 2], "worst": order[-1]}
     return [

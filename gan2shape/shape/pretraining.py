@@ -8,9 +8,8 @@
 
 No label, no render and no exam image enters: the generator is the only teacher. The drawings that are projected stay
 the same through a round: drawn from the depth that is being learnt, they would flatten it (a flatter shape turns
-less, is projected onto less of a turn, and is made flatter still). Views are the ones that were asked, times the part
-that projections follow on average, yaw and pitch apart: the view network, which learns from the drawings alone, reads
-both, and the ratio is that part. What error remains leaves the relief to be put right (`pretrained`).
+less, is projected onto less of a turn, and is made flatter still). Views are the ones that were asked; projections
+follow a part of them, which leaves the relief to be put right (`pretrained`).
 
 Samples are first passed through the pack's encoder: latents that it does not know lose colour and form when turned.
 """
@@ -41,7 +40,6 @@ from gan2shape.shape.slant import reproduction_residual
 from gan2shape.shape.stages import PULL_UNIT_RAD, Target, current_scene, decayed, difference, guard, over, target_from
 
 LEAST_MASK, LEAST_SHARE = 0.9, 0.03  # of a sample's mask: its greatest value, and the share of the image above half
-FOLLOWED_RANGE = (0.3, 1.2)  # in which the part of turns that is followed is believed
 POOL_BATCH = 50  # samples drawn at once
 MOST_DRAWN = 4  # times as many samples as are wanted, until it is given up
 BESIDE_WEIGHT = 0.1  # of pixels beside the object when the start is fitted; inside it is 1 more
@@ -59,8 +57,9 @@ class PretrainConfig:
     fit_batch: int = 16  # samples a fitting step, every other one mirrored
     batch: int = 6  # samples a joint step
     n_views: int = 2  # drawings of each of them
+    view_pull: float = 0.1  # weight of |V(projection) - asked view|^2
+    light_pull: float = 0.1  # the same for light
     self_weight: float = 0.3  # of reading views and lights of drawings, which are known exactly
-    followed_memory: float = 0.98  # of the running sums that say how much of a turn projections follow
     keep_every: int = 250  # steps between states on disk
     seed: int = 0
 
@@ -72,7 +71,6 @@ class Drawn:
     networks: SceneNetworks  # as they were when the round began
     relief_gain: float = 1.0
     is_depth: bool = False  # whether those shapes are taken for the depth too, while views and lights warm up
-    followed: Float[Tensor, "2"] | None = None  # part of the asked (pitch, yaw) that projections follow; None: all
 
 
 @dataclass(frozen=True)
@@ -111,13 +109,11 @@ def pretrain(
     gains = (1.0, *config.prior_shape.pretraining_gains)
     for index in range(saved["round"], 1 + len(gains)):
         before = copy.deepcopy(networks)  # what this round draws
-        sums = torch.zeros(2, 2, device=device)
         optimizer = torch.optim.Adam(networks.parameters(), lr=config.steps.lr, betas=config.steps.betas)
         if saved["step"] > 0:
             networks.load_state_dict(saved["networks"])
             before.load_state_dict(saved["before"])
             optimizer.load_state_dict(saved["optimizer"])
-            sums = saved["sums"]
         name, n_steps = (f"joint {index}/{len(gains)}", plan.n_joint) if index else ("fit", plan.n_fit)
         learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)
         for step in range(saved["step"], n_steps):
@@ -127,9 +123,8 @@ def pretrain(
                 loss = fit_loss(networks, learnt_from, config, plan, step, random)
             else:
                 warm = index == 1 and step < plan.n_warm
-                drawn = Drawn(freeze(before), gains[index - 1], warm, followed(sums))
-                loss, read = joint_pretraining_loss(networks, drawn, pool, generator, config, plan, random)
-                sums = plan.followed_memory * sums + read
+                drawn = Drawn(freeze(before), gains[index - 1], warm)
+                loss = joint_pretraining_loss(networks, drawn, pool, generator, config, plan, random)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -137,20 +132,15 @@ def pretrain(
                 report(name, step + 1, n_steps, loss=guard(loss, name, step))
             if (step + 1) % plan.keep_every == 0:
                 modules = {"networks": networks, "before": before, "optimizer": optimizer}
-                save_training(state_path, modules, sums, index, step + 1, generator)
+                save_training(state_path, modules, index, step + 1, generator)
         saved = {"step": 0}
     return freeze(networks)
 
 
-def save_training(path: Path, modules: dict, sums: Tensor, index: int, step: int, generator: MaskedGenerator) -> None:
+def save_training(path: Path, modules: dict, index: int, step: int, generator: MaskedGenerator) -> None:
     """Write what a restart needs under a temporary name, then replace the old file. Round 0 is the fit."""
     state = {name: module.state_dict() for name, module in modules.items()}
-    state |= {
-        "round": index,
-        "step": step,
-        "sums": sums,
-        "w_mean": generator.prior.w_mean,
-    }  # the last tells generators apart
+    state |= {"round": index, "step": step, "w_mean": generator.prior.w_mean}  # the last tells generators apart
     write_atomic(path, lambda temporary: torch.save(state, temporary))
 
 
@@ -228,10 +218,8 @@ def joint_pretraining_loss(
     config: ShapeConfig,
     plan: PretrainConfig,
     random: torch.Generator,
-) -> tuple[Float[Tensor, ""], Float[Tensor, "2 2"]]:
-    """(how badly depths and lights of a batch of samples explain projections of drawings of another shape, products of
-    asked pitches and yaws with those that the view network reads: of drawings, of projections).
-    """
+) -> Float[Tensor, ""]:
+    """How badly depths, views and lights of a batch of samples explain projections of drawings of another shape."""
     render = config.render
     some = pool.pick(torch.randint(len(pool.images), (plan.batch,), generator=random))
     with torch.no_grad():
@@ -251,26 +239,17 @@ def joint_pretraining_loss(
     views = networks.relative_views(raw[: len(seen)], repeated(raw[len(seen) :], plan.n_views).repeat(2, 1))
     lights = networks.lights(seen)
     count = len(wanted)
-    taken_views = asked_views
-    if drawn_from.followed is not None:
-        taken_views = torch.cat([asked_views[:, :2] * drawn_from.followed, asked_views[:, 2:]], 1)
-    made = draw_pool(some, depth, own_lights, taken_views, lights[:count], networks, config)
+    made = draw_pool(some, depth, own_lights, asked_views, lights[:count], networks, config)
     shown = over(repeated(some.backgrounds, plan.n_views), wanted, wanted_masks)
-    view_errors = ((views[count:] - asked_views)[:, :3] / PULL_UNIT_RAD).square().mean()
-    light_errors = (lights[count:] - asked_lights).square().mean()
-    loss = (
+    view_errors = ((views - asked_views.repeat(2, 1))[:, :3] / PULL_UNIT_RAD).square().mean(1)
+    light_errors = (lights - asked_lights.repeat(2, 1)).square().mean(1)
+    return (
         difference(made, shown, wanted_masks, config.steps)
         + config.steps.smooth_weight * smoothness(depth, render.depth_half_range)
-        + plan.self_weight * (view_errors + light_errors)
+        + plan.view_pull * view_errors[:count].mean()
+        + plan.light_pull * light_errors[:count].mean()
+        + plan.self_weight * (view_errors[count:].mean() + light_errors[count:].mean())
     )
-    read = (views.detach() * asked_views.repeat(2, 1))[:, :2]
-    return loss, torch.stack([read[count:].sum(0), read[:count].sum(0)])
-
-
-def followed(sums: Float[Tensor, "2 2"]) -> Float[Tensor, "2"]:
-    """The part of an asked (pitch, yaw) that projections follow; 1 where the view network reads no turn yet."""
-    part = (sums[1] / sums[0].clamp_min(1e-9)).clamp(*FOLLOWED_RANGE)
-    return torch.where(sums[0] > 1e-9, part, torch.ones_like(part))
 
 
 def draw_pool(
