@@ -1,4 +1,4 @@
-"""Joint pre-training: one depth, view and light network for many samples of a generator (GAN2Shape section 4.1).
+"""Joint pre-training: one depth, view and light network for many samples of a generator (GAN2Shape, experiments).
 
     pool      samples, their masks, and the ellipsoid (with its slant) that each would start from
     fit       the depth network learns the ellipsoids: what single samples got wrong is outvoted
