@@ -36,7 +36,7 @@ def feature_distance(
     return relative_distance(features(images), wanted)
 
 
-def smoothness(depth: Float[Tensor, "1 1 S S"], half_range: float) -> Float[Tensor, ""]:
+def smoothness(depth: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tensor, ""]:
     """Mean |second difference| of the depth in units of its half-range, all four directions (published S2, as a
     mean).
     """

@@ -194,7 +194,7 @@ class SceneNetworks(nn.Module):
         """Whether the albedo reproduces the input by construction, so that no step has to learn it."""
         return self.albedo_net is None
 
-    def albedo(self, image: Float[Tensor, "1 3 S S"], shading: Float[Tensor, "1 1 S S"]) -> Float[Tensor, "1 3 S S"]:
+    def albedo(self, image: Float[Tensor, "B 3 S S"], shading: Float[Tensor, "B 1 S S"]) -> Float[Tensor, "B 3 S S"]:
         """Canonical albedo, about [-1, 1].
 
         As published, an autoencoder's (-1, 1). As a quotient, what `scene.light.apply_light` turns back into the input
