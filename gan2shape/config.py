@@ -27,7 +27,7 @@ class PriorShapeConfig:
     radius: float = 0.4  # radius of the published sphere cap, scene units
     slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one whose step-3 residual is least is kept
     pretrained: bool = True  # start from the depth, view and light networks that a pack carries, where it does
-    pretrained_relief_gain: float = 1.0  # of their depth: relief is no more told by samples; chosen on validation
+    pretrained_relief_gain: float = 1.0  # times their relief, which samples do not tell; chosen on validation
     pretraining_gains: tuple[
         float, ...
     ] = ()  # the same of what their training's rounds 2, 3 ... draw, while they learn

@@ -36,8 +36,8 @@ from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.pretrained import category_depth, category_networks
 from gan2shape.shape.prior_shape import ellipsoid_depth
 from gan2shape.shape.sampling import sample_lights, sample_views
-from gan2shape.shape.slant import reproduction_residual
-from gan2shape.shape.stages import PULL_UNIT_RAD, Target, current_scene, decayed, difference, guard, over, target_from
+from gan2shape.shape.slant import most_reproducible_slant
+from gan2shape.shape.stages import PULL_UNIT_RAD, Target, decayed, difference, guard, over, target_from
 
 LEAST_MASK, LEAST_SHARE = 0.9, 0.03  # of a sample's mask: its greatest value, and the share of the image above half
 POOL_BATCH = 50  # samples drawn at once
@@ -108,7 +108,7 @@ def pretrain(
     pool = make_pool(generator, plan.n_objects, plan.seed)
     gains = (1.0, *config.prior_shape.pretraining_gains)
     for index in range(saved["round"], 1 + len(gains)):
-        before = copy.deepcopy(networks)  # what this round draws
+        before = freeze(copy.deepcopy(networks))  # what this round draws
         optimizer = torch.optim.Adam(networks.parameters(), lr=config.steps.lr, betas=config.steps.betas)
         if saved["step"] > 0:
             networks.load_state_dict(saved["networks"])
@@ -123,7 +123,7 @@ def pretrain(
                 loss = fit_loss(networks, learnt_from, config, plan, step, random)
             else:
                 warm = index == 1 and step < plan.n_warm
-                drawn = Drawn(freeze(before), gains[index - 1], warm)
+                drawn = Drawn(before, gains[index - 1], warm)
                 loss = joint_pretraining_loss(networks, drawn, pool, generator, config, plan, random)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -171,22 +171,10 @@ def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: 
     for row in range(n):
         canvas = Canvas(some.masks[row : row + 1], some.backgrounds[row : row + 1])
         target = Target(some.images[row : row + 1], canvas, some.surfaces[row : row + 1])
-        starts.append(plausible_start(networks, target, generator, config))
+        slant_deg = most_reproducible_slant(networks, target, generator, config)
+        starts.append(ellipsoid_depth(target.canvas.mask, config.prior_shape, config.render.fov_deg, slant_deg))
         report("slants", row + 1, n)
     return replace(some, starts=torch.cat(starts))
-
-
-def plausible_start(
-    networks: SceneNetworks, target: Target, generator: MaskedGenerator, config: ShapeConfig
-) -> Float[Tensor, "1 1 S S"]:
-    """The ellipsoid on the target's mask with the slant whose turned drawings the pack's encoder reproduces best."""
-    starts, residuals = [], []
-    for slant_deg in config.prior_shape.slants_deg:
-        networks.start_from(ellipsoid_depth(target.canvas.mask, config.prior_shape, config.render.fov_deg, slant_deg))
-        starts.append(networks.start.clone())
-        scene = current_scene(networks, target, config.render)
-        residuals.append(reproduction_residual(scene, target, generator, config))
-    return starts[min(range(len(starts)), key=residuals.__getitem__)]
 
 
 def fit_loss(

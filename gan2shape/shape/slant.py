@@ -43,15 +43,13 @@ def choose_slant(
 
     `encoder`, where it is needed, keeps what it learnt: it is a warm start for the first projection step.
     """
+    if generator.prior.encoder is not None:
+        return most_reproducible_slant(copy.deepcopy(networks), target, generator, config)
     candidates = []
     for slant_deg in config.prior_shape.slants_deg:
         candidate = copy.deepcopy(networks)
         candidate.start_from(ellipsoid_depth(target.canvas.mask, config.prior_shape, config.render.fov_deg, slant_deg))
         candidates.append(candidate)
-    if generator.prior.encoder is not None:
-        scenes = [current_scene(candidate, target, config.render) for candidate in candidates]
-        residuals = [reproduction_residual(scene, target, generator, config) for scene in scenes]
-        return least(config.prior_shape.slants_deg, residuals)
     random = torch.Generator().manual_seed(config.seed + 17)
 
     def next_batch(step: int) -> Drawing:
@@ -62,6 +60,18 @@ def choose_slant(
 
     train_encoder(encoder, next_batch, target, latent, generator.prior, config, N_STEPS, as_slant)
     residuals = [judge(candidate, encoder, target, latent, generator, config) for candidate in candidates]
+    return least(config.prior_shape.slants_deg, residuals)
+
+
+def most_reproducible_slant(
+    networks: SceneNetworks, target: Target, generator: MaskedGenerator, config: ShapeConfig
+) -> float:
+    """The slant whose turned drawings the pack's encoder reproduces best; `networks` is left at the last one tried."""
+    residuals = []
+    for slant_deg in config.prior_shape.slants_deg:
+        networks.start_from(ellipsoid_depth(target.canvas.mask, config.prior_shape, config.render.fov_deg, slant_deg))
+        scene = current_scene(networks, target, config.render)
+        residuals.append(reproduction_residual(scene, target, generator, config))
     return least(config.prior_shape.slants_deg, residuals)
 
 
