@@ -13,7 +13,10 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from gan2shape.compose import compose
 from gan2shape.config import ShapeConfig
@@ -32,6 +35,7 @@ from gan2shape.synth.dataset import prerender, render_set
 PRETRAINING_NAME = "pretraining.pt"  # state of the scene networks, in the training folder
 SEGMENTER_IMAGES = 512  # synthetic renders with masks that teach the mask head; seeds below every exam
 SEGMENTER_FIRST_SEED = 900_000
+SPARE_IMAGES = 1000  # more than pre-training asks for: it passes over images whose object is not reproduced
 
 
 def finish_pack(category: str, run: Path, out: Path, card: dict) -> Path:
@@ -50,17 +54,29 @@ def finish_pack(category: str, run: Path, out: Path, card: dict) -> Path:
     return path
 
 
-def add_scene(category: str, pack: Path, state_path: Path, plan: PretrainConfig) -> Path:
-    """Give a pack the depth, view and light networks that its own samples teach (half an hour on one core)."""
+def add_scene(category: str, pack: Path, state_path: Path, plan: PretrainConfig, data: Path) -> Path:
+    """Give a pack the depth, view and light networks that its training images teach (half an hour on one core)."""
     generator = masked_generator(load_pack(pack))
     config = compose(ShapeConfig, category, None)
     config = replace(config, render=replace(config.render, size=generator.prior.generator.config.resolution))
-    learnt = pretrain(generator, config, plan, state_path, print_progress)
+    images = first_images(data, plan.n_objects + SPARE_IMAGES)
+    learnt = pretrain(generator, config, plan, state_path, print_progress, images)
     prior = generator.prior
     networks = {**prior.networks, NETWORK_NAME: learnt.state_dict()}
     configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
     card = {**prior.card, "pretraining": {**asdict(plan), "rounds": 1 + len(config.prior_shape.pretraining_gains)}}
     return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))
+
+
+def first_images(data: Path, n: int) -> Float[Tensor, "N 3 S S"]:
+    """The first n pre-rendered images, in [-1, 1]; fewer where there are fewer."""
+    shards, n_read = [], 0
+    for path in sorted(data.glob("images_*.npy")):
+        shards.append(torch.from_numpy(np.load(path, allow_pickle=False)))
+        n_read += len(shards[-1])
+        if n_read >= n:
+            break
+    return torch.cat(shards)[:n].permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def print_progress(stage: str, step: int, n_steps: int, **figures: float) -> None:
@@ -96,7 +112,8 @@ def main() -> None:
     out = options.out or weights_dir() / options.category
     plan = PretrainConfig(n_joint=options.joint_steps)
     if options.only_pretraining:
-        print(add_scene(options.category, out, run / PRETRAINING_NAME, plan))
+        prerender(options.category, min(options.images, plan.n_objects + SPARE_IMAGES), 0, data)
+        print(add_scene(options.category, out, run / PRETRAINING_NAME, plan, data))
         return
     if not options.skip_training:
         prerender(options.category, options.images, 0, data)
@@ -112,7 +129,7 @@ def main() -> None:
     }
     torch.manual_seed(0)
     finish_pack(options.category, run, out, card)
-    print(add_scene(options.category, out, run / PRETRAINING_NAME, plan))
+    print(add_scene(options.category, out, run / PRETRAINING_NAME, plan, data))
 
 
 if __name__ == "__main__":

@@ -68,6 +68,41 @@ def test_samples_of_the_pool_are_what_the_generator_draws_for_its_latents(genera
     torch.testing.assert_close(pool.guesses, generator.prior.guess_latent(pool.images), rtol=0, atol=1e-5)
 
 
+def test_images_that_are_given_are_learnt_from_as_the_generator_reproduces_them(generator) -> None:
+    given = torch.rand(9, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    pool = make_pool(generator, 6, seed=3, images=given)
+    torch.testing.assert_close(pool.latents, generator.prior.guess_latent(given[:6]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(pool.images, generator(pool.latents)[0], rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match="Only 9 of 9 images"):
+        make_pool(generator, 10, seed=3, images=given)
+
+
+def test_drawings_do_not_move_with_the_light_network_that_is_being_learnt(generator, monkeypatch) -> None:
+    torch.manual_seed(0)
+    networks, pool, drawn, own_lights = category_networks(CONFIG), known_pool(generator), [], []
+    original = pretraining.draw_pool
+
+    def recorded(*arguments):
+        own_lights.append(arguments[2].detach())
+        drawn.append(original(*arguments).image.detach())
+        return original(*arguments)
+
+    monkeypatch.setattr(pretraining, "draw_pool", recorded)
+    for _ in range(2):
+        given = Drawn(category_networks_of(seed=1), 1.0), pool, generator, CONFIG, PLAN
+        joint_pretraining_loss(networks, *given, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            networks.light_net.last.bias.add_(0.7)
+    assert torch.equal(drawn[0], drawn[2])
+    torch.testing.assert_close(own_lights[2], networks.light_mean.expand(PLAN.batch, 4))
+    assert float((own_lights[3] - own_lights[1]).abs().min()) > 0.1, "what explains them does"
+
+
+def category_networks_of(seed: int):
+    torch.manual_seed(seed)
+    return category_networks(CONFIG)
+
+
 def test_the_depth_network_learns_the_ellipsoids(generator) -> None:
     """Known answers are recovered: ten times less error after 150 steps than at the beginning."""
     torch.manual_seed(0)
@@ -122,7 +157,7 @@ def test_an_interrupted_training_continues_bit_for_bit(generator, tmp_path, monk
 def test_what_cannot_be_learnt_from_is_refused(generator, tmp_path) -> None:
     with pytest.raises(UserError, match="no image encoder"):
         pretrain(tiny_generator(), CONFIG, PLAN, tmp_path / "state.pt")
-    with pytest.raises(UserError, match=r"0 of .* samples show an object"):
+    with pytest.raises(UserError, match=r"0 of .* images show an object"):
         pretrain(replace(generator, radius_px=0.0), CONFIG, PLAN, tmp_path / "state.pt")
 
 
