@@ -3,8 +3,10 @@
 The features of a generator fall into clusters that mean the same in every sample (Collins et al. 2020, section 3;
 Tritrong et al. 2021). The background is what reaches the border of the images, the object what keeps away from it.
 Several clusterings vote; a small head on the features learns the votes where they agree and away from outlines, then
-its own answers, which moves the outline to where the features change. It assumes ONE object that stands clear of the
-border in most samples.
+its own answers, which moves the outline to where the features change. A cluster of pixels around the outline keeps
+away from the border as well, so votes are too wide, never too narrow: the head is taught by pixels right outside their
+outline, but on the inside only by pixels well away from it. It assumes ONE object that stands clear of the border in
+most samples.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +24,7 @@ from gan2shape.progress import Reporter, silent
 
 @dataclass(frozen=True)
 class ForegroundConfig:
-    """Chosen on the bundled car generator, against its own mask head."""
+    """Chosen on the bundled generators, against their own mask heads."""
 
     n_samples: int = 128  # samples behind clusters and head
     n_fresh: int = 32  # more samples, on which votes and head are compared
@@ -37,8 +39,13 @@ class ForegroundConfig:
     border: float = 1 / 16  # width of the border band, of the side
     least_ratio: float = 1e-3  # of border to mean presence: less counts as this
     certain: float = 0.75  # part of the votes that must agree for a pixel to teach
-    outline: int = 2  # pixels on either side of an outline that do not teach
-    head_rounds: int = 3  # the head learns the votes, then its own answers
+    # Pixels inside and outside of the votes' outline that do not teach. IoU on 32 fresh samples of cars and heads, seed
+    # 0, votes alone .76 and .82; after each of three rounds, 2 and 2: .80 .83 .85 and .87 .90 .92; 4 and 2: .86 .89 .89
+    # and .93 .96 .96; 3 and 1: .89 .91 .91 and .92 .97 .95 (seed 1 .88 .92 .91 and .96 .96 .95); 3 and 0: .93 .84 .67
+    # and .94 .91 .81, it eats the object.
+    outline_inside: int = 3
+    outline_outside: int = 1
+    head_rounds: int = 2  # the head learns the votes, then its own answers; a third round begins to shrink the object
     head_steps: int = 200  # Adam steps of each
     head_lr: float = 3e-3  # Adam
 
@@ -210,10 +217,14 @@ def two_groups(values: Float[Tensor, " M"], weights: Float[Tensor, " M"]) -> flo
 
 def teaching(votes: Float[Tensor, "N 1 G G"], config: ForegroundConfig) -> Float[Tensor, "N 1 G G"]:
     """1 where the votes agree and no outline is near."""
-    n = config.outline
-    near = F.avg_pool2d(F.pad((votes > 0.5).float(), (n, n, n, n), mode="replicate"), 2 * n + 1, 1)
-    is_inner = (near < 1e-3) | (near > 1 - 1e-3)
-    return (is_inner & ((votes >= config.certain) | (votes <= 1 - config.certain))).float()
+    inside = share_around(votes, config.outline_inside) > 1 - 1e-3
+    outside = share_around(votes, config.outline_outside) < 1e-3
+    return ((inside | outside) & ((votes >= config.certain) | (votes <= 1 - config.certain))).float()
+
+
+def share_around(votes: Float[Tensor, "N 1 G G"], n: int) -> Float[Tensor, "N 1 G G"]:
+    """Which part of the square of pixels up to `n` away the votes give to the object."""
+    return F.avg_pool2d(F.pad((votes > 0.5).float(), (n, n, n, n), mode="replicate"), 2 * n + 1, 1)
 
 
 def train_head(
