@@ -204,20 +204,24 @@ def test_an_own_generator_is_handed_over_and_resumed(job, tmp_path, monkeypatch)
 
 
 def test_the_prior_verb_prints_what_is_not_measured(tmp_path, monkeypatch) -> None:
+    from gan2shape.config import LightPriorConfig, ViewPriorConfig
     from gan2shape.shape import own_prior
+    from gan2shape.shape.read_ranges import as_page, category_ranges
 
     found = {
         "object_share": 0.2, "head_against_clusters_iou": 0.9, "relief": 0.2, "sheet": "s.png", "file": Path("f"),
-        "views": {"source": "category car", "measured": False, "yaw_sd_deg": 14.0, "yaw_at_most_deg": 28.0,
-                  "pitch_sd_deg": 6.0, "pitch_at_most_deg": 12.0},
-        "lights": {"source": "category car", "measured": False, "lx": (-0.8, 0.8), "ly": (-0.8, 0.2)},
+        "source": "category car", "view_limit_sd": 2.0,
+        "ranges": as_page(category_ranges(ViewPriorConfig(), LightPriorConfig())),
     }  # fmt: skip
     monkeypatch.setattr(own_prior, "estimate_prior", lambda *words, **more: found)
     result = runner.invoke(app, ["prior", "x.pkl", "-c", "car", "--device", "cpu"])
     assert result.exit_code == 0, result.output
-    assert "NOT measured: category car, yaw sd 14 deg (at most 28)" in result.stdout
+    assert "sd 14 deg (at most 28); NOT measured (category car)" in result.stdout
+    assert "DOUBTFUL" not in result.stdout
+    found["head_against_clusters_iou"] = 0.3
+    assert "DOUBTFUL" in runner.invoke(app, ["prior", "x.pkl", "--device", "cpu"]).stdout
     as_json = runner.invoke(app, ["prior", "x.pkl", "--device", "cpu", "--json"])
-    assert json.loads(as_json.stdout.splitlines()[-1])["views"]["measured"] is False
+    assert json.loads(as_json.stdout.splitlines()[-1])["ranges"]["views.yaw_sd_deg"]["measured"] is False
 
 
 @pytest.mark.parametrize(("words", "hint"), BAD_FILES.values(), ids=BAD_FILES)

@@ -62,7 +62,7 @@ def require_mask(generator: MaskedGenerator) -> None:
         name = generator.prior.card.get("checkpoint", "CHECKPOINT")
         raise UserError(
             f"Nothing says which part of a picture of {name} is the object: "
-            f"run `gan2shape prior {name}` once, or give --mask (all white if everything is)."
+            f"run `gan2shape prior {name} --category …` once, or give --mask (all white if everything is)."
         )
 
 

@@ -1,9 +1,10 @@
 """Somebody's own StyleGAN2 in the place of a category's pack.
 
-What the method needs besides G, and where it comes from: views, lights and relief from a category's YAML; the
-perceptual distance from the checkpoint's discriminator, else from a TorchScript module that the user names, else from
-the category's pack; object masks from a network inside the checkpoint, from what `gan2shape prior` has kept, or from
-the user. Large generators are worked with at 128 x 128, small ones at their own side.
+What the method needs besides G, and where it comes from: views and lamps from what `gan2shape prior` has read off
+samples, else from a category's YAML, as strengths of lamps and relief always; the perceptual distance from the
+checkpoint's discriminator, else from a TorchScript module that the user names, else from the category's pack; object
+masks from a network inside the checkpoint, from what `gan2shape prior` has kept, or from the user. Large generators
+are worked with at 128 x 128, small ones at their own side.
 """
 
 from dataclasses import replace
@@ -23,6 +24,7 @@ from gan2shape.records import UserError
 from gan2shape.resources import known_categories, pack_dir
 from gan2shape.shape.observe import MaskedGenerator, build_head, masked_generator
 from gan2shape.shape.prior_cache import EstimatedPrior, find_estimated
+from gan2shape.shape.read_ranges import KEYS
 
 WORKING_SIZE = 128  # side at which larger generators are worked with (published)
 LEAST_SIZE = 16  # the scene networks halve the side four times
@@ -46,18 +48,20 @@ def open_own(
     prior = load_generator(path, device)
     resolution = checked_side(path, prior)
     kept = find_estimated(path, device)
-    config = own_config(path, category, preset, overrides, kept)
+    chosen = chosen_category(path, category, kept, prior)
+    config = own_config(path, chosen, preset, overrides, kept)
     size = config.render.size if any(word.startswith(SIZE_KEY) for word in overrides) else WORKING_SIZE
     size = min(size, resolution)
     if size % LEAST_SIZE:
         raise UserError(f"render.size={size} does not work: give a multiple of {LEAST_SIZE}.")
-    metric, told = choose_metric(prior, category or (kept.category if kept else None), features, size, device)
+    metric, told = choose_metric(prior, chosen, features, size, device)
     notes = [f"Compared by: {told}.", f"Working size: {size} x {size}" + _of(resolution, size)]
     if size != resolution:
         fitting = {name: state for name, state in prior.networks.items() if name not in OWN_NETWORKS_AT_SIZE}
         prior = replace(prior, networks=fitting)
     centre = own_centre(prior)
     opened = masked_generator(replace(prior, generator=at_size(prior.generator, size), discriminator=metric))
+    notes.append(origins(config, chosen, kept, overrides))
     source = "only what --mask says"
     if opened.head is not None:
         source = "by a network in the checkpoint"
@@ -85,23 +89,60 @@ def checked_side(path: Path, prior: Prior) -> int:
     return own.resolution
 
 
-def own_config(
-    path: Path, category: str | None, preset: str, overrides: tuple[str, ...], kept: EstimatedPrior | None
-) -> ShapeConfig:
-    """The configuration for a checkpoint: of the category that is named now, else of the one that was named to
-    `gan2shape prior`.
+def chosen_category(path: Path, category: str | None, kept: EstimatedPrior | None, prior: Prior) -> str | None:
+    """The category that is named now, else the one that was named to `gan2shape prior` (None: typed defaults), else the
+    one on the card of a pack or of a copy of it.
 
     Raises UserError where nothing says which views and lights to draw.
     """
-    if category is None and kept is None:
-        known = ", ".join(known_categories())
+    known = known_categories()
+    carded = prior.card.get("category")
+    if category is None and kept is None and carded not in known:
         raise UserError(
             f"Nothing says which views and lights suit {path}: "
-            f"give the nearest --category (known: {known}), here or once to `gan2shape prior`."
+            f"give the nearest --category (known: {', '.join(known)}), here or once to `gan2shape prior`."
         )
-    chosen = category or kept.category
-    config = compose(ShapeConfig, chosen, preset, overrides)
-    return config if chosen is not None else replace(config, category=Path(path).stem)
+    return category or (kept.category if kept is not None else carded)
+
+
+def own_config(
+    path: Path, category: str | None, preset: str, overrides: tuple[str, ...], kept: EstimatedPrior | None
+) -> ShapeConfig:
+    """The configuration for a checkpoint: the category's, then what was read off samples, then the user's words."""
+    config = compose(ShapeConfig, category, preset, (*read_words(kept, category), *overrides))
+    return config if category is not None else replace(config, category=Path(path).stem)
+
+
+def read_words(kept: EstimatedPrior | None, category: str | None) -> tuple[str, ...]:
+    """What was read off samples by the networks of that category, as `key=value`: nothing, if it was another's."""
+    return kept.words if kept is not None and kept.category == category else ()
+
+
+def source_of(category: str | None) -> str:
+    """Whose ranges they are, in words."""
+    return "typed defaults" if category is None else f"category {category}"
+
+
+def origins(config: ShapeConfig, category: str | None, kept: EstimatedPrior | None, overrides: tuple[str, ...]) -> str:
+    """What pseudo samples are drawn from, and where each range comes from, in a sentence."""
+    read = {word.partition("=")[0] for word in read_words(kept, category)}
+    parts: dict[str, list[str]] = {"as you say": [], "read off samples": [], source_of(category): []}
+    for key in KEYS:
+        room, _, name = key.partition(".")
+        value = getattr(getattr(config, room), name)
+        shown = f"{value:g}" if isinstance(value, float) else f"{value[0]:g} to {value[1]:g}"
+        origin = "as you say" if is_said(key, overrides) else "read off samples" if key in read else source_of(category)
+        parts[origin].append(f"{key} {shown}")
+    parts[source_of(category)].append("strengths of lamps, relief")
+    return "Drawn: " + "; ".join(f"{', '.join(some)} ({origin})" for origin, some in parts.items() if some) + "."
+
+
+def is_said(key: str, overrides: tuple[str, ...]) -> bool:
+    """Whether the user's words name a dotted key, alone or within its section."""
+    section, _, name = key.rpartition(".")
+    return any(
+        word.startswith(f"{key}=") or (word.startswith(f"{section}=") and f"{name}:" in word) for word in overrides
+    )
 
 
 def choose_metric(

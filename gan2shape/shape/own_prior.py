@@ -1,7 +1,8 @@
 """`gan2shape prior`: what can be learnt about a checkpoint from its own samples, once, for all later runs.
 
-The object mask is learnt (`gan.foreground`). Views, lights and relief are NOT measured: without networks that were
-trained to read them they would be guesses, so they are a category's, and the answer says so with their bounds.
+The object mask is learnt (`gan.foreground`). Views and lamps are read by the networks that the named category's pack
+carries (`read_ranges`), where it does and as far as they are believed; what is not is the category's. Strengths of
+lamps and relief are never measured. The answer says of each range where it comes from.
 """
 
 import time
@@ -17,16 +18,30 @@ from gan2shape.compose import compose
 from gan2shape.config import ShapeConfig
 from gan2shape.gan.checkpoints import load_generator
 from gan2shape.gan.foreground import ForegroundConfig, learn_masks
+from gan2shape.gan.packs import Prior, load_pack
 from gan2shape.gan.sheets import save_png, tile
 from gan2shape.gan.working_size import at_size
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
+from gan2shape.resources import pack_dir
 from gan2shape.shape.observe import MaskedGenerator, sample_latents
-from gan2shape.shape.own_gan import WORKING_SIZE, checked_side, own_centre
+from gan2shape.shape.own_gan import WORKING_SIZE, checked_side, own_centre, source_of
+from gan2shape.shape.pretrained import pretrained_networks
 from gan2shape.shape.prior_cache import EstimatedPrior, keep_estimated
+from gan2shape.shape.read_ranges import (
+    KEYS,
+    N_READ,
+    Range,
+    as_page,
+    category_ranges,
+    described,
+    draw_images,
+    read_ranges,
+)
 
 N_SHOWN, N_COLUMNS = 24, 8  # samples on the sheet, each with its object cut out
 SHEET_SEED = 1  # of the samples on it
+LEAST_IOU = 0.6  # of head and clusters: .78 and .82 on the bundled generators, .31 on one with random weights
 LEAST_SHARE, MOST_SHARE = 0.02, 0.9  # of the pixels: outside, the object was not found
 
 
@@ -37,12 +52,12 @@ def estimate_prior(
     config: ForegroundConfig | None = None,
     report: Reporter = silent,
 ) -> dict[str, Any]:
-    """Learn the masks of a checkpoint's samples and keep them; returns what was found, in plain values.
+    """Learn masks of a checkpoint's samples, read their views and lamps, and keep both; returns it in plain values.
 
     Raises UserError for a file that cannot be used and where no object stands clear of the border.
     """
     began = time.perf_counter()
-    ranges = compose(ShapeConfig, category, None)
+    defaults = compose(ShapeConfig, category, None)
     prior = load_generator(path, device)
     size = min(WORKING_SIZE, checked_side(path, prior))
     generator = at_size(prior.generator, size)
@@ -53,22 +68,16 @@ def estimate_prior(
             f"No object that stands clear of the border was found in samples of {path} "
             f"({learnt.object_share:.0%} of the pixels): give --mask with each run instead."
         )
-    spread, limit = ranges.views, ranges.views.limit_sd
+    ranges = ranges_of(prior, category, defaults, report)
     page = {
         "checkpoint": Path(path).name,
         "size": size,
         "object_share": round(learnt.object_share, 4),
         "head_against_clusters_iou": round(learnt.agreement, 4),
-        "views": {
-            "source": source_of(category),
-            "measured": False,
-            "yaw_sd_deg": spread.yaw_sd_deg,
-            "yaw_at_most_deg": limit * spread.yaw_sd_deg,
-            "pitch_sd_deg": spread.pitch_sd_deg,
-            "pitch_at_most_deg": limit * spread.pitch_sd_deg,
-        },
-        "lights": {"source": source_of(category), "measured": False, **asdict(ranges.lights)},
-        "relief": ranges.prior_shape.relief,
+        "source": source_of(category),  # of what is not measured
+        "ranges": as_page(ranges),
+        "view_limit_sd": defaults.views.limit_sd,
+        "relief": defaults.prior_shape.relief,
     }
     state = learnt.head.state_dict()
     weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page))
@@ -77,9 +86,20 @@ def estimate_prior(
     return {**page, "category": category, "file": weights, "sheet": sheet, "seconds": time.perf_counter() - began}
 
 
-def source_of(category: str | None) -> str:
-    """Whose ranges they are, in words."""
-    return "typed defaults" if category is None else f"category {category}"
+def ranges_of(prior: Prior, category: str | None, config: ShapeConfig, report: Reporter = silent) -> dict[str, Range]:
+    """Of views and lamps: read by the networks of the category's pack, where it carries such; else the category's."""
+    folder = None if category is None else pack_dir(category)
+    if folder is None or not folder.is_dir():
+        return category_ranges(config.views, config.lights)
+    pack = load_pack(folder, prior.w_mean.device)
+    side = pack.generator.config.resolution
+    networks = pretrained_networks(pack, replace(config, render=replace(config.render, size=side)))
+    if networks is None:
+        return category_ranges(config.views, config.lights)
+    report("views and lamps", 0, N_READ)
+    images = draw_images(prior.generator, side, N_READ)
+    report("views and lamps", N_READ, N_READ)
+    return read_ranges(networks, images, config.views, config.lights)
 
 
 def shown(opened: MaskedGenerator) -> Float[Tensor, "N 3 S S"]:
@@ -96,16 +116,22 @@ def shown(opened: MaskedGenerator) -> Float[Tensor, "N 3 S S"]:
 
 def told(found: dict[str, Any]) -> list[str]:
     """The answer for people."""
-    views, lights = found["views"], found["lights"]
-    at_most = views["yaw_at_most_deg"], views["pitch_at_most_deg"]
+    source, limit = found["source"], found["view_limit_sd"]
+    ranges = {key: Range(**one) for key, one in found["ranges"].items()}
+    lines = [
+        f"{'object mask':14s}learnt from samples; the object covers {found['object_share']:.0%} of a picture; "
+        f"IoU {found['head_against_clusters_iou']:.2f} with the clusters, which run past the outline, on fresh samples"
+    ]
+    if found["head_against_clusters_iou"] < LEAST_IOU:
+        lines.append(
+            f"{'':14s}DOUBTFUL, with so low an IoU: look at the sheet, and give --mask with each run if it is wrong"
+        )
+    for key, name in zip(KEYS, ("yaw", "pitch", "lamp x", "lamp y"), strict=True):
+        lines.append(f"{name:14s}{described(key, ranges[key], limit, source)}")
     return [
-        f"object mask   learnt from samples; the object covers {found['object_share']:.0%} of a picture; "
-        f"clusters and head agree by {found['head_against_clusters_iou']:.2f} (IoU) on fresh samples",
-        f"views         NOT measured: {views['source']}, yaw sd {views['yaw_sd_deg']:g} deg (at most "
-        f"{at_most[0]:g}), pitch sd {views['pitch_sd_deg']:g} deg (at most {at_most[1]:g})",
-        f"lights        NOT measured: {lights['source']}, lx {lights['lx'][0]:g} to {lights['lx'][1]:g}, "
-        f"ly {lights['ly'][0]:g} to {lights['ly'][1]:g} (negative: above)",
-        f"relief        NOT measured: {found['relief']:g}",
-        f"look at       {found['sheet']}",
-        f"kept in       {found['file']}",
+        *lines,
+        f"{'strengths':14s}of lamps NOT measured ({source})",
+        f"{'relief':14s}{found['relief']:g}; NOT measured ({source})",
+        f"{'look at':14s}{found['sheet']}",
+        f"{'kept in':14s}{found['file']}",
     ]

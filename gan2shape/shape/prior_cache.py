@@ -21,6 +21,7 @@ from torch import Tensor
 from gan2shape.gan.packs import PACK_NAME
 from gan2shape.outdir import write_bytes_atomic, write_text_atomic
 from gan2shape.records import UserError
+from gan2shape.shape.read_ranges import measured_words
 
 CACHE_FORMAT = "gan2shape-estimated-prior-1"
 STEM = "gan2shape-prior-"  # then the hash
@@ -35,7 +36,12 @@ class EstimatedPrior:
     head_settings: dict[str, Any]  # of the mask head
     head_state: dict[str, Tensor]
     category: str | None  # whose views, lights and relief were chosen; None: the typed defaults
-    page: dict[str, Any] = field(default_factory=dict)  # figures and sentences for people
+    page: dict[str, Any] = field(default_factory=dict)  # figures and sentences for people, and the ranges
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Ranges that were measured, as `key=value` of the configuration; none in the files of earlier versions."""
+        return measured_words(self.page.get("ranges", {}))
 
 
 def content_hash(path: Path) -> str:
@@ -84,8 +90,10 @@ def _read(weights: Path, device: torch.device | str) -> EstimatedPrior:
         if notes.get("format") != CACHE_FORMAT:
             raise ValueError("another format")
         page = json.loads(notes["page"])
-        return EstimatedPrior(json.loads(notes["head"]), state, page["category"], page)
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        estimated = EstimatedPrior(json.loads(notes["head"]), state, page["category"], page)
+        _ = estimated.words  # damage shows here
+        return estimated
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{weights} is damaged: delete it and run `gan2shape prior` again.") from error
 
 
