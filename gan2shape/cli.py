@@ -55,6 +55,12 @@ app.add_typer(bench_app, name="bench")
 
 DEFAULT_CATEGORY = "car"  # where neither --category nor --generator is given
 Category = Annotated[str, typer.Option("--category", "-c", help="Which generator and settings: car, head, …")]
+MaybeCategory = Annotated[
+    str | None, typer.Option("--category", "-c", help="Which generator and settings: car, head, … [default: car]")
+]
+OwnGenerator = Annotated[
+    Path | None, typer.Option("--generator", "-g", help="A StyleGAN2 checkpoint instead of the category's.")
+]
 Preset = Annotated[str, typer.Option("--preset", "-p", help="smoke, draft, full or paper: how long to work.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
@@ -125,12 +131,8 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 @speaks_plainly
 def run(
     settings: Settings = None,
-    category: Annotated[
-        str | None, typer.Option("--category", "-c", help="Which generator and settings: car, head, … [default: car]")
-    ] = None,
-    generator: Annotated[
-        Path | None, typer.Option("--generator", "-g", help="A StyleGAN2 checkpoint instead of the category's.")
-    ] = None,
+    category: MaybeCategory = None,
+    generator: OwnGenerator = None,
     image: Annotated[Path | None, typer.Option(help="Image to explain; alpha serves as the mask.")] = None,
     latent: Annotated[Path | None, typer.Option(help="A saved w or W+ (.pt, .npy, .npz, .safetensors).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the generator's sample; 0 with no input at all.")] = None,
@@ -154,9 +156,9 @@ def run(
     if dry_run:
         _print_config(category or DEFAULT_CATEGORY, preset, words, as_json)
         return
-    check_inputs(image=image, latent=latent, seed=seed, mask=mask, out=out, resume=resume, generator=generator)
-    from gan2shape.requests import RunRequest, resumed
+    from gan2shape.requests import RunRequest, check_inputs, resumed
 
+    check_inputs(image=image, latent=latent, seed=seed, mask=mask, out=out, resume=resume, generator=generator)
     if resume is not None:
         request = resumed(resume, device, words)
     else:
@@ -174,24 +176,6 @@ def run(
     lines = [f"{name:16s} {path}" for name, path in result.files.items()]
     lines += [f"{name:16s} {value:.4g}" for name, value in result.figures.items()]
     emit({"verb": "run", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
-
-
-def check_inputs(*, image, latent, seed, mask, out, resume, generator=None) -> None:
-    """Raise UserError for options that contradict each other or name files that are not there."""
-    from gan2shape.records import UserError
-
-    given = [name for name, value in (("--image", image), ("--latent", latent), ("--seed", seed)) if value is not None]
-    if len(given) > 1:
-        raise UserError(f"{' and '.join(given)} exclude each other: give one input.")
-    if mask is not None and image is None and generator is None:
-        raise UserError("--mask belongs to an --image: give both.")
-    if generator is not None and not generator.exists():
-        raise UserError(f"--generator {generator} does not exist: check the path.")
-    for name, path in (("--image", image), ("--latent", latent), ("--mask", mask)):
-        if path is not None and not path.is_file():
-            raise UserError(f"{name} {path} is not a file: check the path.")
-    if resume is not None and (given or mask or out or generator):
-        raise UserError("--resume takes input and folder from the earlier run: leave the other options away.")
 
 
 def _print_config(category: str, preset: str, words: tuple[str, ...], as_json: bool) -> None:
@@ -271,10 +255,11 @@ def train(
 @bench_app.command("ladder")
 @speaks_plainly
 def bench_ladder(
-    category: Category = "car",
+    category: MaybeCategory = None,
     rung: Annotated[list[str] | None, typer.Option(help="O0, O1, O2, O3, C, O4, O5; all unless given.")] = None,
     preset: Preset = "draft",
     count: Annotated[int | None, typer.Option(min=1, help="Objects of each rung.")] = None,
+    generator: OwnGenerator = None,
     device: Device = "auto",
     as_json: Json = False,
     settings: Settings = None,
@@ -287,14 +272,15 @@ def bench_ladder(
     from gan2shape.progress import open_reporter
 
     with open_reporter() as report:
-        rows = ladder(category, tuple(rung or ()), count, device, tuple(settings or ()), report, preset)
+        rows = ladder(category, tuple(rung or ()), count, device, tuple(settings or ()), report, preset, generator)
     emit({"verb": "bench ladder", "rows": rows}, as_json, format_rows(rows))
 
 
 @bench_app.command("shape")
 @speaks_plainly
 def bench_shape(
-    category: Category = "car",
+    category: MaybeCategory = None,
+    generator: OwnGenerator = None,
     preset: Preset = "draft",
     count: Annotated[int, typer.Option(min=1, help="Objects, always the first seeds.")] = 8,
     split: Annotated[str, typer.Option(help="val to tune on, test once a release.")] = "val",
@@ -307,27 +293,30 @@ def bench_shape(
 
     Example:  gan2shape bench shape --category car --preset draft --count 8
     """
-    folder = out or Path("runs") / f"bench-{category}-{split}-{preset}"
+    named = generator.stem if generator else category or DEFAULT_CATEGORY
+    folder = out or Path("runs") / f"bench-{named}-{split}-{preset}"
     with claimed(folder):
         from gan2shape.bench.table import main as table
         from gan2shape.progress import open_reporter
 
         with open_reporter() as report:
-            rows = table(category, preset, count, split, folder, device, tuple(settings or ()), report)
+            rows = table(category, preset, count, split, folder, device, tuple(settings or ()), report, generator)
     emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
 
 
 @bench_app.command("card")
 @speaks_plainly
 def bench_card(
-    category: Category = "car",
+    category: MaybeCategory = None,
+    generator: OwnGenerator = None,
     preset: Preset = "draft",
     count: Annotated[int | None, typer.Option(min=1, help="Images that are inverted [default: 32].")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the figures and leave card.json alone.")] = False,
     as_json: Json = False,
     settings: Settings = None,
 ) -> None:
-    """Measure a category's generator, on the CPU, and write the figures into the card beside its weights.
+    """Measure a category's generator, on the CPU, and write the figures into the card beside its weights; of a
+    --generator they are only printed.
 
     Example:  gan2shape bench card --category car
     """
@@ -335,9 +324,10 @@ def bench_card(
     from gan2shape.progress import open_reporter
 
     with open_reporter() as report:
-        measured = card(category, preset, count, tuple(settings or ()), dry_run, report)
+        measured = card(category, preset, count, tuple(settings or ()), dry_run, report, generator=generator)
     lines = [f"{name:36s} {value}" for name, value in measured.items()]
-    emit({"verb": "bench card", "category": category, "measured": measured}, as_json, lines)
+    named = category or (None if generator else DEFAULT_CATEGORY)
+    emit({"verb": "bench card", "category": named, "measured": measured}, as_json, lines)
 
 
 @app.command()

@@ -51,6 +51,33 @@ def resumed(folder: Path, device: str = "auto", overrides: tuple[str, ...] = ())
     return replace(first, out=folder, resume=folder, device=device, overrides=(*first.overrides, *overrides))
 
 
+def check_inputs(
+    *,
+    image: Path | None,
+    latent: Path | None,
+    seed: int | None,
+    mask: Path | None,
+    out: Path | None,
+    resume: Path | None,
+    generator: Path | None = None,
+) -> None:
+    """Raise UserError for options that contradict each other or name files that are not there."""
+    from gan2shape.records import UserError
+
+    given = [name for name, value in (("--image", image), ("--latent", latent), ("--seed", seed)) if value is not None]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} exclude each other: give one input.")
+    if mask is not None and image is None and generator is None:
+        raise UserError("--mask belongs to an --image: give both.")
+    if generator is not None and not generator.exists():
+        raise UserError(f"--generator {generator} does not exist: check the path.")
+    for name, path in (("--image", image), ("--latent", latent), ("--mask", mask)):
+        if path is not None and not path.is_file():
+            raise UserError(f"{name} {path} is not a file: check the path.")
+    if resume is not None and (given or mask or out or generator):
+        raise UserError("--resume takes input and folder from the earlier run: leave the other options away.")
+
+
 @dataclass(frozen=True)
 class RunResult:
     """What a job wrote and found."""

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from gan2shape import outdir
 from gan2shape.bench.exam import COUNT, ExamObject, exam_objects
 from gan2shape.bench.ladder_gan import Bench, as_drawing, open_bench, project_given
+from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.truth import LADDER_VIEWS, draw_lights, render_truth
 from gan2shape.config import ShapeConfig
 from gan2shape.gan.packs import CARD_NAME, read_card
@@ -37,7 +38,6 @@ from gan2shape.scene.camera import compose_views, rotation
 from gan2shape.scene.light import rotate_light
 from gan2shape.shape.loop import new_learner
 from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.reconstruct import open_bundled
 from gan2shape.shape.sampling import sample_views
 from gan2shape.synth.dataset import draw_item
 from gan2shape.synth.registry import get_category
@@ -295,28 +295,34 @@ def write_measured(folder: Path, measured: dict) -> Path:
 
 
 def main(
-    category: str,
+    category: str | None,
     preset: str = "draft",
     count: int | None = None,
     overrides: tuple[str, ...] = (),
     dry_run: bool = False,
     report: Reporter = silent,
     sizes: CardSizes | None = None,
+    generator: Path | None = None,
 ) -> dict:
-    """Measure a category's pack and write its card; with `dry_run` the card stays. `count`: images inverted.
+    """Measure a category's pack and write its card; with `dry_run`, or a `generator` of the user's, nothing is written.
+    `count`: images inverted.
 
-    Raises UserError, before any work, for a pack that is missing or whose card cannot be written.
+    Raises UserError, before any work, for a pack that is missing or whose card cannot be written, and for a generator
+    that cannot be measured.
     """
-    generator, config = open_bundled(category, preset, overrides, "cpu")
+    category = exam_category(category, generator)
+    opened, config = open_measured(category, preset, overrides, "cpu", generator)
     folder = pack_dir(category)
-    if not dry_run:
+    is_written = generator is None and not dry_run
+    if is_written:
         _require_writable(folder)
     sizes = sizes or (CardSizes() if count is None else CardSizes(n_inverted=count))
-    measured = measure_card(category, generator, config, sizes, report)
+    measured = measure_card(category, opened, config, sizes, report)
     measured = {name: _rounded(value) for name, value in measured.items()}
-    words = [f"--category {category}", f"--preset {preset}", *([f"--count {count}"] if count else []), *overrides]
-    measured["command"] = " ".join(["gan2shape bench card", *words])
-    if not dry_run:
+    words = [f"--category {category}", f"--preset {preset}", *([f"--count {count}"] if count else [])]
+    words += [f"--generator {generator}"] if generator else []
+    measured["command"] = " ".join(["gan2shape bench card", *words, *overrides])
+    if is_written:
         write_measured(folder, measured)
     return measured
 

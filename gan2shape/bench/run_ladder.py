@@ -1,7 +1,10 @@
 """`gan2shape bench ladder`: run rungs over validation objects and gather rows."""
 
+from pathlib import Path
+
 from gan2shape.bench import ladder, ladder_gan
 from gan2shape.bench.exam import exam_objects
+from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.score import table_row
 from gan2shape.compose import nearest
 from gan2shape.config import ShapeConfig
@@ -9,28 +12,33 @@ from gan2shape.measure.statistics import mean_interval
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
 from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.reconstruct import open_bundled
 
 COUNT_TRUE, COUNT_GAN = 8, 4  # objects of the rungs without and with a GAN
 ORDER = (*ladder.TRUE_RUNGS, "O3", "O4", "C", "O5")
 
 
 def main(
-    category: str,
+    category: str | None,
     rungs: tuple[str, ...] = (),
     count: int | None = None,
     device: str = "auto",
     overrides: tuple[str, ...] = (),
     report: Reporter = silent,
     preset: str = "draft",
+    generator: Path | None = None,
 ) -> list[dict]:
     """Rows of the asked rungs (all unless given) on the first validation objects. Raises UserError for an unknown
-    rung.
+    rung, and for a generator that cannot be measured or that none of them uses.
     """
     for rung in rungs:
         if rung not in ORDER:
             raise UserError(f"unknown rung {rung!r}{nearest(rung, ORDER)}")
-    generator, config = open_bundled(category, preset, overrides, device)
+    if generator is not None and rungs and set(rungs) <= set(ladder.TRUE_RUNGS):
+        raise UserError(
+            f"No generator takes part in {', '.join(rungs)}: leave --generator away, or ask for O3 and above."
+        )
+    category = exam_category(category, generator)
+    opened, config = open_measured(category, preset, overrides, device, generator)
     rows = []
     for rung in rungs or ORDER:
         if rung in ladder.TRUE_RUNGS:
@@ -38,7 +46,7 @@ def main(
             scores = [ladder.TRUE_RUNGS[rung](item, config, report) for item in items]
             rows.append(table_row(rung, category, "val", preset, scores, seeds=[item.seed for item in items]))
         else:
-            rows += gan_rows(rung, category, preset, config, count or COUNT_GAN, generator, report)
+            rows += gan_rows(rung, category, preset, config, count or COUNT_GAN, opened, report)
     return rows
 
 

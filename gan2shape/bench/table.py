@@ -19,6 +19,7 @@ from torch import Tensor
 from gan2shape.bench.exam import ExamObject, exam_objects
 from gan2shape.bench.ladder import rung_ellipsoid, rung_flat
 from gan2shape.bench.ladder_gan import open_bench, real_loop
+from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.score import METRICS, score_depth, table_row
 from gan2shape.compose import to_yaml
 from gan2shape.config import ShapeConfig
@@ -28,7 +29,7 @@ from gan2shape.outdir import write_atomic, write_text_atomic
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
 from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.reconstruct import open_bundled
+from gan2shape.shape.prior_cache import content_hash
 from gan2shape.synth.dataset import render_set
 
 MEAN_DEPTH_OBJECTS = 256  # training seeds behind the mean-depth baseline
@@ -76,7 +77,7 @@ def score_object(
 
 
 def main(
-    category: str,
+    category: str | None,
     preset: str,
     count: int,
     split: str,
@@ -84,19 +85,22 @@ def main(
     device: str = "auto",
     overrides: tuple[str, ...] = (),
     report: Reporter = silent,
+    generator: Path | None = None,
 ) -> list[dict]:
-    """Table rows over the first `count` objects of a split. Raises UserError for settings that differ from the
-    folder's.
+    """Table rows over the first `count` objects of a split. Raises UserError for settings (or a checkpoint) that differ
+    from the folder's, and for a generator that cannot be measured.
     """
-    generator, config = open_bundled(category, preset, overrides, device)
+    category = exam_category(category, generator)
+    opened, config = open_measured(category, preset, overrides, device, generator)
     folder = Path(folder)
-    _check_settings(folder, to_yaml(config) + f"split: {split}\n")
+    weights = "" if generator is None else f"generator: {content_hash(generator)}\n"
+    _check_settings(folder, to_yaml(config) + f"split: {split}\n" + weights)
     done = read_objects(folder)
     average = mean_depth(category, config.render.depth_half_range)
     for item in exam_objects(category, split, count):
         if item.seed in done:
             continue
-        scores, arrays = score_object(item, average, generator, config, report)
+        scores, arrays = score_object(item, average, opened, config, report)
         write_atomic(folder / f"{item.seed}.npz", lambda path, kept=arrays: np.savez_compressed(path, **kept))
         done[item.seed] = scores
         with (folder / OBJECTS_NAME).open("a", encoding="utf-8") as stream:

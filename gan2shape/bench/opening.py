@@ -1,0 +1,63 @@
+"""Which generator a benchmark measures: the category's own, or a checkpoint in its place.
+
+The exam's images have one side, and the method has to work at it: a larger generator is seen at that side, a smaller
+one cannot be measured. Masks have to come from a network, since no user says what the object of each image is.
+"""
+
+from pathlib import Path
+
+from gan2shape.bench.exam import exam_objects
+from gan2shape.config import ShapeConfig
+from gan2shape.progress import say
+from gan2shape.records import UserError
+from gan2shape.resources import known_categories
+from gan2shape.shape.observe import MaskedGenerator, require_mask
+from gan2shape.shape.own_gan import SIZE_KEY, open_own
+from gan2shape.shape.prior_cache import find_estimated
+from gan2shape.shape.reconstruct import open_bundled, resolve_device
+
+
+def exam_category(category: str | None, generator: Path | None) -> str:
+    """Whose exam is sat: the named category's, else the one that `gan2shape prior` was told about the generator.
+
+    Raises UserError where a generator comes with neither.
+    """
+    if category is not None or generator is None:
+        return category or ShapeConfig.category
+    kept = find_estimated(generator)
+    if kept is None or kept.category is None:
+        raise UserError(
+            f"Nothing says with which objects {generator} is to be measured: "
+            f"give --category (known: {', '.join(known_categories())})."
+        )
+    return kept.category
+
+
+def open_measured(
+    category: str,
+    preset: str,
+    overrides: tuple[str, ...] = (),
+    device: str = "auto",
+    generator: Path | None = None,
+) -> tuple[MaskedGenerator, ShapeConfig]:
+    """The generator that is measured, at the side of the category's exam, and its configuration.
+
+    Raises UserError for weights or words that cannot be used, for a generator that is smaller than the exam's images,
+    and for one without a mask network.
+    """
+    if generator is None:
+        return open_bundled(category, preset, overrides, device)
+    side = exam_objects(category, "val", 1)[0].image.shape[-1]
+    opened, config = open_own(
+        generator, category, preset, (f"{SIZE_KEY}{side}", *overrides), device=resolve_device(device)
+    )
+    if config.render.size != side:
+        own = opened.prior.generator.config.resolution
+        cause = f"it draws {own} x {own}" if own < side else f"render.size={config.render.size} was asked for"
+        raise UserError(f"{generator} cannot be measured with an exam of {side} x {side} pixels: {cause}.")
+    require_mask(opened)
+    for note in opened.notes:
+        say(note)
+    if opened.prior.encoder is None:
+        say("Without an image encoder: inversions start from random samples, projections from the input's latent.")
+    return opened, config
