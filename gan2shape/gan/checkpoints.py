@@ -51,6 +51,7 @@ from gan2shape.records import UserError
 
 REMEDY = "give a StyleGAN2 checkpoint (rosinality .pt, NVIDIA .pkl) or a file that `gan2shape convert` wrote"
 GOLDEN = "exact: compared with numbers of the published code"
+OUR_OWN = "this package's own networks: nothing published to compare with"
 SHAPES_ONLY = "shapes only: no published numbers were at hand to compare with"
 MAX_CARD_BYTES = 1_000_000
 
@@ -177,7 +178,9 @@ def summary(checkpoint: Checkpoint) -> dict[str, Any]:
         "origins": dict(checkpoint.origins),
         "notes": list(checkpoint.notes),
     }
-    return {"source": source, "n_bytes": checkpoint.n_bytes, "generator": described, "discriminator": critic}
+    further = sorted({name.partition("/")[0] for name in checkpoint.further.get("networks", {})})
+    found = {"source": source, "n_bytes": checkpoint.n_bytes, "generator": described, "discriminator": critic}
+    return {**found, "networks": further}
 
 
 def describe(found: Mapping[str, Any]) -> list[str]:
@@ -202,6 +205,8 @@ def describe(found: Mapping[str, Any]) -> list[str]:
         group = f"minibatch group {critic['stddev_group']}"
         size = f"{critic['n_parameters']:,} weights"
         lines.append(("discriminator", f"{critic['architecture']}, {size}, {group}"))
+    if found["networks"]:
+        lines.append(("networks", ", ".join(found["networks"])))
     lines += [("settings", f"{name}: {origin}") for name, origin in source["origins"].items()]
     lines += [("tested", source["tested"]), *(("note", note) for note in source["notes"])]
     return [f"{name:14s} {text}" for name, text in lines]
@@ -257,7 +262,7 @@ def _own(path: Path, value: dict, metadata: Mapping[str, str], n_bytes: int) -> 
         discriminator=part(value, "discriminator/") if has_critic else None,
         n_classes=n_classes if isinstance(n_classes, int) else 0,
         class_index=source.get("class_index"),
-        tested=str(source.get("tested", GOLDEN)),
+        tested=str(source.get("tested", OUR_OWN)),
         notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
         origins=_words(source.get("origins")),
         further=further,

@@ -6,11 +6,12 @@ from collections.abc import Callable
 import torch
 
 from gan2shape.config import ShapeConfig
+from gan2shape.gan.encoder import ENCODER_NAME
 from gan2shape.scene.render import render_depth
 from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.pretrained import NETWORK_NAME
 from gan2shape.shape.projection import prior_features
-from gan2shape.shape.slant import N_JUDGED, N_STEPS
+from gan2shape.shape.slant import N_JUDGED, N_STEPS, TURNS_DEG
 
 WITH_GRADIENT = 3.0  # forward and backward against forward alone
 REDRAWN = 1.0  # more, where large images are drawn a second time on the way back
@@ -38,16 +39,19 @@ def counts(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> tu
     steps, tried = config.steps, config.prior_shape.slants_deg
     n_stages = config.stages_from(NETWORK_NAME in generator.prior.networks)
     stages = [steps.n_projection[min(i, len(steps.n_projection) - 1)] for i in range(n_stages)]
-    slant_steps = N_STEPS if len(tried) > 1 else 0
-    judged = N_JUDGED * len(tried) if len(tried) > 1 else 0
+    encodes = ENCODER_NAME in generator.prior.networks  # then no projector has to learn which slant is right
+    slant_steps = N_STEPS if len(tried) > 1 and not encodes else 0
+    judged = N_JUDGED * len(tried) if len(tried) > 1 and not encodes else 0
+    turned = 2 * len(TURNS_DEG) * len(tried) if len(tried) > 1 and encodes else 0
     learnt = steps.batch * (sum(stages) + slant_steps)  # images of projection steps
     joint = steps.batch * steps.n_joint * n_stages
-    collected = steps.n_collect * n_stages + steps.batch * judged
-    inverted = config.invert.n_steps / 2 * (config.invert.n_tracks + 1) if inverts else 0
+    collected = steps.n_collect * n_stages + steps.batch * judged + turned
+    n_tracks, n_starts = (1, 0) if encodes else (config.invert.n_tracks, config.invert.n_starts)
+    inverted = config.invert.n_steps / 2 * (n_tracks + 1) if inverts else 0
     redrawn = REDRAWN if generator.prior.generator.config.resolution > config.render.size else 0.0
     refined = steps.n_collect * n_stages * steps.refine_steps
     drawn = (learnt + inverted + refined) * (WITH_GRADIENT + redrawn) + collected
-    drawn += config.invert.n_starts if inverts else 0
+    drawn += n_starts if inverts else 0
     judged_joint = joint if steps.feature_weight > 0 else 0
     compared = (learnt + judged_joint + refined) * (WITH_GRADIENT + 1) + inverted * WITH_GRADIENT
     rendered = learnt + collected + joint * WITH_GRADIENT

@@ -2,13 +2,23 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from gan2shape.gan.checkpoints import GOLDEN, SHAPES_ONLY, convert, describe, inspect, load_generator, open_checkpoint
+from gan2shape.gan.checkpoints import (
+    GOLDEN,
+    OUR_OWN,
+    SHAPES_ONLY,
+    convert,
+    describe,
+    inspect,
+    load_generator,
+    open_checkpoint,
+)
 from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from gan2shape.gan.packs import Prior, make_prior, save_pack
 from gan2shape.records import UserError
@@ -222,7 +232,19 @@ def test_pack_is_a_checkpoint(tmp_path: Path) -> None:
     z = torch.randn(2, 8)
     close(prior.generator(z), generator(z))
     assert prior.card == {"category": "blobs"}
-    assert inspect(tmp_path)["discriminator"]["unshuffle"] is True
+    found = inspect(tmp_path)
+    assert found["discriminator"]["unshuffle"] is True
+    assert found["networks"] == []
+    assert found["source"]["tested"] == OUR_OWN
+
+
+def test_further_networks_of_a_pack_are_named(tmp_path: Path) -> None:
+    generator = Generator(GeneratorConfig(resolution=16, channels=(8, 6, 4), z_dim=8, w_dim=8))
+    networks = {name: {"last.weight": torch.ones(2)} for name in ("scene", "mask")}
+    prior = replace(make_prior(generator, None), networks=networks)
+    save_pack(tmp_path, prior, torch.float32)
+    assert inspect(tmp_path)["networks"] == ["mask", "scene"]
+    assert "networks       mask, scene" in describe(inspect(tmp_path))
 
 
 def conditional(n_classes: int = 3) -> dict[str, Tensor]:

@@ -17,9 +17,10 @@ from gan2shape.shape.estimate import counts, estimate_seconds
 from gan2shape.shape.observe import observe_image, observe_latent, observe_seed, sample_latents
 from gan2shape.shape.own_gan import open_own
 from gan2shape.shape.projection import project
+from gan2shape.shape.slant import N_STEPS
 from tests.gan import golden, lookalike
 from tests.gan.test_perceptual import Two, script
-from tests.shape.tiny import CONFIG, disc_mask, tiny_generator
+from tests.shape.tiny import CONFIG, disc_mask, tiny_generator, with_encoder
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +132,20 @@ def test_what_cannot_work_is_refused(tmp_path):
         open_own(thin(tmp_path, 32), None, "smoke")
 
 
+def test_a_copy_of_a_pack_knows_its_category(tmp_path):
+    """The card travels with the file, so that nobody has to say what it is a pack of."""
+    own = Generator(GeneratorConfig(resolution=32, channels=(4, 4, 4, 4), z_dim=8, w_dim=8, n_mapping=2))
+    critic = Discriminator(DiscriminatorConfig(resolution=32, channels=(4, 4, 4, 4), unshuffle=False))
+    for category in ("head", "teapot"):
+        save_pack(tmp_path / "pack", make_prior(own, critic, {"category": category}), torch.float32)
+        convert(tmp_path / "pack", tmp_path / f"{category}.safetensors")
+    config = open_own(tmp_path / "head.safetensors", None, "smoke")[1]
+    assert (config.category, config.prior_shape.relief) == ("head", 0.3)
+    assert open_own(tmp_path / "head.safetensors", "car", "smoke")[1].category == "car"  # what is said counts
+    with pytest.raises(UserError, match="--category"):
+        open_own(tmp_path / "teapot.safetensors", None, "smoke")
+
+
 @pytest.mark.parametrize("tail", [0, 2])
 def test_wplus_moves_by_the_same_in_every_layer(tail):
     generator = tiny_generator()
@@ -168,6 +183,11 @@ def test_the_estimate_counts_the_schedule():
     assert rendered == learnt + collected + 3 * joint
     more = counts(generator, CONFIG, inverts=True)[0] - drawn
     assert more == invert.n_starts + 3 * invert.n_steps / 2 * (invert.n_tracks + 1)
+    two = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, slants_deg=(-25.0, 25.0)))
+    assert counts(generator, two, inverts=False)[0] > 3 * steps.batch * N_STEPS
+    assert counts(with_encoder(generator), two, inverts=False) == (16, 0, 16)  # eight turns of each, nothing learnt
+    tracks = counts(with_encoder(generator), two, inverts=True)[0] - 16
+    assert tracks == 3 * invert.n_steps / 2 * 2, "one track, no random starts"
     seconds = estimate_seconds(generator, CONFIG, inverts=True)
     assert seconds > 0
     assert math.isfinite(seconds)
