@@ -376,7 +376,8 @@ def prior(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Learn from a checkpoint's own samples which pixels are the object; later runs with --generator pick it up.
+    """Learn from a checkpoint's own samples which pixels are the object and, by a --category's networks, how far it
+    turns and from where it is lit; later runs with --generator pick it up.
 
     Example:  gan2shape prior stylegan2-car.pkl --category car
     """

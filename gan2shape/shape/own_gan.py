@@ -29,6 +29,7 @@ from gan2shape.shape.read_ranges import KEYS
 WORKING_SIZE = 128  # side at which larger generators are worked with (published)
 LEAST_SIZE = 16  # the scene networks halve the side four times
 SIZE_KEY = "render.size="  # a user's word for the side counts, up to the generator's own
+NEVER_READ = ("lights.gain", "prior_shape.relief")  # what else a category says about its objects
 OWN_NETWORKS_AT_SIZE = ("encoder",)  # networks of a pack that only fit its own side
 
 
@@ -124,16 +125,15 @@ def source_of(category: str | None) -> str:
 
 
 def origins(config: ShapeConfig, category: str | None, kept: EstimatedPrior | None, overrides: tuple[str, ...]) -> str:
-    """What pseudo samples are drawn from, and where each range comes from, in a sentence."""
+    """What pseudo samples are drawn from, and where each value comes from, in a sentence."""
     read = {word.partition("=")[0] for word in read_words(kept, category)}
     parts: dict[str, list[str]] = {"as you say": [], "read off samples": [], source_of(category): []}
-    for key in KEYS:
+    for key in (*KEYS, *NEVER_READ):
         room, _, name = key.partition(".")
         value = getattr(getattr(config, room), name)
         shown = f"{value:g}" if isinstance(value, float) else f"{value[0]:g} to {value[1]:g}"
         origin = "as you say" if is_said(key, overrides) else "read off samples" if key in read else source_of(category)
         parts[origin].append(f"{key} {shown}")
-    parts[source_of(category)].append("strengths of lamps, relief")
     return "Drawn: " + "; ".join(f"{', '.join(some)} ({origin})" for origin, some in parts.items() if some) + "."
 
 

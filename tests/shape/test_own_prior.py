@@ -137,7 +137,7 @@ def test_runs_draw_from_what_was_read_unless_told_otherwise(checkpoint, found_ha
     assert config.lights.gain == (-0.15, 0.15)  # the category's
     (note,) = (note for note in generator.notes if note.startswith("Drawn"))
     assert "views.yaw_sd_deg 9.5, lights.lx -0.5 to 0.4 (read off samples)" in note
-    assert "views.pitch_sd_deg 6, lights.ly -0.8 to 0.2, strengths of lamps, relief (category car)" in note
+    assert "; views.pitch_sd_deg 6, lights.ly -0.8 to 0.2, lights.gain -0.15 to 0.15, prior_shape.relief 0.2 (c" in note
     generator, config = open_own(checkpoint, "car", "smoke", ("views.yaw_sd_deg=12", "lights={lx: [-0.3, 0.3]}"))
     assert (config.views.yaw_sd_deg, config.lights.lx) == (12.0, (-0.3, 0.3))
     (note,) = (note for note in generator.notes if note.startswith("Drawn"))
