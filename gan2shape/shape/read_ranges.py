@@ -31,6 +31,9 @@ LAMP_QUANTILES = (0.05, 0.95)  # a range is what lies between
 # Correlation of readings of images with those of their mirror images, signs put right. Yaws: own generators .97 and
 # .98, the other category's .32 to .54 and .88 to .90, noise .83 at most. Lamps: own .94 to .99; plain noise .46.
 LEAST_AGREEMENT = 0.92
+# Half the sd of their difference, of yaws, in degrees: enough where little turns and so little can correlate (.87 and
+# 1.5 among heads' samples within 10 degrees). Own 1.7 and 2.0, the other category's 2.4 and 3.2, noise 3.2 to 4.0.
+MOST_MIRROR_ERROR_DEG = 2.0
 # Yaw of heads read by networks for cars is 4.3 degrees sd and of noise 4.6: less cannot be told from seeing nothing.
 LEAST_YAW_SD_DEG = 5.0
 LEAST_PITCH_SD_DEG = 2.0  # noise: 1.9
@@ -86,19 +89,27 @@ def agreement(found: Float[Tensor, " N"], mirrored: Float[Tensor, " N"]) -> floa
     return value if math.isfinite(value) else 0.0
 
 
+def doubt(found: Float[Tensor, " N"], mirrored: Float[Tensor, " N"], most_error: float = 0.0) -> str:
+    """Why readings of images and of their mirror images (signs put right) are not believed; empty if they are."""
+    agrees, error = agreement(found, mirrored), (found - mirrored).std().item() / 2
+    if agrees >= LEAST_AGREEMENT or error <= most_error:
+        return ""
+    return f"mirror images were not read as such (correlation {agrees:.2f}, {LEAST_AGREEMENT:g} needed)"
+
+
 def read_ranges(
     networks: SceneNetworks, images: Float[Tensor, "N 3 S S"], views: ViewPriorConfig, lights: LightPriorConfig
 ) -> dict[str, Range]:
     """The ranges of `KEYS` for a generator that draws such images; `views` and `lights` are the category's."""
     own, mirror = read_images(networks, images), read_images(networks, images.flip(-1))
-    turns_agree = agreement(own.yaw_deg, -mirror.yaw_deg)
-    lamps_agree = min(agreement(own.lx, -mirror.lx), agreement(own.ly, mirror.ly))
+    turns_doubt = doubt(own.yaw_deg, -mirror.yaw_deg, MOST_MIRROR_ERROR_DEG)
+    lamps_doubt = doubt(own.lx, -mirror.lx) or doubt(own.ly, mirror.ly)
     most_deg = MOST_SPREAD * math.degrees(float(networks.view_range[0]))
     found = {
-        YAW: spread(own.yaw_deg, turns_agree, (LEAST_YAW_SD_DEG, most_deg), views.yaw_sd_deg),
-        PITCH: spread(own.pitch_deg, turns_agree, (LEAST_PITCH_SD_DEG, most_deg), views.pitch_sd_deg),
-        LX: interval(own.lx, lamps_agree, LEAST_LX_WIDTH, lights.lx),
-        LY: interval(own.ly, lamps_agree, LEAST_LY_WIDTH, lights.ly),
+        YAW: spread(own.yaw_deg, turns_doubt, (LEAST_YAW_SD_DEG, most_deg), views.yaw_sd_deg),
+        PITCH: spread(own.pitch_deg, turns_doubt, (LEAST_PITCH_SD_DEG, most_deg), views.pitch_sd_deg),
+        LX: interval(own.lx, lamps_doubt, LEAST_LX_WIDTH, lights.lx),
+        LY: interval(own.ly, lamps_doubt, LEAST_LY_WIDTH, lights.ly),
     }
     if not found[LX].measured:  # one network reads both, and it has shown that it does not know these pictures
         found[LY] = Range(lights.ly, read=found[LY].read, because=found[LY].because or "lamp x was not believed")
@@ -106,12 +117,12 @@ def read_ranges(
 
 
 def spread(
-    angles_deg: Float[Tensor, " N"], agrees: float, bounds_deg: tuple[float, float], category_deg: float
+    angles_deg: Float[Tensor, " N"], why_not: str, bounds_deg: tuple[float, float], category_deg: float
 ) -> Range:
     """Standard deviation in degrees; never more than the category's, because projections do not follow further."""
     sd = round(angles_deg.std().item(), 2)
-    if agrees < LEAST_AGREEMENT:
-        return Range(category_deg, read=sd, because=_disagreement(agrees))
+    if why_not:
+        return Range(category_deg, read=sd, because=why_not)
     if not bounds_deg[0] <= sd <= bounds_deg[1]:
         return Range(category_deg, read=sd, because=f"that is outside {bounds_deg[0]:g} to {bounds_deg[1]:.3g}")
     if sd > category_deg:
@@ -119,21 +130,17 @@ def spread(
     return Range(sd, True, sd)
 
 
-def interval(values: Float[Tensor, " N"], agrees: float, least_width: float, category: tuple[float, float]) -> Range:
+def interval(values: Float[Tensor, " N"], why_not: str, least_width: float, category: tuple[float, float]) -> Range:
     """The bulk of lamp directions, in the front half-space."""
     low, high = (round(end, 2) for end in torch.quantile(values, values.new_tensor(LAMP_QUANTILES)).tolist())
-    if agrees < LEAST_AGREEMENT:
-        return Range(category, read=(low, high), because=_disagreement(agrees))
+    if why_not:
+        return Range(category, read=(low, high), because=why_not)
     if high - low < least_width:
         return Range(category, read=(low, high), because=f"that is narrower than {least_width:g}")
     bounded = max(low, -LAMP_LIMIT), min(high, LAMP_LIMIT)
     if bounded[1] - bounded[0] < least_width:
         return Range(category, read=(low, high), because=f"that lies beyond {LAMP_LIMIT:g}")
     return Range(bounded, True, (low, high), "" if bounded == (low, high) else f"lamps lie within {LAMP_LIMIT:g}")
-
-
-def _disagreement(agrees: float) -> str:
-    return f"mirror images were not read as such (correlation {agrees:.2f}, {LEAST_AGREEMENT:g} needed)"
 
 
 def category_ranges(views: ViewPriorConfig, lights: LightPriorConfig) -> dict[str, Range]:

@@ -116,6 +116,17 @@ def test_networks_that_do_not_know_the_pictures_are_not_believed() -> None:
     assert not any(one.measured for one in constant.values())
 
 
+def test_little_turns_are_believed_by_what_is_left_over() -> None:
+    """Readings that spread little correlate little, however well they are read."""
+    random = torch.Generator().manual_seed(0)
+    turns, error = 6.0 * torch.randn(N, generator=random), torch.randn(2, N, generator=random)
+    small, large = (turns + e * error[0] for e in (2.0, 4.0)), (turns + e * error[1] for e in (2.0, 4.0))
+    for found, mirrored, is_believed in zip(small, large, (True, False), strict=True):
+        assert module.agreement(found, mirrored) < module.LEAST_AGREEMENT
+        assert (module.doubt(found, mirrored, module.MOST_MIRROR_ERROR_DEG) == "") is is_believed
+        assert module.doubt(found, mirrored) != ""
+
+
 def test_the_page_gives_the_words_of_what_was_measured() -> None:
     ranges = {YAW: Range(9.5, True, 9.5), PITCH: Range(6.0), LX: Range((-0.5, 0.4), True), LY: Range((-0.8, 0.2))}
     page = json.loads(json.dumps(as_page(ranges)))
