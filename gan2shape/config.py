@@ -28,6 +28,9 @@ class PriorShapeConfig:
     slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one whose step-3 residual is least is kept
     pretrained: bool = True  # start from the depth, view and light networks that a pack carries, where it does
     pretrained_relief_gain: float = 1.0  # times their relief, which samples do not tell; chosen on validation
+    # Slope downwards (of depth, over the image's half height) per radian of pitch that their view network reads in the
+    # input: projections follow pitches in part, which leaves shapes too upright; chosen on validation.
+    pretrained_tilt: float = 0.0
     pretraining_gains: tuple[
         float, ...
     ] = ()  # the same of what their training's rounds 2, 3 ... draw, while they learn

@@ -3,7 +3,7 @@
     flat, ellipsoid  nothing is learnt: the scale of the numbers
     O0  the depth network fitted to the true depth: the parametrisation's floor
     O1  true renders with true views and lights -> step 3: height field, renderer, optimiser
-    O2  true renders, views and lights estimated from nothing: the gauges
+    O2  true renders, views and lights estimated from nothing, from the slant that explains them best: the gauges
     O3  true renders, projected by G and E, then as O2: the GAN and E
     O4  pseudo samples of the true shape, projected: the same through our renderer
     C   pseudo samples of the ellipsoid, projected, against true renders of the same view and light: does a projection
@@ -26,9 +26,11 @@ from gan2shape.config import ShapeConfig
 from gan2shape.progress import Reporter, silent
 from gan2shape.shape.networks import SceneNetworks
 from gan2shape.shape.prior_shape import ellipsoid_depth, flat_depth
+from gan2shape.shape.slant import least
 from gan2shape.shape.stages import JointOptions, Samples, Target, fit_depth, joint_step, target_from
 
 N_TRUE_VIEWS = 160  # true renders an object, as in the feasibility trial
+N_SLANT_STEPS = 120  # of step 3 from each slanted ellipsoid, before the one that explains the renders best goes on
 VIEW_SEED_OFFSET = 77  # the ladder's views come from the object's seed plus this
 
 
@@ -76,16 +78,29 @@ def rung_o0(item: ExamObject, config: ShapeConfig, report: Reporter = silent) ->
 
 
 def _from_true_renders(
-    item: ExamObject, config: ShapeConfig, options: JointOptions, report: Reporter
+    item: ExamObject,
+    config: ShapeConfig,
+    options: JointOptions,
+    report: Reporter,
+    slants_deg: tuple[float, ...] = (0.0,),
 ) -> dict[str, float]:
+    """Step 3 on true renders, from the ellipsoid with the slant whose short step 3 leaves the least residual."""
     started = time.perf_counter()
-    target, networks = target_of(item), new_networks(config)
+    target = target_of(item)
     samples = as_samples(true_views(item, N_TRUE_VIEWS, item.seed + VIEW_SEED_OFFSET))
-    networks.start_from(ellipsoid_depth(item.mask, config.prior_shape, config.render.fov_deg))
-    generator = torch.Generator().manual_seed(config.seed)
-    joint_step(networks, target, samples, None, config, options, generator, report)
+
+    def learnt_from(slant_deg: float, n_steps: int) -> tuple[SceneNetworks, float]:
+        networks = new_networks(config)
+        networks.start_from(ellipsoid_depth(item.mask, config.prior_shape, config.render.fov_deg, slant_deg))
+        random = torch.Generator().manual_seed(config.seed)
+        return networks, joint_step(networks, target, samples, None, config, options, random, report, n_steps)
+
+    chosen_deg = slants_deg[0]
+    if len(slants_deg) > 1:
+        chosen_deg = least(slants_deg, [learnt_from(slant_deg, N_SLANT_STEPS)[1] for slant_deg in slants_deg])
+    networks, _ = learnt_from(chosen_deg, config.steps.n_joint)
     with torch.no_grad():
-        return score(item, networks.depth(item.image), started)
+        return {**score(item, networks.depth(item.image), started), "slant_deg": chosen_deg}
 
 
 def rung_o1(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
@@ -95,7 +110,7 @@ def rung_o1(item: ExamObject, config: ShapeConfig, report: Reporter = silent) ->
 
 def rung_o2(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
     """True renders; views and lights from nothing: no pull, no true value anywhere."""
-    return _from_true_renders(item, config, JointOptions(estimate_views=True), report)
+    return _from_true_renders(item, config, JointOptions(estimate_views=True), report, config.prior_shape.slants_deg)
 
 
 TRUE_RUNGS = {"flat": rung_flat, "ellipsoid": rung_ellipsoid, "O0": rung_o0, "O1": rung_o1, "O2": rung_o2}

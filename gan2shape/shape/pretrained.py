@@ -1,7 +1,7 @@
 """Networks that know a category before they meet an object, as a pack carries them (made by `pretraining`).
 
 They say what the loop starts from: a depth in the place of the ellipsoid, and view and light networks that have read
-thousands of samples. Relief is a gauge that samples do not fix (`SceneNetworks.restore_gauge` says why): one factor per
+thousands of images. Relief is a gauge that images do not fix (`SceneNetworks.restore_gauge` says why): one factor per
 category is chosen on validation objects, as the ellipsoid's is.
 """
 
@@ -43,6 +43,20 @@ def both_ways_depth(
     return (seen + category_depth(networks, images.flip(-1), relief_gain).flip(-1)) / 2
 
 
+def read_pitch_rad(
+    networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], reference: Float[Tensor, "1 3 S S"]
+) -> Float[Tensor, " B"]:
+    """Pitch of each image relative to `reference`, mean over the image and its mirror image (which have the same)."""
+    both = torch.cat([images, images.flip(-1)])
+    return networks.views(both, reference)[:, 0].unflatten(0, (2, -1)).mean(0)
+
+
+def tilted(depth: Float[Tensor, "B 1 S S"], slopes: Float[Tensor, " B"]) -> Float[Tensor, "B 1 S S"]:
+    """Depth plus a plane that rises from -slope at the top to slope at the bottom."""
+    rows = torch.linspace(-1.0, 1.0, depth.shape[-2], device=depth.device)
+    return depth + slopes[:, None, None, None] * rows[:, None]
+
+
 def settings(config: ShapeConfig) -> dict:
     """What has to be equal for networks to fit: goes into the pack."""
     sizes = asdict(config.networks)
@@ -62,12 +76,21 @@ def pretrained_networks(prior: Prior, config: ShapeConfig) -> SceneNetworks | No
 
 
 @torch.no_grad()
-def begin_pretrained(networks: SceneNetworks, known: SceneNetworks, target: Target, config: ShapeConfig) -> None:
+def begin_pretrained(
+    networks: SceneNetworks, known: SceneNetworks, target: Target, prior: Prior, config: ShapeConfig
+) -> None:
     """Put `networks` where the category's networks see the target: depth as the start, view and light as weights.
 
+    Upright is what the prior's mean image is.
+
     A new depth network learns what this object adds. (Tuning the category's own depth network, as published, undid in a
-    hundred steps what thousands of samples had taught it.)
+    hundred steps what thousands of images had taught it.)
     """
-    networks.start_from(both_ways_depth(known, target.image, config.prior_shape.pretrained_relief_gain))
+    depth = both_ways_depth(known, target.image, config.prior_shape.pretrained_relief_gain)
+    if config.prior_shape.pretrained_tilt:
+        upright = prior.generator.synthesis(prior.w_mean[None]).clamp(-1, 1)
+        slopes = config.prior_shape.pretrained_tilt * read_pitch_rad(known, target.image, upright)
+        depth = tilted(depth, slopes)
+    networks.start_from(depth)
     for name in ("view_net", "light_net"):
         getattr(networks, name).load_state_dict(getattr(known, name).state_dict())

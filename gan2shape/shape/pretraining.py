@@ -53,10 +53,10 @@ class PretrainConfig:
     """Counts and weights. Ranges, learning rate and the weights of pixels, masks and smoothness are `ShapeConfig`'s."""
 
     n_objects: int = 3000  # images that depth, view and light are learnt from (published: 200)
-    n_fit_objects: int = 600  # the first of them, whose ellipsoids are fitted: choosing a slant takes long
+    n_fit_objects: int = 400  # the first of them, whose ellipsoids are fitted: choosing a slant takes long
     n_fit: int = 500  # steps of the fit
     n_warm: int = 50  # first joint steps, in which depth stays: view and light networks know nothing yet
-    n_joint: int = 1000  # joint steps of a round, the first's warm ones included
+    n_joint: int = 1500  # joint steps of a round, the first's warm ones included
     fit_batch: int = 16  # samples a fitting step, every other one mirrored
     batch: int = 6  # images a joint step
     n_views: int = 2  # drawings of each of them

@@ -114,7 +114,7 @@ def started_from(outcome: Outcome) -> str:
     """What the shape began at and how much was learnt on this object, in a sentence."""
     stages = sum(name.startswith("stage") for name in outcome.names)
     if outcome.progress.pretrained:
-        return f"Start: the pack's own networks, trained on its samples; stages on this object: {stages}."
+        return f"Start: the pack's own networks, trained on images that it reproduces; stages on this object: {stages}."
     return f"Start: an ellipsoid with a slant of {outcome.progress.slant_deg:g} degrees; stages: {stages}."
 
 

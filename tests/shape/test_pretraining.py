@@ -15,7 +15,9 @@ from gan2shape.shape.pretrained import (
     category_depth,
     category_networks,
     pretrained_networks,
+    read_pitch_rad,
     settings,
+    tilted,
 )
 from gan2shape.shape.pretraining import (
     Drawn,
@@ -218,6 +220,45 @@ def test_the_depth_of_a_mirror_image_is_mirrored() -> None:
     with torch.no_grad():
         depth, mirrored = both_ways_depth(networks, images), both_ways_depth(networks, images.flip(-1))
     torch.testing.assert_close(mirrored, depth.flip(-1))
+
+
+def test_a_tilt_adds_a_plane_that_rises_downwards() -> None:
+    """Its own slope per image, none sideways, and the mean distance stays."""
+    torch.manual_seed(5)
+    depth = bumps(2)
+    added = tilted(depth, torch.tensor([0.02, -0.01])) - depth
+    torch.testing.assert_close(added.mean((1, 2, 3)), torch.zeros(2), rtol=0, atol=1e-6)
+    torch.testing.assert_close(added[:, 0, -1], torch.tensor([[0.02], [-0.01]]).expand(2, SIZE), rtol=0, atol=1e-6)
+    torch.testing.assert_close(added[:, 0, 0], -added[:, 0, -1], rtol=0, atol=1e-6)
+
+
+def test_pitch_is_read_alike_in_an_image_and_its_mirror_image_and_is_none_in_the_reference() -> None:
+    torch.manual_seed(5)
+    networks, images = category_networks(CONFIG), torch.rand(3, 3, SIZE, SIZE) * 2 - 1
+    with torch.no_grad():
+        networks.view_net.last.weight.mul_(10)
+        upright = (images[:1] + images[:1].flip(-1)) / 2
+        pitches = read_pitch_rad(networks, images, upright)
+        torch.testing.assert_close(read_pitch_rad(networks, images.flip(-1), upright), pitches)
+        assert float(pitches.abs().min()) > 1e-4
+        torch.testing.assert_close(read_pitch_rad(networks, upright, upright), torch.zeros(1))
+
+
+def test_the_start_is_tilted_by_the_pitch_that_is_read(generator, tmp_path) -> None:
+    opened = with_networks(generator)
+    observation = tiny_observation(opened)
+    tilt = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, pretrained_tilt=0.5))
+    plain = loop.learn(observation, opened, replace(CONFIG, n_stages=0), silent)
+    leant = loop.learn(observation, opened, tilt, silent)
+    known, upright = (
+        pretrained_networks(opened.prior, CONFIG),
+        opened.prior.generator.synthesis(opened.prior.w_mean[None]),
+    )
+    slopes = 0.5 * read_pitch_rad(known, plain.target.image, upright.clamp(-1, 1))
+    added = leant.scenes[-1].depth - plain.scenes[-1].depth
+    wanted = tilted(torch.zeros_like(added), slopes)
+    assert float(slopes.abs()) > 1e-5
+    torch.testing.assert_close(added, wanted, rtol=0.02, atol=1e-6)
 
 
 @pytest.mark.parametrize(
