@@ -50,7 +50,7 @@ BESIDE_WEIGHT = 0.1  # of pixels beside the object when the start is fitted; ins
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Counts and weights. Ranges, learning rate and the weights of pixels, masks and smoothness are `ShapeConfig`'s."""
+    """Counts and weights. Ranges, learning rate and the weights of pixels and masks are `ShapeConfig`'s."""
 
     n_objects: int = 3000  # images that depth, view and light are learnt from (published: 200)
     n_fit_objects: int = 400  # the first of them, whose ellipsoids are fitted: choosing a slant takes long
