@@ -21,7 +21,6 @@ from gan2shape.shape.draw import Drawing, draw_scene
 from gan2shape.shape.loop import Learner, Outcome, learn, make_target, new_learner, start, step_random
 from gan2shape.shape.losses import feature_distance
 from gan2shape.shape.observe import MaskedGenerator, observe_image
-from gan2shape.shape.prior_shape import ellipsoid_depth
 from gan2shape.shape.projection import (
     prior_features,
     project_drawn,
@@ -84,10 +83,10 @@ def pick(drawn: Drawing, indices: Tensor) -> Drawing:
 
 
 def _from_projected(bench: Bench, given: Drawing, views: Tensor, lights: Tensor, started: float) -> dict[str, float]:
-    """E on `given`, then step 3 from the ellipsoid with V and L estimated from nothing."""
+    """E on `given`, then step 3 with V and L estimated from nothing, from the ellipsoid the method would choose."""
     config = bench.config
     learner = new_learner(config, bench.observation.latent.shape[-1], "cpu")
-    learner.networks.start_from(ellipsoid_depth(bench.observation.mask, config.prior_shape, config.render.fov_deg))
+    begun = start(learner, bench.target, bench.observation, bench.generator, config, silent)
     images, masks = project_given(bench, learner, given, sum(config.steps.n_projection))
     samples = Samples(images, masks, views, lights, torch.ones(len(images)))
     features = prior_features(bench.generator.prior)
@@ -95,7 +94,8 @@ def _from_projected(bench: Bench, given: Drawing, views: Tensor, lights: Tensor,
         learner.networks, bench.target, samples, features, config, JointOptions(), step_random(config, 2), silent
     )
     with torch.no_grad():
-        return score(bench.item, learner.networks.depth(bench.target.image), started)
+        found = score(bench.item, learner.networks.depth(bench.target.image), started)
+    return {**found, "slant_deg": begun.slant_deg}
 
 
 def rung_o3(bench: Bench) -> dict[str, float]:

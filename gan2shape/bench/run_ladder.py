@@ -5,7 +5,7 @@ from pathlib import Path
 from gan2shape.bench import ladder, ladder_gan
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.opening import exam_category, open_measured
-from gan2shape.bench.score import table_row
+from gan2shape.bench.score import of_flat, table_row
 from gan2shape.compose import nearest
 from gan2shape.config import ShapeConfig
 from gan2shape.measure.statistics import mean_interval
@@ -43,7 +43,8 @@ def main(
     for rung in rungs or ORDER:
         if rung in ladder.TRUE_RUNGS:
             items = exam_objects(category, "val", count or COUNT_TRUE)
-            scores = [ladder.TRUE_RUNGS[rung](item, config, report) for item in items]
+            learnt = ladder.TRUE_RUNGS[rung]
+            scores = [of_flat(learnt(item, config, report), ladder.rung_flat(item, config)) for item in items]
             rows.append(table_row(rung, category, "val", preset, scores, seeds=[item.seed for item in items]))
         else:
             rows += gan_rows(rung, category, preset, config, count or COUNT_GAN, opened, report)
@@ -65,9 +66,12 @@ def gan_rows(
     results = [ladder_gan.RUNGS[rung](bench) for bench in benches]
     if rung == "C":
         return [_row_c(results, category, preset)]
-    if rung == "O5":
-        return [table_row(f"O5 {name}", category, "val", preset, [one[name] for one in results]) for name in results[0]]
-    return [table_row(rung, category, "val", preset, results)]
+    flats = [ladder.rung_flat(item, config) for item in items]
+    stages = {f"O5 {name}": [one[name] for one in results] for name in results[0]} if rung == "O5" else {rung: results}
+    return [
+        table_row(name, category, "val", preset, [of_flat(*pair) for pair in zip(scores, flats, strict=True)])
+        for name, scores in stages.items()
+    ]
 
 
 def _row_c(results: list[dict[str, float]], category: str, preset: str) -> dict:

@@ -37,24 +37,21 @@ def score_depth(
     }
 
 
+def of_flat(score: dict[str, float], flat: dict[str, float]) -> dict[str, float]:
+    """The score with its SIDE and MAD as parts of the same object's plane's, which is what the ladder's aims are in."""
+    return {**score, "side_of_flat": score["side"] / flat["side"], "mad_of_flat": score["mad_deg"] / flat["mad_deg"]}
+
+
 def table_row(method: str, category: str, split: str, preset: str, scores: list[dict[str, float]], **extra) -> dict:
-    """One row of a table: means over objects with the half widths of their 95 % intervals."""
+    """One row of a table: means over objects with the half widths of their 95 % intervals; `of_flat` where scores have
+    it.
+    """
     row = {"method": method, "category": category, "split": split, "preset": preset, "n": len(scores)}
     for name, interval in (("side", "side_ci"), ("side_aligned", "side_aligned_ci"), ("mad_deg", "mad_ci")):
         row[name], row[interval] = statistics.mean_interval(np.array([score[name] for score in scores]))
+    for name, interval in (("side_of_flat", "side_of_flat_ci"), ("mad_of_flat", "mad_of_flat_ci")):
+        if all(name in score for score in scores):
+            row[name], row[interval] = statistics.mean_interval(np.array([score[name] for score in scores]))
     seconds = [score["seconds"] for score in scores if "seconds" in score]
     row["seconds"] = float(np.mean(seconds)) if seconds else None
     return {**row, **extra}
-
-
-def print_table(rows: list[dict]) -> str:
-    """Rows as aligned text for a terminal and for Markdown."""
-    lines = ["| method | n | SIDE x100 | aligned | MAD deg | s |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        seconds = "" if row["seconds"] is None else f"{row['seconds']:.0f}"
-        lines.append(
-            f"| {row['method']} | {row['n']} | {row['side']:.3f} ± {row['side_ci']:.3f} | "
-            f"{row['side_aligned']:.3f} ± {row['side_aligned_ci']:.3f} | "
-            f"{row['mad_deg']:.1f} ± {row['mad_ci']:.1f} | {seconds} |"
-        )
-    return "\n".join(lines)

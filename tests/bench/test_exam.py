@@ -6,7 +6,7 @@ import torch
 
 from gan2shape.bench import exam
 from gan2shape.bench.ladder import rung_flat
-from gan2shape.bench.score import score_depth, score_mask, table_row
+from gan2shape.bench.score import of_flat, score_depth, score_mask, table_row
 from gan2shape.bench.truth import draw_lights, render_truth, true_views
 from gan2shape.config import ShapeConfig
 from gan2shape.records import UserError
@@ -102,3 +102,11 @@ def test_a_row_of_a_table_has_means_and_intervals():
     assert row["side"] == 2.0
     assert row["n"] == 2
     assert row["side_ci"] == pytest.approx(12.706 * np.sqrt(2) / np.sqrt(2))
+
+
+def test_a_rows_parts_of_flat_are_means_of_each_objects_own() -> None:
+    flats = [{"side": 2.0, "mad_deg": 40.0}, {"side": 1.0, "mad_deg": 20.0}]
+    scores = [{"side": 1.0, "side_aligned": 1.0, "mad_deg": 10.0}, {"side": 1.0, "side_aligned": 1.0, "mad_deg": 20.0}]
+    row = table_row("x", "car", "val", "draft", [of_flat(*pair) for pair in zip(scores, flats, strict=True)])
+    assert row["side_of_flat"] == pytest.approx((0.5 + 1.0) / 2)
+    assert row["mad_of_flat"] == pytest.approx((0.25 + 1.0) / 2)
