@@ -105,7 +105,8 @@ class StepConfig:
     # Discriminator features in steps 1 and 3 (published: LPIPS .5). They take more than half of a joint step's time,
     # and more steps bring more: with true views .24 / 5.1 in 400 steps without, .42 / 8.9 in 150 with (SIDE / MAD).
     feature_weight: float = 0.0
-    mask_weight: float = 0.2  # L1 between the warped canonical mask and the projected sample's mask, step 3
+    mask_weight: float = 0.2  # of the warped canonical mask beyond the projected sample's mask, step 3
+    least_area: float = 0.7  # canonical pixels that a compared pixel shows; less is stretched over what nobody saw
     smooth_weight: float = 0.1  # mean |second difference| of depth over its half-range (.2 erased noses)
     projection_feature_weight: float = 1.0  # discriminator features in step 2
     latent_weight: float = 1.0  # mean |offset|^2 in units of w's standard deviation; rung C chooses it

@@ -68,6 +68,20 @@ def sampling_grid(
     return torch.stack([own + (x - slope * z) / unit, own[:, None] + (y - slope[:, None] * z) / unit], -1)
 
 
+def shown_area(grid: Float[Tensor, "B H W 2"]) -> Float[Tensor, "B 1 H W"]:
+    """Canonical pixels that each target pixel shows: the least over its four pairs of neighbours, from `sampling_grid`.
+
+    1 in the canonical view; more where the surface is foreshortened; far less than 1 where it is stretched over what
+    the canonical view does not show, from an outline to what lies behind it. No gradient.
+    """
+    place = grid.detach() * (grid.shape[1] / 2)
+    across, down = place[:, :, 1:] - place[:, :, :-1], place[:, 1:] - place[:, :-1]
+    sides = (torch.cat([across, across[:, :, -1:]], 2), torch.cat([across[:, :, :1], across], 2))
+    ends = (torch.cat([down, down[:, -1:]], 1), torch.cat([down[:, :1], down], 1))
+    areas = [a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0] for a in sides for b in ends]
+    return torch.stack(areas).amin(0)[:, None]
+
+
 def render_scene(
     scene: Scene,
     fov_deg: float = DEFAULT_FOV_DEG,
