@@ -31,6 +31,9 @@ class PriorShapeConfig:
     # Slope downwards (of depth, over the image's half height) per radian of pitch that their view network reads in the
     # input: projections follow pitches in part, which leaves shapes too upright; chosen on validation.
     pretrained_tilt: float = 0.0
+    # Yaws under which the generator shows the object, for the pack's networks to measure it there too; () measures the
+    # input alone. Chosen on validation.
+    turns_deg: tuple[float, ...] = ()
     pretraining_gains: tuple[
         float, ...
     ] = ()  # the same of what their training's rounds 2, 3 ... draw, while they learn

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from gan2shape.config import ShapeConfig
 from gan2shape.gan.packs import Prior, freeze
+from gan2shape.shape.around import seen_from_around
 from gan2shape.shape.networks import SceneNetworks, as_depth
+from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.stages import Target
 
 NETWORK_NAME = "scene"  # under which a pack holds them
@@ -77,18 +79,30 @@ def pretrained_networks(prior: Prior, config: ShapeConfig) -> SceneNetworks | No
 
 @torch.no_grad()
 def begin_pretrained(
-    networks: SceneNetworks, known: SceneNetworks, target: Target, prior: Prior, config: ShapeConfig
+    networks: SceneNetworks,
+    known: SceneNetworks,
+    target: Target,
+    latent: Float[Tensor, "1 *L D"],
+    generator: MaskedGenerator,
+    config: ShapeConfig,
 ) -> None:
-    """Put `networks` where the category's networks see the target: depth as the start, view and light as weights.
+    """Put `networks` where those of the category see the target, which is the image of `latent`: depth as the start
+    (measured from around, where that helps), view and light as weights.
 
     Upright is what the prior's mean image is.
 
     A new depth network learns what this object adds. (Tuning the category's own depth network, as published, undid in a
     hundred steps what thousands of images had taught it.)
     """
-    depth = both_ways_depth(known, target.image, config.prior_shape.pretrained_relief_gain)
+
+    def measure(images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 1 S S"]:
+        return both_ways_depth(known, images, config.prior_shape.pretrained_relief_gain)
+
+    depth = measure(target.image)
+    if config.prior_shape.turns_deg:
+        depth = seen_from_around(depth, measure, target, latent, generator, config)
     if config.prior_shape.pretrained_tilt:
-        upright = prior.generator.synthesis(prior.w_mean[None]).clamp(-1, 1)
+        upright = generator.prior.generator.synthesis(generator.prior.w_mean[None]).clamp(-1, 1)
         slopes = config.prior_shape.pretrained_tilt * read_pitch_rad(known, target.image, upright)
         depth = tilted(depth, slopes)
     networks.start_from(depth)

@@ -5,13 +5,15 @@
     fit       the depth network learns the ellipsoids: what single samples got wrong is outvoted
     joint     steps 2 and 3 of the loop for a new batch of images at every step: draw the FIT under other views and
               lights, let the pack's encoder say what real images look so, explain those by depth, view and light
-    rounds    the same again, drawing what the round before has found (`prior_shape.pretraining_gains`: one each)
+    rounds    the same again, drawing what the round before has found (`prior_shape.pretraining_gains`: one each);
+              the result is the mean of the weights at both ends of the last one
 
 No label and no exam image enters: single images and the generator are the only teachers. The drawings that are
 projected stay the same through a round: drawn from the depth that is being learnt, they would flatten it (a flatter
 shape turns less, is projected onto less of a turn, and is made flatter still); drawn under lamps that are being learnt,
 they drift with them. Views are the ones that were asked; projections follow a part of them, which leaves the relief to
-be put right (`pretrained`).
+be put right (`pretrained`). The depth that is seen in a projection has to be the drawn one, turned: what a car's front
+does not tell of its length its side does.
 
 Images are first passed through the pack's encoder: latents that it does not know lose colour and form when turned.
 """
@@ -32,6 +34,7 @@ from gan2shape.outdir import write_atomic
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
 from gan2shape.scene.light import normals_from_depth, shade
+from gan2shape.scene.render import shown_area
 from gan2shape.shape.draw import Canvas, Drawing, draw
 from gan2shape.shape.losses import smoothness
 from gan2shape.shape.networks import SceneNetworks
@@ -64,6 +67,7 @@ class PretrainConfig:
     light_pull: float = 0.1  # the same for light
     own_light_pull: float = 0.1  # the same of an image's own light, towards the category's mean
     self_weight: float = 0.3  # of reading views of drawings, which are known exactly
+    agreement_weight: float = 0.5  # of the depth of a projection being the drawn depth
     smooth_weight: float = 0.02  # as `steps.smooth_weight`; thousands of images need less than one
     keep_every: int = 250  # steps between states on disk
     seed: int = 0
@@ -147,7 +151,16 @@ def pretrain(
                 modules = {"networks": networks, "before": before, "optimizer": optimizer}
                 save_training(state_path, modules, index, step + 1, generator)
         saved = {"step": 0}
+    if len(gains) > 1:  # the first round begins at ellipsoids
+        average_weights(networks, before)
     return freeze(networks)
+
+
+@torch.no_grad()
+def average_weights(networks: SceneNetworks, before: SceneNetworks) -> None:
+    """Move weights half of the way back to `before`: between the two ends of a round lies less noise than at either."""
+    for now, then in zip(networks.parameters(), before.parameters(), strict=True):
+        now.lerp_(then, 0.5)
 
 
 def save_training(path: Path, modules: dict, index: int, step: int, generator: MaskedGenerator) -> None:
@@ -255,6 +268,9 @@ def joint_pretraining_loss(
     lights = networks.lights(wanted)
     count = len(wanted)
     made = draw_pool(some, depth, own_lights, asked_views, lights, networks, config)
+    agreement = (
+        0.0 if drawn_from.is_depth else disagreement(category_depth(networks, wanted), wanted_masks, made, config)
+    )
     shown = over(repeated(some.backgrounds, plan.n_views), wanted, wanted_masks)
     view_errors = ((views - asked_views.repeat(2, 1))[:, :3] / PULL_UNIT_RAD).square().mean(1)
     return (
@@ -264,7 +280,20 @@ def joint_pretraining_loss(
         + plan.light_pull * (lights - asked_lights).square().mean()
         + plan.own_light_pull * (own_lights - mean_lights).square().mean()
         + plan.self_weight * view_errors[count:].mean()
+        + plan.agreement_weight * agreement
     )
+
+
+def disagreement(
+    seen: Float[Tensor, "N 1 S S"], masks: Float[Tensor, "N 1 S S"], made: Drawing, config: ShapeConfig
+) -> Float[Tensor, ""]:
+    """Mean |difference| of the depths seen in projections and the drawn ones where both have the object, up to their
+    mean distance, in units of the half-range.
+    """
+    weight = made.mask.detach() * masks * (shown_area(made.grid) > config.steps.least_area)
+    error = (seen - made.depth) / config.render.depth_half_range
+    error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
+    return (weight * error.abs()).sum() / weight.sum().clamp_min(1.0)
 
 
 def draw_pool(

@@ -8,6 +8,7 @@ import torch
 from gan2shape.progress import silent
 from gan2shape.records import UserError
 from gan2shape.shape import loop, pretraining
+from gan2shape.shape.draw import Canvas, Drawing, draw
 from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.pretrained import (
     NETWORK_NAME,
@@ -23,6 +24,7 @@ from gan2shape.shape.pretraining import (
     Drawn,
     Pool,
     PretrainConfig,
+    disagreement,
     fit_loss,
     joint_pretraining_loss,
     make_pool,
@@ -51,6 +53,16 @@ class Seen(MaskedGenerator):
 def generator() -> Seen:
     tiny = with_encoder(tiny_generator())
     return Seen(tiny.prior, tiny.head)
+
+
+@pytest.fixture
+def target_views() -> tuple[Drawing, torch.Tensor]:
+    """A round bump on a disc, turned to both sides, and its masks."""
+    mask, views = disc_mask(), torch.zeros(2, 6)
+    views[:, 1] = torch.tensor([-0.2, 0.2])
+    white = torch.ones(1, 3, SIZE, SIZE)
+    made = draw(bumps(1), white, torch.ones(2, 1, SIZE, SIZE), Canvas(mask, -white), views, CONFIG.render)
+    return made, made.mask
 
 
 def bumps(n: int, seed: int = 0) -> torch.Tensor:
@@ -156,6 +168,23 @@ def test_an_interrupted_training_continues_bit_for_bit(generator, tmp_path, monk
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
+def test_the_result_lies_half_way_through_the_last_round(generator, tmp_path) -> None:
+    learnt = pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["round"] == 2
+    for name, value in learnt.named_parameters():
+        torch.testing.assert_close(value, (state["networks"][name] + state["before"][name]) / 2)
+
+
+def test_projections_agree_whose_depth_is_the_drawn_one_up_to_its_mean_distance(target_views) -> None:
+    made, masks = target_views
+    assert disagreement(made.depth + 0.02, masks, made, CONFIG).item() == pytest.approx(0.0, abs=1e-5)
+    across = torch.linspace(-0.01, 0.01, SIZE)
+    assert disagreement(made.depth + across, masks, made, CONFIG).item() > 0.01
+    beside = torch.where(masks > 0, made.depth, 0.5)  # nothing beside the object counts
+    assert disagreement(beside, masks, made, CONFIG).item() == pytest.approx(0.0, abs=1e-5)
+
+
 def test_what_cannot_be_learnt_from_is_refused(generator, tmp_path) -> None:
     with pytest.raises(UserError, match="no image encoder"):
         pretrain(tiny_generator(), CONFIG, PLAN, tmp_path / "state.pt")
@@ -259,6 +288,17 @@ def test_the_start_is_tilted_by_the_pitch_that_is_read(generator, tmp_path) -> N
     wanted = tilted(torch.zeros_like(added), slopes)
     assert float(slopes.abs()) > 1e-5
     torch.testing.assert_close(added, wanted, rtol=0.02, atol=1e-6)
+
+
+def test_a_start_seen_from_around_is_another_shape_at_the_same_distance(generator) -> None:
+    opened = with_networks(generator)
+    observation = tiny_observation(opened)
+    around = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, turns_deg=(-15.0, 15.0)))
+    plain = loop.learn(observation, opened, replace(CONFIG, n_stages=0), silent).scenes[-1].depth
+    turned = loop.learn(observation, opened, around, silent).scenes[-1].depth
+    mask = observation.mask
+    assert float(((turned - plain) * mask).abs().max()) > 1e-5
+    assert float(((turned - plain) * mask).sum() / mask.sum()) == pytest.approx(0.0, abs=2e-4)  # of 1
 
 
 @pytest.mark.parametrize(
