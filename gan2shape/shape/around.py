@@ -20,7 +20,6 @@ from gan2shape.config import ShapeConfig
 from gan2shape.scene.camera import intrinsics, move, move_back, project, unproject
 from gan2shape.shape.draw import draw
 from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.projection import seen_change
 from gan2shape.shape.stages import Target
 
 N_FOLLOWED = 4  # rounds of looking where in a turned map a point is seen, which the depth that is looked for decides
@@ -32,21 +31,21 @@ def seen_from_around(
     depth: Float[Tensor, "1 1 S S"],
     measure: Callable[[Tensor], Tensor],
     target: Target,
-    latent: Float[Tensor, "1 *L D"],
     generator: MaskedGenerator,
     config: ShapeConfig,
 ) -> Float[Tensor, "1 1 S S"]:
     """Mean of `depth` and what `measure` (images to depth maps) says of projections of it under
     `prior_shape.turns_deg`, turned back.
 
-    Colours stay as they are in the input while it turns: the lamp turns with the object.
+    Colours stay as they are in the input while it turns: the lamp turns with the object. A projection is what the
+    pack's encoder sees, and nothing of what it misses in the input: form is measured here, and likeness does not
+    matter (first 24 validation cars: SIDE .76, .78 with `steps.residual_kept` of it, .85 with all).
     """
     views = turns(config.prior_shape.turns_deg, depth)
     lit = torch.ones_like(depth).expand(len(views), -1, -1, -1)
     drawn = draw(depth, target.surface, lit, target.canvas, views, config.render)
-    guess = generator.prior.guess_latent(torch.cat([drawn.image, target.image]))
-    moved = latent + seen_change(guess[:-1], guess[-1:], latent, generator.prior, config.steps)
-    back = turned_back(measure(generator(moved)[0]), views, depth, target.canvas.mask, config.render.fov_deg)
+    projected, _ = generator(generator.prior.guess_latent(drawn.image))
+    back = turned_back(measure(projected), views, depth, target.canvas.mask, config.render.fov_deg)
     return torch.cat([depth, back]).mean(0, keepdim=True)
 
 

@@ -124,7 +124,7 @@ def learn(
         scenes = (current_scene(learner.networks, target, config.render),)
         known = pretrained_networks(generator.prior, config) if config.prior_shape.pretrained else None
         if known is not None:
-            begin_pretrained(learner.networks, known, target, observation.latent, generator, config)
+            begin_pretrained(learner.networks, known, target, generator, config)
             scenes = (*scenes, current_scene(learner.networks, target, config.render))
             progress = replace(progress, pretrained=True)
         if state_dir is not None:

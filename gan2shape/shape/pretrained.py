@@ -82,12 +82,11 @@ def begin_pretrained(
     networks: SceneNetworks,
     known: SceneNetworks,
     target: Target,
-    latent: Float[Tensor, "1 *L D"],
     generator: MaskedGenerator,
     config: ShapeConfig,
 ) -> None:
-    """Put `networks` where those of the category see the target, which is the image of `latent`: depth as the start
-    (measured from around, where that helps), view and light as weights.
+    """Put `networks` where those of the category see the target: depth as the start (measured from around, where that
+    helps), view and light as weights.
 
     Upright is what the prior's mean image is.
 
@@ -100,7 +99,7 @@ def begin_pretrained(
 
     depth = measure(target.image)
     if config.prior_shape.turns_deg:
-        depth = seen_from_around(depth, measure, target, latent, generator, config)
+        depth = seen_from_around(depth, measure, target, generator, config)
     if config.prior_shape.pretrained_tilt:
         upright = generator.prior.generator.synthesis(generator.prior.w_mean[None]).clamp(-1, 1)
         slopes = config.prior_shape.pretrained_tilt * read_pitch_rad(known, target.image, upright)
