@@ -76,9 +76,10 @@ def turned_back(
     for _ in range(N_FOLLOWED):
         points = move(unproject(depth, camera).flatten(1, 2), views)
         places = project(points, camera)[..., :2] / size * 2 - 1
-        z = functional.grid_sample(seen, places.unflatten(1, (size, size)), padding_mode="border", align_corners=False)
-        z = z.flatten(1) - points[..., 2]
-        z = points[..., 2] + z - (z * weight.flatten()).sum(1, keepdim=True)
+        places = places.unflatten(1, (size, size))
+        there = functional.grid_sample(seen, places, padding_mode="border", align_corners=False).flatten(1)
+        gap = there - points[..., 2]
+        z = points[..., 2] + gap - (gap * weight.flatten()).sum(1, keepdim=True)
         found = move_back(points * (z / points[..., 2])[..., None], views)[..., 2].reshape_as(depth)
         depth = depth + DAMPING * (found - depth)
         depth = depth - (weight * (depth - start)).sum((1, 2, 3), keepdim=True)

@@ -98,7 +98,7 @@ def begin_pretrained(
         return both_ways_depth(known, images, config.prior_shape.pretrained_relief_gain)
 
     depth = measure(target.image)
-    if config.prior_shape.turns_deg:
+    if config.prior_shape.turns_deg and generator.prior.encoder is not None:
         depth = seen_from_around(depth, measure, target, generator, config)
     if config.prior_shape.pretrained_tilt:
         upright = generator.prior.generator.synthesis(generator.prior.w_mean[None]).clamp(-1, 1)
