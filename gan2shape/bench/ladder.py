@@ -104,8 +104,9 @@ def _from_true_renders(
 
 
 def rung_o1(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
-    """True renders, true views and lights."""
-    return _from_true_renders(item, config, JointOptions(estimate_views=False, estimate_lights=False), report)
+    """True renders, true views and lights, the input's own included."""
+    known = JointOptions(estimate_views=False, estimate_lights=False, own_light=item.light)
+    return _from_true_renders(item, config, known, report)
 
 
 def rung_o2(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:

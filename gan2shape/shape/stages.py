@@ -63,6 +63,7 @@ class JointOptions:
     view_pull: float = 0.0
     light_pull: float = 0.0
     self_weight: float = 0.0  # of `self_view_loss`
+    own_light: Float[Tensor, "1 4"] | None = None  # the input's, where it is known; None: what the light network sees
 
     @classmethod
     def of(cls, steps: StepConfig) -> "JointOptions":
@@ -193,7 +194,7 @@ def joint_loss(
     depth = networks.depth(image)
     normals = normals_from_depth(depth, config.render.fov_deg)
     lights = networks.lights(torch.cat([wanted, image]))
-    shading = shade(normals, lights[-1:])
+    shading = shade(normals, lights[-1:] if options.own_light is None else options.own_light)
     albedo = networks.albedo(target.surface, shading)
     views = networks.views(wanted, image) if options.estimate_views else samples.views[chosen]
     sample_lights = lights[:-1] if options.estimate_lights else samples.lights[chosen]
