@@ -2,7 +2,7 @@
 
 An object that is turned about the right slanted shape looks like the object turned; about the wrong one it looks like
 nothing the GAN has seen. A pack's encoder says so at once: its reproduction of the turned drawings is nearer to them
-(60 of 64 validation cars right, `benchmarks/slant_choice.py`). Without an encoder, one projector learns the drawings
+(61 of 64 validation cars right, `benchmarks/slant_choice.py`). Without an encoder, one projector learns the drawings
 of all candidates together, and the residual of its projections decides.
 """
 
