@@ -20,7 +20,7 @@ from gan2shape.shape.draw import Drawing, draw_scene
 from gan2shape.shape.losses import feature_distance
 from gan2shape.shape.networks import Encoder, SceneNetworks
 from gan2shape.shape.sampling import sample_lights, sample_views
-from gan2shape.shape.stages import Samples, Target, current_scene, decayed, guard
+from gan2shape.shape.stages import Samples, Target, current_scene, decayed, descend
 
 NEAR_SD = 0.3  # rms change of w, in its standard deviations, that counts as near: about 5 degrees of yaw
 FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric (published: 4 of its 6-8)
@@ -124,11 +124,9 @@ def train_encoder(
         drawn = next_batch(step)
         latents, offset = project(encoder, prior, latent, drawn.image, target.image, steps)
         loss = projection_loss(prior.generator.synthesis(latents), offset, drawn, prior, steps)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, "the projection step", step)
         if step % 10 == 9:
-            report("projection", step + 1, n_steps, loss=guard(loss, "the projection step", step))
+            report("projection", step + 1, n_steps, loss=float(loss.detach()))
 
 
 def projection_step(

@@ -25,6 +25,7 @@ from gan2shape.shape.losses import FeatureMaps, feature_distance, masked_l1, smo
 from gan2shape.shape.networks import SceneNetworks
 from gan2shape.shape.sampling import sample_lights, sample_views, truncated_sd
 
+LEAST_SPREAD = 1e-12  # of squared angles, where views do not spread at all
 PULL_UNIT_RAD = 0.1745  # angles count in units of 10 degrees, so that pulls on views and lights have comparable sizes
 
 
@@ -87,6 +88,17 @@ def guard(loss: Tensor, stage: str, step: int) -> float:
     return value
 
 
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, stage: str, step: int) -> None:
+    """One update. Raises UserError before it where the loss is not finite (off the CPU, where looking waits for the
+    device, at every tenth step): torch's backward of a warp at NaN coordinates ends the process.
+    """
+    if loss.device.type == "cpu" or step % 10 == 9:
+        guard(loss, stage, step)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+
+
 def fit_depth(
     networks: SceneNetworks, target: Target, wanted: Float[Tensor, "1 1 S S"], config: ShapeConfig, report: Reporter
 ) -> float:
@@ -102,12 +114,10 @@ def fit_depth(
         decayed(optimizer, config.steps, step, n_steps)
         error = (networks.depth(target.image) - wanted) / half_range
         loss = (error - error.mean()).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, "fit", step)
         best = min(best, loss.item())
         if (step + 1) % check_every == 0:
-            report("fit", step + 1, n_steps, loss=guard(loss, "fit", step))
+            report("fit", step + 1, n_steps, loss=float(loss.detach()))
             if best > least_gain * previous and step > config.steps.lr_decay_from * n_steps:
                 break
             previous = best
@@ -129,11 +139,9 @@ def albedo_step(
         decayed(optimizer, steps, step, steps.n_albedo)
         image = draw_input(networks.albedo(target.surface, shading), shading, target.canvas)
         loss = _input_loss(image, target, features, steps)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, "the albedo step", step)
         if step % 10 == 9:
-            report("albedo", step + 1, steps.n_albedo, loss=guard(loss, "the albedo step", step))
+            report("albedo", step + 1, steps.n_albedo, loss=float(loss.detach()))
 
 
 def joint_step(
@@ -162,19 +170,11 @@ def joint_step(
         loss, sample_loss = joint_loss(networks, target, samples, chosen, features, config, options, pull)
         if options.self_weight > 0:
             loss = loss + options.self_weight * self_view_loss(networks, target, config, generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, "the joint step", step)
         if step >= 0.9 * n_steps:
             residuals.append(float(sample_loss.detach()))
         if step % 10 == 9:
-            report(
-                "joint",
-                step + 1,
-                n_steps,
-                loss=guard(loss, "the joint step", step),
-                samples=float(sample_loss.detach()),
-            )
+            report("joint", step + 1, n_steps, loss=float(loss.detach()), samples=float(sample_loss.detach()))
     return sum(residuals) / max(1, len(residuals))
 
 
@@ -274,7 +274,7 @@ def spread_loss(views: Float[Tensor, "B 6"], prior: ViewPriorConfig) -> Float[Te
     same. The spread of the views is known, because we drew them, even where no single one is; it fixes the gauge.
     """
     asked = truncated_sd(prior.limit_sd) * views.new_tensor([prior.pitch_sd_deg, prior.yaw_sd_deg]) * (math.pi / 180)
-    found = views[:, :2].square().mean(0).sqrt()
+    found = views[:, :2].square().mean(0).clamp_min(LEAST_SPREAD).sqrt()  # sqrt has no gradient at 0
     return (found / asked.clamp_min(1e-3) - 1.0).square().sum()
 
 

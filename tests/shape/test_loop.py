@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gan2shape.config import ViewPriorConfig
 from gan2shape.progress import silent
 from gan2shape.records import UserError
 from gan2shape.shape import loop
 from gan2shape.shape.projection import project
-from gan2shape.shape.stages import guard
+from gan2shape.shape.stages import descend, guard, spread_loss
 from tests.shape.tiny import CONFIG, tiny_generator, tiny_observation, with_steps
 
 
@@ -94,3 +95,19 @@ def test_a_state_of_other_settings_or_a_damaged_one_is_refused(setup, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_with_one_sentence(value):
     with pytest.raises(UserError, match="joint step at step 7"):
         guard(torch.tensor(value), "the joint step", 7)
+
+
+def test_a_loss_that_is_not_finite_moves_nothing():
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight], lr=0.1)
+    with pytest.raises(UserError, match="step 0"):
+        descend(optimizer, (weight * float("nan")).sum(), "the joint step", 0)
+    assert torch.equal(weight.detach(), torch.ones(3))
+    descend(optimizer, weight.sum(), "the joint step", 0)
+    torch.testing.assert_close(weight.detach(), torch.full((3,), 0.9))
+
+
+def test_views_that_do_not_spread_have_a_finite_gradient():
+    views = torch.zeros(4, 6, requires_grad=True)
+    spread_loss(views, ViewPriorConfig()).backward()
+    assert bool(views.grad.isfinite().all())
