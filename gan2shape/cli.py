@@ -135,7 +135,9 @@ def run(
     generator: OwnGenerator = None,
     image: Annotated[Path | None, typer.Option(help="Image to explain; alpha serves as the mask.")] = None,
     latent: Annotated[Path | None, typer.Option(help="A saved w or W+ (.pt, .npy, .npz, .safetensors).")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the generator's sample; 0 with no input at all.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of the generator's sample; 0 with no input at all.")
+    ] = None,
     mask: Annotated[Path | None, typer.Option(help="Object mask of the input, same size.")] = None,
     features: Annotated[
         Path | None,
@@ -194,7 +196,7 @@ def _print_config(category: str, preset: str, words: tuple[str, ...], as_json: b
 def synth(
     category: Category = "car",
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first image; the next ones count up.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=999_999, help="Seed of the first image; the next ones count up.")] = 0,
     size: Annotated[int, typer.Option(min=16, help="Side of the images, pixels.")] = 64,
     out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("synth"),
     shards: Annotated[bool, typer.Option("--shards", help="Training images only, for `gan2shape train`.")] = False,

@@ -152,7 +152,11 @@ def _built(hint: Any, value: Any) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if is_dataclass(hint):
         hints = typing.get_type_hints(hint)
-        return hint(**{spec.name: _built(hints[spec.name], value[spec.name]) for spec in fields(hint)})
+        parts = {spec.name: _built(hints[spec.name], value[spec.name]) for spec in fields(hint)}
+        try:
+            return hint(**parts)
+        except ValueError as error:  # what a configuration class says of values that cannot be
+            raise UserError(f"bad configuration: {error}.") from error
     if origin in (typing.Union, types.UnionType):
         fitting = [arg for arg in args if isinstance(value, list) and typing.get_origin(arg) in (tuple, list)]
         return _built(fitting[0], value) if fitting else value

@@ -5,20 +5,50 @@ Units are in the names: `_deg` degrees, `_px` pixels, `n_` counts. Light ranges 
 `light_mvn`).
 """
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
+
+GREATEST_SEED = 2**63 - 1  # that torch takes
+
+
+def need(condition: bool, sentence: str) -> None:
+    """Raises ValueError with the sentence where the condition does not hold (`compose` makes it a UserError)."""
+    if not condition:
+        raise ValueError(sentence)
+
+
+class Finite:
+    """Base of configurations whose numbers, alone and in tuples, have to be finite."""
+
+    def __post_init__(self) -> None:
+        for spec in fields(self):
+            value = getattr(self, spec.name)
+            for number in value if isinstance(value, tuple) else (value,):
+                is_bad = isinstance(number, float) and not math.isfinite(number)
+                need(not is_bad, f"{spec.name}={number} is not a finite number")
+        self.check()
+
+    def check(self) -> None:
+        """What else has to hold; raises ValueError."""
 
 
 @dataclass(frozen=True)
-class RenderConfig:
+class RenderConfig(Finite):
     """Camera and canvas of the canonical height field."""
 
     size: int = 64  # side of every render, pixels (published: 128)
     fov_deg: float = 10.0  # field of view of the pinhole camera (published)
     depth_half_range: float = 0.1  # canonical depth lives in 1 +- this (published .9-1.1)
 
+    def check(self) -> None:
+        need(0 < self.fov_deg < 90, f"render.fov_deg={self.fov_deg} has to lie between 0 and 90")
+        need(
+            0 < self.depth_half_range < 1, f"render.depth_half_range={self.depth_half_range} has to lie between 0 and 1"
+        )
+
 
 @dataclass(frozen=True)
-class PriorShapeConfig:
+class PriorShapeConfig(Finite):
     """The ellipsoid that starts the loop (published: near .91, far 1.02 from the mask's box)."""
 
     relief: float = 0.6  # depth of the cap as a fraction of the published one; chosen per category on validation
@@ -28,20 +58,24 @@ class PriorShapeConfig:
     slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one whose step-3 residual is least is kept
     pretrained: bool = True  # start from the depth, view and light networks that a pack carries, where it does
     pretrained_relief_gain: float = 1.0  # times their relief, which samples do not tell; chosen on validation
-    # Slope downwards (of depth, over the image's half height) per radian of pitch that their view network reads in the
-    # input: projections follow pitches in part, which leaves shapes too upright; chosen on validation.
-    pretrained_tilt: float = 0.0
+    # Slopes of depth downwards, over half the image, per radian of pitch, and to the right per radian of yaw that their
+    # view network reads in the input: projections follow turns in part, which leaves shapes too upright and too much
+    # like one seen from the front; chosen on validation.
+    pretrained_tilt: tuple[float, float] = (0.0, 0.0)
     # Yaws under which the generator shows the object, for the pack's networks to measure it there too; () measures the
     # input alone. Chosen on validation.
     turns_deg: tuple[float, ...] = ()
-    pretraining_gains: tuple[
-        float, ...
-    ] = ()  # the same of what their training's rounds 2, 3 ... draw, while they learn
+    # The same of what their training's rounds 2, 3 ... draw, while they learn.
+    pretraining_gains: tuple[float, ...] = ()
+    pretraining_average: float = 0.0  # part of the way back to the last round's start that their weights go at its end
     fit_steps: int = 600  # most Adam steps of the depth network's fit; it stops earlier on a plateau
+
+    def check(self) -> None:
+        need(len(self.slants_deg) > 0, "prior_shape.slants_deg is empty: write [0.0] for no slant")
 
 
 @dataclass(frozen=True)
-class ViewPriorConfig:
+class ViewPriorConfig(Finite):
     """Pseudo views: Gaussian perturbations about the input's own view, degrees and scene units."""
 
     yaw_sd_deg: float = 14.0  # published 10.5, times view_scale 1-1.2
@@ -50,9 +84,14 @@ class ViewPriorConfig:
     shift_sd: float = 0.0  # tx, ty in scene units
     limit_sd: float = 2.0  # samples are redrawn beyond this many sd
 
+    def check(self) -> None:
+        spreads = (self.yaw_sd_deg, self.pitch_sd_deg, self.roll_sd_deg, self.shift_sd)
+        need(min(spreads) >= 0, "standard deviations in views are never negative")
+        need(self.limit_sd > 0, f"views.limit_sd={self.limit_sd} has to be above 0")
+
 
 @dataclass(frozen=True)
-class LightPriorConfig:
+class LightPriorConfig(Finite):
     """Pseudo lights: a box in direction, and a gain that trades ambient for diffuse (published `rand_light`, signs
     ours).
     """
@@ -65,7 +104,7 @@ class LightPriorConfig:
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Finite):
     """The four networks of the scene and the projector E (feasibility trial: about 1.5 M parameters together)."""
 
     depth: str = "network"  # "network": the published autoencoder; "pyramid": free grids, coarse to fine, no network
@@ -79,9 +118,15 @@ class NetworkConfig:
     angle_range_deg: float = 60.0  # V's tanh times this (published)
     shift_range: float = 0.1  # V's tx, ty in scene units (published)
 
+    def check(self) -> None:
+        sizes = (*self.autoencoder_channels, *self.encoder_channels, self.code_dim, self.encoder_dim)
+        need(min(sizes) > 0, "sizes in networks have to be above 0")
+        need(len(self.pyramid_sides) > 0, "networks.pyramid_sides is empty")
+        need(self.albedo in ("quotient", "network"), f"networks.albedo={self.albedo} is unknown: quotient or network")
+
 
 @dataclass(frozen=True)
-class InvertConfig:
+class InvertConfig(Finite):
     """W inversion of the input (Karras et al. 2020, section 5, without noise optimisation)."""
 
     n_steps: int = 300  # Adam steps
@@ -91,9 +136,13 @@ class InvertConfig:
     pixel_weight: float = 2.0  # masked L1
     feature_weight: float = 1.0  # L1 of the discriminator's first blocks
 
+    def check(self) -> None:
+        need(min(self.n_starts, self.n_tracks) > 0, "invert.n_starts and invert.n_tracks have to be above 0")
+        need(self.n_steps >= 0 and self.lr > 0, "invert.n_steps is never negative, and invert.lr above 0")
+
 
 @dataclass(frozen=True)
-class StepConfig:
+class StepConfig(Finite):
     """Counts and weights of the three steps of a stage."""
 
     n_albedo: int = 80  # step 1
@@ -125,9 +174,17 @@ class StepConfig:
     view_self_weight: float = 0.0  # weight of reading the views of drawings of the current shape, step 3
     pull_fraction: float = 0.5  # part of step 3 over which both pulls fade
 
+    def check(self) -> None:
+        need(min(self.batch, self.n_collect) > 0, "steps.batch and steps.n_collect have to be above 0")
+        need(len(self.n_projection) > 0, "steps.n_projection is empty: write one number for all stages")
+        counts = (self.n_albedo, *self.n_projection, self.n_joint, self.mapping_tail, self.refine_steps)
+        need(min(counts) >= 0, "numbers of steps and layers in steps are never negative")
+        need(self.lr > 0, f"steps.lr={self.lr} has to be above 0")
+        need(all(0 <= beta < 1 for beta in self.betas), f"steps.betas={self.betas} have to lie in [0, 1)")
+
 
 @dataclass(frozen=True)
-class ShapeConfig:
+class ShapeConfig(Finite):
     """Everything one reconstruction needs besides the prior and the image."""
 
     category: str = "car"  # names a pack and a YAML
@@ -144,6 +201,10 @@ class ShapeConfig:
     networks: NetworkConfig = field(default_factory=NetworkConfig)
     invert: InvertConfig = field(default_factory=InvertConfig)
     steps: StepConfig = field(default_factory=StepConfig)
+
+    def check(self) -> None:
+        need(0 <= self.seed <= GREATEST_SEED, f"seed={self.seed} has to lie between 0 and {GREATEST_SEED}")
+        need(self.n_stages is None or self.n_stages >= 0, f"n_stages={self.n_stages} is negative")
 
     def stages_from(self, pretrained: bool) -> int:
         """How many stages are run."""

@@ -44,10 +44,12 @@ def resumed(folder: Path, device: str = "auto", overrides: tuple[str, ...] = ())
     try:
         plain = json.loads((folder / REQUEST_NAME).read_text(encoding="utf-8"))
         plain = {spec.name: {**LATER_FIELDS, **plain}[spec.name] for spec in fields(RunRequest)}
+        paths = {name: None if plain[name] is None else Path(plain[name]) for name in PATH_FIELDS}
+        first = RunRequest(**{**plain, **paths, "overrides": tuple(plain["overrides"])})
+        if not (isinstance(first.seed, int | None) and isinstance(first.category, str | None)):
+            raise TypeError("seed or category of another type")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{folder} holds no run to go on with: name a folder that `gan2shape run` has made.") from error
-    paths = {name: None if plain[name] is None else Path(plain[name]) for name in PATH_FIELDS}
-    first = RunRequest(**{**plain, **paths, "overrides": tuple(plain["overrides"])})
     return replace(first, out=folder, resume=folder, device=device, overrides=(*first.overrides, *overrides))
 
 

@@ -115,6 +115,13 @@ BAD = {  # name: (words, part of the sentence, which weights)
     "weights without statistics": ([], "damaged", "lacking"),
     "weights of other shapes": ([], "damaged", "other shapes"),
     "damaged card": ([], "card", "card"),
+    "no step at once": (["steps.batch=0"], "above 0", "whole"),
+    "no number": (["views.yaw_sd_deg=nan"], "not a finite number", "whole"),
+    "backwards": (["steps.lr=-1"], "above 0", "whole"),
+    "no slant": (["prior_shape.slants_deg=[]"], "slants_deg is empty", "whole"),
+    "no lens": (["render.fov_deg=0"], "between 0 and 90", "whole"),
+    "no such albedo": (["networks.albedo=paint"], "quotient or network", "whole"),
+    "fewer than no stages": (["n_stages=-1"], "negative", "whole"),
 }
 
 
@@ -163,9 +170,11 @@ def test_a_place_that_cannot_be_written_is_found_first(below, packs, inputs, tmp
     assert contents(tmp_path) == {"file": b"x"}
 
 
-def test_a_loss_that_explodes_is_one_sentence_and_leaves_nothing(packs, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("n_projection", [10, 2])  # where it is not E that explodes, step 3 does
+def test_a_loss_that_explodes_is_one_sentence_and_leaves_nothing(n_projection, packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
-    result = smoke("--seed", "0", "steps.lr=1e30", "steps.n_projection=[10]", out=tmp_path / "run")
+    words = ("steps.lr=1e30", f"steps.n_projection=[{n_projection}]", "steps.n_joint=9")
+    result = smoke("--seed", "0", *words, out=tmp_path / "run")
     assert result.exit_code == 2, (result.output, result.exception)
     assert "lower steps.lr" in result.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []

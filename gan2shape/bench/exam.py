@@ -7,6 +7,8 @@ Images uint8, depth uint16 over 1 +- half-range, masks uint8. Nothing ever train
 
 import hashlib
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from gan2shape.synth.registry import get_category
 
 FIRST_SEED = {"val": 1_000_000, "test": 2_000_000}
 COUNT = {"val": 64, "test": 100}
+SPLITS = tuple(COUNT)
 DEPTH_LOW, DEPTH_HIGH = 0.85, 1.15  # range of the stored uint16 depth; 4.6e-6 a step
 DEPTH_STEPS = 65535
 
@@ -90,15 +93,20 @@ def make_split(category: str, split: str) -> dict[str, np.ndarray]:
 def load_split(category: str, split: str, folder: Path | None = None) -> dict[str, np.ndarray]:
     """Arrays of a split, checked against the stored hash. Raises UserError for a missing or changed exam."""
     folder = folder or exam_dir() / category
+    if split not in SPLITS:
+        raise UserError(f"There is no split {split!r}: write {' or '.join(SPLITS)}.")
     path = folder / f"{split}.npz"
     if not path.is_file():
         raise UserError(
             f"There is no exam at {path}: name a category with an exam, or make one with scripts/make_exam.py."
         )
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    wanted = json.loads((folder / "hashes.json").read_text())[split]
-    if array_hash(arrays) != wanted:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        is_whole = array_hash(arrays) == json.loads((folder / "hashes.json").read_text(encoding="utf-8"))[split]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"The exam {path} or its hashes.json is damaged: restore both from the repository.") from error
+    if not is_whole:
         raise UserError(f"The exam {path} does not match its hash: restore it from the repository.")
     return arrays
 

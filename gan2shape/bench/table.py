@@ -28,6 +28,7 @@ from gan2shape.measure.statistics import paired_interval
 from gan2shape.outdir import write_atomic, write_text_atomic
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
+from gan2shape.resources import pack_dir
 from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.prior_cache import content_hash
 from gan2shape.synth.dataset import render_set
@@ -91,13 +92,14 @@ def main(
     from the folder's, and for a generator that cannot be measured.
     """
     category = exam_category(category, generator)
+    items = exam_objects(category, split, count)  # first: a bad split or count should leave no folder behind
     opened, config = open_measured(category, preset, overrides, device, generator)
     folder = Path(folder)
-    weights = "" if generator is None else f"generator: {content_hash(generator)}\n"
-    _check_settings(folder, to_yaml(config) + f"split: {split}\n" + weights)
+    weights = content_hash(pack_dir(category) if generator is None else generator)
+    _check_settings(folder, to_yaml(config) + f"split: {split}\nweights: {weights}\n")
     done = read_objects(folder)
     average = mean_depth(category, config.render.depth_half_range)
-    for item in exam_objects(category, split, count):
+    for item in items:
         if item.seed in done:
             continue
         scores, arrays = score_object(item, average, opened, config, report)
@@ -107,7 +109,7 @@ def main(
             stream.write(json.dumps({"seed": item.seed, **scores}) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
-    wanted = [done[item.seed] for item in exam_objects(category, split, count)]
+    wanted = [done[item.seed] for item in items]
     rows = make_rows(wanted, category, split, preset)
     write_text_atomic(folder / "rows.json", json.dumps(rows, indent=1))
     return rows

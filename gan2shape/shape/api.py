@@ -38,7 +38,7 @@ def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:
             **given, seed=request.seed or 0, config=config, generator=generator, report=report,
             state_dir=folder,
         )  # fmt: skip
-    files = made.export(folder)
+        files = made.export(folder)
     return RunResult(folder, files, figures(made), time.perf_counter() - began, generator.notes)
 
 

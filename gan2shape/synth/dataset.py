@@ -29,6 +29,7 @@ from gan2shape.synth.render import CHUNK, TruthRender, render_colour, render_obj
 
 EXAM_FIRST_SEED = 1_000_000
 SHARD = 1000  # images in a file of pre-rendered ones
+SHARDS_NAME = "shards.json"  # beside them: what they show
 SHEET_COLUMNS, SHEET_SCALE, SHEET_LABEL_PX = 8, 2, 14
 
 
@@ -155,13 +156,15 @@ def prerender(
     """Write seeds first_seed ... first_seed + count - 1 as uint8 shards `images_00000.npy` [shard, S, S, 3].
 
     Shards that exist are kept, so an interrupted run resumes; each is written under another name first. Returns the
-    number of shards written now. Raises UserError for an unknown category or exam seeds.
+    number of shards written now. Raises UserError for an unknown category, exam seeds, and a folder with shards of
+    another category, side, first seed or length (`shards.json` says which they are).
     """
     get_category(category)
     if first_seed + count > EXAM_FIRST_SEED:
         raise UserError(f"Seeds from {EXAM_FIRST_SEED} on are kept for exams; choose a smaller first seed or count.")
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
+    _stamp_shards(out_dir, {"category": category, "size": size, "first_seed": first_seed, "shard": shard})
     jobs = []
     for number, start in enumerate(range(first_seed, first_seed + count, shard)):
         path = out_dir / f"images_{number:05d}.npy"
@@ -173,6 +176,20 @@ def prerender(
         n_images += n_written
         print(f"{done}/{len(jobs)} shards, {n_images / (time.perf_counter() - began):.1f} images/s", flush=True)
     return len(jobs)
+
+
+def _stamp_shards(folder: Path, made_of: dict) -> None:
+    """Say in the folder what its shards are. Raises UserError where it says something else."""
+    path = folder / SHARDS_NAME
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else made_of
+    except ValueError:
+        found = None
+    if found != made_of:
+        raise UserError(
+            f"{folder} holds shards of other images ({path.name}): choose another folder, or empty this one."
+        )
+    _replace(path, lambda temporary: temporary.write_text(json.dumps(made_of), encoding="utf-8"))
 
 
 def to_uint8(image: torch.Tensor) -> np.ndarray:

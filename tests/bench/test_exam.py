@@ -40,6 +40,21 @@ def test_a_missing_exam_is_one_sentence(tmp_path):
         exam.load_split("car", "val", tmp_path)
 
 
+@pytest.mark.parametrize("broken", ["val.npz", "hashes.json"])
+@pytest.mark.parametrize("n_kept", [0, 100])
+def test_a_damaged_exam_is_one_sentence(broken, n_kept, tmp_path):
+    for name in ("val.npz", "hashes.json"):
+        (tmp_path / name).write_bytes((exam.exam_dir() / "car" / name).read_bytes())
+    (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:n_kept])
+    with pytest.raises(UserError, match="restore both"):
+        exam.load_split("car", "val", tmp_path)
+
+
+def test_a_split_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(UserError, match="val or test"):
+        exam.load_split("car", "../car/val")
+
+
 def test_stored_depth_is_exact_to_half_a_step():
     depth = torch.linspace(0.86, 1.14, 1001)
     half_step = 0.5 * (exam.DEPTH_HIGH - exam.DEPTH_LOW) / exam.DEPTH_STEPS

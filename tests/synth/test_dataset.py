@@ -97,6 +97,13 @@ def test_prerender_resumes(tmp_path):
     assert prerender("car", 5, 0, tmp_path, shard=2, workers=1) == 1
 
 
+def test_shards_of_other_images_are_not_taken_for_these(tmp_path):
+    prerender("car", 2, 0, tmp_path, shard=2, workers=1)
+    for category, first_seed in (("head", 0), ("car", 2)):
+        with pytest.raises(UserError, match="shards of other images"):
+            prerender(category, 2, first_seed, tmp_path, shard=2, workers=1)
+
+
 @pytest.mark.slow
 def test_prerender_in_two_processes_makes_the_same_images(tmp_path):
     assert prerender("car", 4, 7, tmp_path, shard=2, workers=2) == 2
