@@ -45,18 +45,24 @@ def both_ways_depth(
     return (seen + category_depth(networks, images.flip(-1), relief_gain).flip(-1)) / 2
 
 
-def read_pitch_rad(
+def read_turns_rad(
     networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], reference: Float[Tensor, "1 3 S S"]
-) -> Float[Tensor, " B"]:
-    """Pitch of each image relative to `reference`, mean over the image and its mirror image (which have the same)."""
+) -> Float[Tensor, "B 2"]:
+    """Pitch and yaw of each image relative to `reference`, mean over the image and its mirror image, which has the same
+    pitch and the opposite yaw.
+    """
     both = torch.cat([images, images.flip(-1)])
-    return networks.views(both, reference)[:, 0].unflatten(0, (2, -1)).mean(0)
+    seen, mirrored = networks.views(both, reference)[:, :2].unflatten(0, (2, -1))
+    return (seen + mirrored * mirrored.new_tensor([1.0, -1.0])) / 2
 
 
-def tilted(depth: Float[Tensor, "B 1 S S"], slopes: Float[Tensor, " B"]) -> Float[Tensor, "B 1 S S"]:
-    """Depth plus a plane that rises from -slope at the top to slope at the bottom."""
-    rows = torch.linspace(-1.0, 1.0, depth.shape[-2], device=depth.device)
-    return depth + slopes[:, None, None, None] * rows[:, None]
+def tilted(depth: Float[Tensor, "B 1 S S"], slopes: Float[Tensor, "B 2"]) -> Float[Tensor, "B 1 S S"]:
+    """Depth plus a plane that rises by the first slope from the middle to the bottom, by the second from it to the
+    right.
+    """
+    side = torch.linspace(-1.0, 1.0, depth.shape[-1], device=depth.device)
+    down, right = slopes[:, None, None, None].unbind(-1)
+    return depth + down * side[:, None] + right * side
 
 
 def settings(config: ShapeConfig) -> dict:
@@ -100,9 +106,9 @@ def begin_pretrained(
     depth = measure(target.image)
     if config.prior_shape.turns_deg and generator.prior.encoder is not None:
         depth = seen_from_around(depth, measure, target, generator, config)
-    if config.prior_shape.pretrained_tilt:
+    if any(config.prior_shape.pretrained_tilt):
         upright = generator.prior.generator.synthesis(generator.prior.w_mean[None]).clamp(-1, 1)
-        slopes = config.prior_shape.pretrained_tilt * read_pitch_rad(known, target.image, upright)
+        slopes = depth.new_tensor(config.prior_shape.pretrained_tilt) * read_turns_rad(known, target.image, upright)
         depth = tilted(depth, slopes)
     networks.start_from(depth)
     for name in ("view_net", "light_net"):

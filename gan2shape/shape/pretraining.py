@@ -5,8 +5,8 @@
     fit       the depth network learns the ellipsoids: what single samples got wrong is outvoted
     joint     steps 2 and 3 of the loop for a new batch of images at every step: draw the FIT under other views and
               lights, let the pack's encoder say what real images look so, explain those by depth, view and light
-    rounds    the same again, drawing what the round before has found (`prior_shape.pretraining_gains`: one each);
-              the result is the mean of the weights at both ends of the last one
+    rounds    the same again, drawing what the round before has found (`prior_shape.pretraining_gains`: one each); the
+              result is the weights at the end of the last one, or between its ends (`prior_shape.pretraining_average`)
 
 No label and no exam image enters: single images and the generator are the only teachers. The drawings that are
 projected stay the same through a round: drawn from the depth that is being learnt, they would flatten it (a flatter
@@ -43,7 +43,7 @@ from gan2shape.shape.pretrained import category_depth, category_networks
 from gan2shape.shape.prior_shape import ellipsoid_depth
 from gan2shape.shape.sampling import sample_lights, sample_views
 from gan2shape.shape.slant import most_reproducible_slant
-from gan2shape.shape.stages import PULL_UNIT_RAD, Target, decayed, difference, guard, over, target_from
+from gan2shape.shape.stages import PULL_UNIT_RAD, Target, decayed, descend, difference, over, target_from
 
 LEAST_MASK, LEAST_SHARE = 0.9, 0.03  # of a sample's mask: its greatest value, and the share of the image above half
 POOL_BATCH = 50  # samples drawn at once
@@ -142,25 +142,27 @@ def pretrain(
                 warm = index == 1 and step < plan.n_warm
                 drawn = Drawn(before, gains[index - 1], warm)
                 loss = joint_pretraining_loss(networks, drawn, pool, generator, config, plan, random)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            descend(optimizer, loss, name, step)
             if step % 10 == 9:
-                report(name, step + 1, n_steps, loss=guard(loss, name, step))
+                report(name, step + 1, n_steps, loss=float(loss.detach()))
             if (step + 1) % plan.keep_every == 0:
                 modules = {"networks": networks, "before": before, "optimizer": optimizer}
                 save_training(state_path, modules, index, step + 1, generator)
         saved = {"step": 0}
     if len(gains) > 1:  # the first round begins at ellipsoids
-        average_weights(networks, before)
+        average_weights(networks, before, config.prior_shape.pretraining_average)
     return freeze(networks)
 
 
 @torch.no_grad()
-def average_weights(networks: SceneNetworks, before: SceneNetworks) -> None:
-    """Move weights half of the way back to `before`: between the two ends of a round lies less noise than at either."""
+def average_weights(networks: SceneNetworks, before: SceneNetworks, share: float) -> None:
+    """Move weights `share` of the way back to `before`.
+
+    Where a round wanders, less noise lies between its ends than at either (cars); where it still gains, its end is
+    better (heads).
+    """
     for now, then in zip(networks.parameters(), before.parameters(), strict=True):
-        now.lerp_(then, 0.5)
+        now.lerp_(then, share)
 
 
 def save_training(path: Path, modules: dict, index: int, step: int, generator: MaskedGenerator) -> None:

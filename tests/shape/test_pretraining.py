@@ -16,7 +16,7 @@ from gan2shape.shape.pretrained import (
     category_depth,
     category_networks,
     pretrained_networks,
-    read_pitch_rad,
+    read_turns_rad,
     settings,
     tilted,
 )
@@ -168,12 +168,15 @@ def test_an_interrupted_training_continues_bit_for_bit(generator, tmp_path, monk
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-def test_the_result_lies_half_way_through_the_last_round(generator, tmp_path) -> None:
-    learnt = pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "state.pt")
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_the_result_lies_where_asked_between_the_last_rounds_ends(share, generator, tmp_path) -> None:
+    asked = replace(TWO_ROUNDS.prior_shape, pretraining_average=share)
+    learnt = pretrain(generator, replace(TWO_ROUNDS, prior_shape=asked), PLAN, tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["round"] == 2
     for name, value in learnt.named_parameters():
-        torch.testing.assert_close(value, (state["networks"][name] + state["before"][name]) / 2)
+        wanted = (1 - share) * state["networks"][name] + share * state["before"][name]
+        torch.testing.assert_close(value, wanted)
 
 
 def test_projections_agree_whose_depth_is_the_drawn_one_up_to_its_mean_distance(target_views) -> None:
@@ -251,42 +254,44 @@ def test_the_depth_of_a_mirror_image_is_mirrored() -> None:
     torch.testing.assert_close(mirrored, depth.flip(-1))
 
 
-def test_a_tilt_adds_a_plane_that_rises_downwards() -> None:
-    """Its own slope per image, none sideways, and the mean distance stays."""
+def test_a_tilt_adds_a_plane_of_two_slopes() -> None:
+    """Its own slopes per image, down and to the right, and the mean distance stays."""
     torch.manual_seed(5)
-    depth = bumps(2)
-    added = tilted(depth, torch.tensor([0.02, -0.01])) - depth
+    depth, slopes = bumps(2), torch.tensor([[0.02, 0.0], [-0.01, 0.03]])
+    added = tilted(depth, slopes) - depth
     torch.testing.assert_close(added.mean((1, 2, 3)), torch.zeros(2), rtol=0, atol=1e-6)
-    torch.testing.assert_close(added[:, 0, -1], torch.tensor([[0.02], [-0.01]]).expand(2, SIZE), rtol=0, atol=1e-6)
-    torch.testing.assert_close(added[:, 0, 0], -added[:, 0, -1], rtol=0, atol=1e-6)
+    for corner, signs in (((-1, -1), (1, 1)), ((-1, 0), (1, -1)), ((0, 0), (-1, -1))):
+        wanted = (slopes * torch.tensor(signs)).sum(1)
+        torch.testing.assert_close(added[:, 0, corner[0], corner[1]], wanted, rtol=0, atol=1e-6)
 
 
-def test_pitch_is_read_alike_in_an_image_and_its_mirror_image_and_is_none_in_the_reference() -> None:
+def test_a_mirror_image_has_the_same_pitch_and_the_opposite_yaw_and_the_reference_no_pitch() -> None:
     torch.manual_seed(5)
     networks, images = category_networks(CONFIG), torch.rand(3, 3, SIZE, SIZE) * 2 - 1
     with torch.no_grad():
         networks.view_net.last.weight.mul_(10)
         upright = (images[:1] + images[:1].flip(-1)) / 2
-        pitches = read_pitch_rad(networks, images, upright)
-        torch.testing.assert_close(read_pitch_rad(networks, images.flip(-1), upright), pitches)
-        assert float(pitches.abs().min()) > 1e-4
-        torch.testing.assert_close(read_pitch_rad(networks, upright, upright), torch.zeros(1))
+        turns = read_turns_rad(networks, images, upright)
+        mirrored = read_turns_rad(networks, images.flip(-1), upright)
+        torch.testing.assert_close(mirrored, turns * torch.tensor([1.0, -1.0]))
+        assert float(turns.abs().min()) > 1e-4
+        torch.testing.assert_close(read_turns_rad(networks, upright, upright), torch.zeros(1, 2))
 
 
-def test_the_start_is_tilted_by_the_pitch_that_is_read(generator, tmp_path) -> None:
+def test_the_start_is_tilted_by_the_turns_that_are_read(generator, tmp_path) -> None:
     opened = with_networks(generator)
     observation = tiny_observation(opened)
-    tilt = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, pretrained_tilt=0.5))
+    tilt = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, pretrained_tilt=(0.5, -0.3)))
     plain = loop.learn(observation, opened, replace(CONFIG, n_stages=0), silent)
     leant = loop.learn(observation, opened, tilt, silent)
     known, upright = (
         pretrained_networks(opened.prior, CONFIG),
         opened.prior.generator.synthesis(opened.prior.w_mean[None]),
     )
-    slopes = 0.5 * read_pitch_rad(known, plain.target.image, upright.clamp(-1, 1))
+    turns = read_turns_rad(known, plain.target.image, upright.clamp(-1, 1))
     added = leant.scenes[-1].depth - plain.scenes[-1].depth
-    wanted = tilted(torch.zeros_like(added), slopes)
-    assert float(slopes.abs()) > 1e-5
+    wanted = tilted(torch.zeros_like(added), turns * torch.tensor([0.5, -0.3]))
+    assert float(turns.abs().min()) > 1e-5
     torch.testing.assert_close(added, wanted, rtol=0.02, atol=1e-6)
 
 
