@@ -1,4 +1,4 @@
-"""The measured part of a pack's card: is the prior controllable? (DESIGN section 6)
+"""The measured part of a pack's card: is the prior controllable?
 
 A regressor, trained on synthetic truth and used for measuring only, reads heading and lamp off images. True renders of
 exam objects at other yaws and lamps are projected by G and E; found against asked gives slopes and residuals. Beside
@@ -254,7 +254,7 @@ def measure_card(
     sizes: CardSizes | None = None,
     report: Reporter = silent,
 ) -> dict:
-    """Every measured figure of a card. Slopes and spreads have no unit; aims stand in DESIGN section 6."""
+    """Every measured figure of a card. Slopes and spreads have no unit; aims stand in the README."""
     sizes = sizes or CardSizes()
     items = exam_objects(category, "val", max(COUNT["val"], sizes.n_inverted))
     pairs = render_pairs(category, REGRESSOR_FIRST_SEED, sizes.regressor_objects)

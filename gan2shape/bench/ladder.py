@@ -1,4 +1,4 @@
-"""The oracle ladder: which part limits the result? (DESIGN section 5)
+"""The oracle ladder: which part limits the result?
 
     flat, ellipsoid  nothing is learnt: the scale of the numbers
     O0  the depth network fitted to the true depth: the parametrisation's floor

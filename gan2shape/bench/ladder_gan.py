@@ -42,13 +42,14 @@ class Bench:
     target: Target
     generator: MaskedGenerator
     config: ShapeConfig
+    report: Reporter = silent
 
 
 def open_bench(item: ExamObject, generator: MaskedGenerator, config: ShapeConfig, report: Reporter = silent) -> Bench:
     """Invert and mask an exam image as the method would."""
     observation = observe_image(item.image, generator, config, None, report)
     target = make_target(observation, generator if config.learn_from_inversion else None)
-    return Bench(item, observation, target, generator, config)
+    return Bench(item, observation, target, generator, config, report)
 
 
 def as_drawing(images: Float[Tensor, "N 3 S S"], masks: Float[Tensor, "N 1 S S"]) -> Drawing:
@@ -67,11 +68,11 @@ def project_given(
     def next_batch(step: int) -> Drawing:
         return pick(given, torch.randint(len(given.image), (steps.batch,), generator=random))
 
-    train_encoder(learner.encoder, next_batch, bench.target, bench.observation.latent, prior, config, n_steps, silent)
+    latent, report = bench.observation.latent, bench.report
+    train_encoder(learner.encoder, next_batch, bench.target, latent, prior, config, n_steps, report)
     parts = []
     for indices in torch.arange(len(given.image)).split(steps.batch):
         batch = pick(given, indices)
-        latent = bench.observation.latent
         parts.append(project_drawn(learner.encoder, batch, bench.target, latent, prior, bench.generator, steps))
     images, masks = (torch.cat(column) for column in zip(*parts, strict=True))
     return images, masks
@@ -86,12 +87,12 @@ def _from_projected(bench: Bench, given: Drawing, views: Tensor, lights: Tensor,
     """E on `given`, then step 3 with V and L estimated from nothing, from the ellipsoid the method would choose."""
     config = bench.config
     learner = new_learner(config, bench.observation.latent.shape[-1], "cpu")
-    begun = start(learner, bench.target, bench.observation, bench.generator, config, silent)
+    begun = start(learner, bench.target, bench.observation, bench.generator, config, bench.report)
     images, masks = project_given(bench, learner, given, sum(config.steps.n_projection))
     samples = Samples(images, masks, views, lights, torch.ones(len(images)))
     features = prior_features(bench.generator.prior)
     joint_step(
-        learner.networks, bench.target, samples, features, config, JointOptions(), step_random(config, 2), silent
+        learner.networks, bench.target, samples, features, config, JointOptions(), step_random(config, 2), bench.report
     )
     with torch.no_grad():
         found = score(bench.item, learner.networks.depth(bench.target.image), started)
@@ -140,11 +141,11 @@ def rung_c(bench: Bench) -> dict[str, float]:
     began = time.perf_counter()
     config, steps, prior = bench.config, bench.config.steps, bench.generator.prior
     learner = new_learner(config, bench.observation.latent.shape[-1], "cpu")
-    start(learner, bench.target, bench.observation, bench.generator, config, silent)
+    start(learner, bench.target, bench.observation, bench.generator, config, bench.report)
     latent = bench.observation.latent
     projection_step(
         learner.encoder, learner.networks, bench.target, latent, prior, config, steps.n_projection[0],
-        step_random(config, 1), silent,
+        step_random(config, 1), bench.report,
     )  # fmt: skip
     scene = current_scene(learner.networks, bench.target, config.render)
     random = step_random(config, 4)
@@ -194,7 +195,7 @@ def real_loop(bench: Bench, report: Reporter = silent) -> tuple[dict[str, dict[s
 
 def rung_o5(bench: Bench) -> dict[str, dict[str, float]]:
     """The real loop."""
-    return real_loop(bench)[0]
+    return real_loop(bench, bench.report)[0]
 
 
 RUNGS = {"O3": rung_o3, "O4": rung_o4, "C": rung_c, "O5": rung_o5}

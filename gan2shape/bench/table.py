@@ -105,14 +105,21 @@ def main(
         scores, arrays = score_object(item, average, opened, config, report)
         write_atomic(folder / f"{item.seed}.npz", lambda path, kept=arrays: np.savez_compressed(path, **kept))
         done[item.seed] = scores
-        with (folder / OBJECTS_NAME).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"seed": item.seed, **scores}) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        append_object(folder, {"seed": item.seed, **scores})
     wanted = [done[item.seed] for item in items]
     rows = make_rows(wanted, category, split, preset)
     write_text_atomic(folder / "rows.json", json.dumps(rows, indent=1))
     return rows
+
+
+def append_object(folder: Path, row: dict) -> None:
+    """Add one object's line, on disk at once; a line before it that was cut off is ended."""
+    path = folder / OBJECTS_NAME
+    is_cut = path.is_file() and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write("\n" * is_cut + json.dumps(row) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def read_objects(folder: Path) -> dict[int, dict]:

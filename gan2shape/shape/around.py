@@ -5,7 +5,7 @@ a three-quarter view, the same car is measured well. So the object is drawn unde
 onto the generator, measured there, and each depth map is turned back; the mean of all is better than any of them, since
 what a turn falls short of to the left it falls short of to the right.
 
-Depth maps carry no mean distance (DESIGN section 5): each one is moved to where the others are.
+Depth maps carry no mean distance: each one is moved to where the others are.
 """
 
 import math

@@ -2,8 +2,8 @@
 
 Masks are coverages and colours are kept apart from the background (`unmixed`), so that a turned outline has no halo.
 
-Shading happens in the canonical frame (DESIGN section 2); colour and mask are fetched by one `grid_sample` with the
-grid of the drawn depth, never through the rasteriser's own gradient (DESIGN section 4).
+Shading happens in the canonical frame; colour and mask are fetched by one `grid_sample` with the
+grid of the drawn depth, never through the rasteriser's own gradient.
 """
 
 from dataclasses import dataclass

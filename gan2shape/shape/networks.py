@@ -92,7 +92,7 @@ def depth_parameters(size: int, config: NetworkConfig) -> nn.Module:
 
 
 def as_depth(raw: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tensor, "B 1 S S"]:
-    """1 + half_range tanh(raw - mean raw): the mean distance is a gauge (DESIGN section 5)."""
+    """1 + half_range tanh(raw - mean raw): the mean distance is a gauge."""
     return 1.0 + half_range * torch.tanh(raw - raw.mean((1, 2, 3), keepdim=True))
 
 
@@ -166,9 +166,7 @@ class SceneNetworks(nn.Module):
         self.lateral_tilt.zero_()
 
     def depth(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
-        """Canonical depth 1 + half-range tanh(start + network - mean network): the mean distance is a gauge (DESIGN
-        section 5).
-        """
+        """Canonical depth 1 + half-range tanh(start + network - mean network): the mean distance is a gauge."""
         raw = self.depth_net(image)
         raw = self.depth_start + raw - raw.mean((1, 2, 3), keepdim=True)
         return 1.0 + self.relief_scale * self.depth_half_range * torch.tanh(raw) + self.lateral_tilt * self.across
@@ -176,7 +174,7 @@ class SceneNetworks(nn.Module):
     def restore_gauge(self, image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"]) -> None:
         """Scale the depth so that the object's relief is its start's, then tilt it sideways as its start was.
 
-        Relief and yaw are one gauge at a narrow field of view (DESIGN section 5), and so are, nearly, a sideways tilt
+        Relief and yaw are one gauge at a narrow field of view, and so are, nearly, a sideways tilt
         and the mean of the yaws (the generalised bas-relief ambiguity of Belhumeur et al. 1999). Projections inherit
         both from what was projected, and turn more than was asked: every stage would deepen the shape and let it lean.
         How deep objects of a category are, and to which side this one leans, is known better than that

@@ -1,7 +1,7 @@
 """The ellipsoid that starts the loop: a spherical cap on the mask's box, with a relief factor and a slant.
 
 GAN2Shape section 3.2. Published constants: sphere radius .4, near .91, far 1.02 (config.PriorShapeConfig). Two
-additions, both needed by objects seen at three-quarter view (DESIGN section 5): `relief` scales the cap's height about
+additions, both needed by objects seen at three-quarter view: `relief` scales the cap's height about
 the far sheet, `slant` shears the cap along z, which turns an ellipsoid into the cap of a tilted ellipsoid. Depths are
 z in the camera frame.
 """

@@ -157,6 +157,19 @@ def open_bundled(
     return generator, replace(config, render=replace(config.render, size=side))
 
 
+def check_given(image: object, mask: object, latent: object, w_dim: int) -> None:
+    """Raises UserError for inputs that are no tensors, or tensors of other shapes than `reconstruct` states."""
+    for name, given, channels in (("image", image, 3), ("mask", mask, 1)):
+        is_right = isinstance(given, Tensor) and given.ndim == 4 and tuple(given.shape[:2]) == (1, channels)
+        if given is not None and not is_right:
+            raise UserError(
+                f"{name} has to be a tensor of shape [1, {channels}, S, S]: read files with `gan2shape run --image` or "
+                "gan2shape.export.inputs.read_image."
+            )
+    if latent is not None and not (isinstance(latent, Tensor) and latent.ndim in (2, 3) and latent.shape[-1] == w_dim):
+        raise UserError(f"latent has to be a tensor of shape [1, {w_dim}] or [1, L, {w_dim}] for this generator.")
+
+
 def reconstruct(
     image: Float[Tensor, "1 3 S S"] | None = None,
     latent: Float[Tensor, "1 *L D"] | None = None,
@@ -195,6 +208,7 @@ def reconstruct(
         generator, own = open_bundled(bundled, preset, overrides, device)
         config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
     config = config or compose(ShapeConfig, bundled, preset, overrides)
+    check_given(image, mask, latent, generator.prior.w_mean.shape[-1])
     image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
     device_used = generator.prior.w_mean.device
     began = time.perf_counter()

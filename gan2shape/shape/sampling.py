@@ -1,6 +1,4 @@
-"""Random views and lights of the pseudo samples: perturbations about the input's own view (GAN2Shape section 3.2,
-DESIGN section 2).
-"""
+"""Random views and lights of the pseudo samples: perturbations about the input's own view (GAN2Shape section 3.2)."""
 
 import math
 

@@ -270,7 +270,7 @@ def self_view_loss(
 def spread_loss(views: Float[Tensor, "B 6"], prior: ViewPriorConfig) -> Float[Tensor, ""]:
     """How far the spread of found yaws and pitches is from the one that was drawn: squared relative error of their rms.
 
-    Relief and yaw are one gauge at a narrow field of view (DESIGN section 5): a deeper shape that turns less looks the
+    Relief and yaw are one gauge at a narrow field of view: a deeper shape that turns less looks the
     same. The spread of the views is known, because we drew them, even where no single one is; it fixes the gauge.
     """
     asked = truncated_sd(prior.limit_sd) * views.new_tensor([prior.pitch_sd_deg, prior.yaw_sd_deg]) * (math.pi / 180)

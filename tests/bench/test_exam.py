@@ -7,6 +7,7 @@ import torch
 from gan2shape.bench import exam
 from gan2shape.bench.ladder import rung_flat
 from gan2shape.bench.score import of_flat, score_depth, score_mask, table_row
+from gan2shape.bench.table import OBJECTS_NAME, append_object, read_objects
 from gan2shape.bench.truth import draw_lights, render_truth, true_views
 from gan2shape.config import ShapeConfig
 from gan2shape.records import UserError
@@ -125,3 +126,10 @@ def test_a_rows_parts_of_flat_are_means_of_each_objects_own() -> None:
     row = table_row("x", "car", "val", "draft", [of_flat(*pair) for pair in zip(scores, flats, strict=True)])
     assert row["side_of_flat"] == pytest.approx((0.5 + 1.0) / 2)
     assert row["mad_of_flat"] == pytest.approx((0.25 + 1.0) / 2)
+
+
+def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path) -> None:
+    (tmp_path / OBJECTS_NAME).write_text('{"seed": 1, "flat": 2}\n{"seed": 3, "fl')
+    append_object(tmp_path, {"seed": 3, "flat": 4})
+    append_object(tmp_path, {"seed": 5, "flat": 6})
+    assert read_objects(tmp_path) == {1: {"flat": 2}, 3: {"flat": 4}, 5: {"flat": 6}}

@@ -51,6 +51,20 @@ def test_a_lamp_may_be_given_in_the_camera_s_frame(made):
         made.render(light=lamp, light_frame="world")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"image": "photo.png"},
+        {"image": torch.zeros(3, SIZE, SIZE)},
+        {"image": torch.zeros(1, 3, SIZE, SIZE), "mask": torch.zeros(1, 3, SIZE, SIZE)},
+        {"latent": torch.zeros(1, 7)},
+    ],
+)
+def test_inputs_of_other_kinds_are_one_sentence(given):
+    with pytest.raises(UserError, match="has to be a tensor of shape"):
+        gan2shape.reconstruct(**given, config=CONFIG, generator=tiny_generator())
+
+
 def test_export_writes_every_file(made, tmp_path):
     files = made.export(tmp_path)
     assert {"mesh", "mesh_lit", "depth", "scene_npz", "scene_json", "report", "strip_rotate_gan"} <= set(files)
