@@ -46,11 +46,11 @@ class FromHalves(nn.Module):
         return torch.atanh(torch.stack([*read, *[empty] * self.n_out][: self.n_out], 1))
 
 
-def networks(yaw_is_odd: bool = True) -> SceneNetworks:
-    """Networks that know the answer; those for another category take something symmetric for the yaw."""
+def networks(yaw_is_odd: bool = True, lamp_is_odd: bool = True) -> SceneNetworks:
+    """Networks that know the answer; those for another category take something symmetric for the yaw or the lamp."""
     made = SceneNetworks(RenderConfig(size=SIDE), SMALL, (0.0, 0.0, 0.0, 0.0))
     made.view_net = FromHalves((1, False), (0, yaw_is_odd), n_out=5)
-    made.light_net = FromHalves((0, False), (0, False), (2, True), (2, False), n_out=4)
+    made.light_net = FromHalves((0, False), (0, False), (2, lamp_is_odd), (2, False), n_out=4)
     return made
 
 
@@ -112,6 +112,8 @@ def test_networks_that_do_not_know_the_pictures_are_not_believed() -> None:
     text = described(YAW, found[YAW], 2.0, "category car")
     assert "NOT measured" in text
     assert "mirror" in text
+    unlit = read_ranges(networks(lamp_is_odd=False), pictures(10.0, 3.0, 0.5, (-0.6, 0.1)), VIEWS, LIGHTS)
+    assert not any(one.measured for one in unlit.values())  # views neither: they may be mirrored by chance
     constant = read_ranges(networks(), torch.zeros(4, 3, SIDE, SIDE), VIEWS, LIGHTS)
     assert not any(one.measured for one in constant.values())
 
