@@ -8,7 +8,7 @@ from gan2shape.progress import silent
 from gan2shape.records import UserError
 from gan2shape.shape.loop import learn
 from gan2shape.shape.observe import observe_image, observe_seed
-from gan2shape.shape.reconstruct import Reconstruction, resolve_device
+from gan2shape.shape.reconstruct import Reconstruction, check_given, resolve_device
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation
 
 
@@ -62,7 +62,7 @@ def test_a_lamp_may_be_given_in_the_camera_s_frame(made):
 )
 def test_inputs_of_other_kinds_are_one_sentence(given):
     with pytest.raises(UserError, match="has to be a tensor of shape"):
-        gan2shape.reconstruct(**given, config=CONFIG, generator=tiny_generator())
+        check_given(**{"image": None, "mask": None, "latent": None, **given}, w_dim=8)
 
 
 def test_export_writes_every_file(made, tmp_path):
