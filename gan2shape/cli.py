@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gan2shape import outdir
+
+if TYPE_CHECKING:
+    from gan2shape.requests import RunRequest
 
 RUN_EXAMPLES = """
 Recover the 3D shape of one image.
@@ -61,7 +64,11 @@ MaybeCategory = Annotated[
 OwnGenerator = Annotated[
     Path | None, typer.Option("--generator", "-g", help="A StyleGAN2 checkpoint instead of the category's.")
 ]
+DEFAULT_PRESET = "draft"
 Preset = Annotated[str, typer.Option("--preset", "-p", help="smoke, draft, full or paper: how long to work.")]
+MaybePreset = Annotated[
+    str | None, typer.Option("--preset", "-p", help="smoke, draft, full or paper: how long to work. [default: draft]")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[key=value …]", help="Changes to the configuration.")]
@@ -146,7 +153,7 @@ def run(
             "Such a file holds CODE, which runs: name only one you trust."
         ),
     ] = None,
-    preset: Preset = "draft",
+    preset: MaybePreset = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder of the files [default: runs/NNNN-category-preset].")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on in an earlier run's folder.")] = None,
@@ -155,20 +162,23 @@ def run(
 ) -> None:
     """Recover the 3D shape of one image."""
     words = tuple(settings or ())
-    if dry_run:
-        _print_config(category or DEFAULT_CATEGORY, preset, words, as_json)
-        return
     from gan2shape.requests import RunRequest, check_inputs, resumed
 
-    check_inputs(image=image, latent=latent, seed=seed, mask=mask, out=out, resume=resume, generator=generator)
+    inputs = {"--image": image, "--latent": latent, "--seed": seed}
+    others = {"--category": category, "--preset": preset, "--mask": mask, "--out": out, "--generator": generator}
+    check_inputs(inputs, {**others, "--features": features}, resume)
     if resume is not None:
         request = resumed(resume, device, words)
     else:
         if generator is None:
             category = category or DEFAULT_CATEGORY
+        preset = preset or DEFAULT_PRESET
         folder = out or outdir.next_run_dir(Path("runs"), f"{generator.stem if generator else category}-{preset}")
         given = (category, preset, image, mask, latent, seed, device, folder, None, words)
         request = RunRequest(*given, generator=generator, features=features)
+    if dry_run:
+        _print_config(request, as_json)
+        return
     with claimed(request.out):
         from gan2shape.progress import open_reporter
         from gan2shape.shape.api import run_job
@@ -180,14 +190,14 @@ def run(
     emit({"verb": "run", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
 
 
-def _print_config(category: str, preset: str, words: tuple[str, ...], as_json: bool) -> None:
-    """The resolved configuration as YAML, or as one JSON object."""
+def _print_config(request: "RunRequest", as_json: bool) -> None:
+    """The configuration that the request would be run with, as YAML or as one JSON object."""
     from dataclasses import asdict
 
-    from gan2shape.compose import compose, to_yaml
-    from gan2shape.config import ShapeConfig
+    from gan2shape.compose import to_yaml
+    from gan2shape.shape.api import opened
 
-    config = compose(ShapeConfig, category, preset, words)
+    config = opened(request)[1]
     emit({"verb": "run", "dry_run": True, "config": asdict(config)}, as_json, [to_yaml(config).rstrip()])
 
 
@@ -259,7 +269,7 @@ def train(
 def bench_ladder(
     category: MaybeCategory = None,
     rung: Annotated[list[str] | None, typer.Option(help="O0, O1, O2, O3, C, O4, O5; all unless given.")] = None,
-    preset: Preset = "draft",
+    preset: Preset = DEFAULT_PRESET,
     count: Annotated[int | None, typer.Option(min=1, help="Objects of each rung.")] = None,
     generator: OwnGenerator = None,
     device: Device = "auto",
@@ -283,7 +293,7 @@ def bench_ladder(
 def bench_shape(
     category: MaybeCategory = None,
     generator: OwnGenerator = None,
-    preset: Preset = "draft",
+    preset: Preset = DEFAULT_PRESET,
     count: Annotated[int, typer.Option(min=1, help="Objects, always the first seeds.")] = 8,
     split: Annotated[str, typer.Option(help="val to tune on, test once a release.")] = "val",
     out: Annotated[Path | None, typer.Option(help="Folder of the rows; a second call goes on there.")] = None,
@@ -311,7 +321,7 @@ def bench_shape(
 def bench_card(
     category: MaybeCategory = None,
     generator: OwnGenerator = None,
-    preset: Preset = "draft",
+    preset: Preset = DEFAULT_PRESET,
     count: Annotated[int | None, typer.Option(min=1, help="Images that are inverted [default: 32].")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the figures and leave card.json alone.")] = False,
     as_json: Json = False,

@@ -3,9 +3,12 @@
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 REQUEST_NAME = "request.json"  # beside the files of a run: what was asked, for `--resume`
 PATH_FIELDS = ("image", "mask", "latent", "out", "resume", "generator", "features")
+MUST_EXIST = ("--generator",)  # a pack is a folder
+MUST_BE_FILES = ("--image", "--latent", "--mask")
 LATER_FIELDS = {"generator": None, "features": None}  # absent from the requests of earlier versions
 
 
@@ -53,31 +56,28 @@ def resumed(folder: Path, device: str = "auto", overrides: tuple[str, ...] = ())
     return replace(first, out=folder, resume=folder, device=device, overrides=(*first.overrides, *overrides))
 
 
-def check_inputs(
-    *,
-    image: Path | None,
-    latent: Path | None,
-    seed: int | None,
-    mask: Path | None,
-    out: Path | None,
-    resume: Path | None,
-    generator: Path | None = None,
-) -> None:
-    """Raise UserError for options that contradict each other or name files that are not there."""
+def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | None) -> None:
+    """Raise UserError for options that contradict each other or name files that are not there.
+
+    inputs, others: values by the option's name, None where it was not given; of `inputs` one is enough.
+    """
     from gan2shape.records import UserError
 
-    given = [name for name, value in (("--image", image), ("--latent", latent), ("--seed", seed)) if value is not None]
+    given = [name for name, value in inputs.items() if value is not None]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude each other: give one input.")
-    if mask is not None and image is None and generator is None:
+    superfluous = [*given, *(name for name, value in others.items() if value is not None)]
+    if resume is not None and superfluous:
+        raise UserError(
+            f"--resume takes everything but --device and key=value from the earlier run: leave {superfluous[0]} away."
+        )
+    if others["--mask"] is not None and inputs["--image"] is None and others["--generator"] is None:
         raise UserError("--mask belongs to an --image: give both.")
-    if generator is not None and not generator.exists():
-        raise UserError(f"--generator {generator} does not exist: check the path.")
-    for name, path in (("--image", image), ("--latent", latent), ("--mask", mask)):
-        if path is not None and not path.is_file():
+    for name, path in {**inputs, **others}.items():
+        if name in MUST_EXIST and path is not None and not path.exists():
+            raise UserError(f"{name} {path} does not exist: check the path.")
+        if name in MUST_BE_FILES and path is not None and not path.is_file():
             raise UserError(f"{name} {path} is not a file: check the path.")
-    if resume is not None and (given or mask or out or generator):
-        raise UserError("--resume takes input and folder from the earlier run: leave the other options away.")
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,11 @@ BAD_FILES = {
     "no generator": (["--generator", "no.pkl"], "does not exist"),
     "resumed with a generator": (["--resume", "no", "--generator", "."], "--resume takes"),
     "resumed elsewhere": (["--resume", "no", "--out", "there"], "--resume takes"),
+    "resumed as another category": (["--resume", "no", "--category", "head"], "leave --category away"),
+    "resumed with the default preset": (["--resume", "no", "--preset", "draft"], "leave --preset away"),
+    "resumed with features": (["--resume", "no", "--features", "vgg.pt"], "leave --features away"),
+    "dry run of no image": (["--dry-run", "--image", "no.png"], "not a file"),
+    "dry run of no run": (["--dry-run", "--resume", "no"], "holds no run"),
 }
 
 
@@ -252,6 +257,18 @@ def test_dry_run_prints_the_configuration_and_writes_nothing(tmp_path, monkeypat
     as_json = runner.invoke(app, ["run", "--dry-run", "--json", "n_stages=3"])
     assert json.loads(as_json.stdout.splitlines()[-1])["config"]["n_stages"] == 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_prints_what_would_be_run(tmp_path, monkeypatch) -> None:
+    """The bundled generator's side whatever the preset says, and the words of a run that would be resumed."""
+    monkeypatch.chdir(tmp_path)
+    paper = runner.invoke(app, ["run", "--dry-run", "--json", "--preset", "paper"])
+    assert json.loads(paper.stdout.splitlines()[-1])["config"]["render"]["size"] == 64
+    request = RunRequest(category="head", preset="smoke", seed=3, overrides=("n_stages=2",))
+    (tmp_path / "request.json").write_text(request.to_json())
+    again = runner.invoke(app, ["run", "--dry-run", "--json", "--resume", str(tmp_path), "seed=4"])
+    config = json.loads(again.stdout.splitlines()[-1])["config"]
+    assert (config["category"], config["preset"], config["n_stages"], config["seed"]) == ("head", "smoke", 2, 4)
 
 
 def test_exit_code_in_a_child_without_a_traceback(tmp_path) -> None:
