@@ -4,11 +4,10 @@ Nothing heavy is imported before a verb runs, so that `--help` answers at once. 
 sentence on stderr), 130 interrupted. With `--json` the last line on stdout is one JSON object.
 """
 
-import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gan2shape import outdir
+from gan2shape.complaints import PlainGroup, speaks_plainly
 
 if TYPE_CHECKING:
     from gan2shape.requests import RunRequest
@@ -39,6 +39,7 @@ Examples:
 """
 
 app = typer.Typer(
+    cls=PlainGroup,
     help="Depth, albedo, viewpoint and light of one image, learnt from a 2D GAN.\n\n"
     "Start with:  gan2shape run --category car",
     no_args_is_help=True,
@@ -72,29 +73,6 @@ MaybePreset = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[key=value …]", help="Changes to the configuration.")]
-
-
-def speaks_plainly(verb: Callable) -> Callable:
-    """Turn bad input into one sentence on stderr and exit code 2, and an interrupt into one line and 130."""
-
-    @functools.wraps(verb)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return verb(*args, **kwargs)
-        except KeyboardInterrupt:
-            typer.echo("Interrupted.", err=True)
-            raise typer.Exit(130) from None
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            from gan2shape.records import UserError  # late: it brings torch
-
-            if not isinstance(error, UserError):
-                raise
-            typer.echo(f"gan2shape: {error}", err=True)
-            raise typer.Exit(2) from None
-
-    return wrapped
 
 
 @contextmanager

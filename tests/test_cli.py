@@ -172,6 +172,35 @@ def test_bad_words_are_one_sentence(words: list[str], hint: str) -> None:
     assert hint in line
 
 
+UNKNOWN_WORDS = {
+    "option": (["run", "--cout", "3"], "No such option: --cout"),
+    "verb": (["rn"], "'rn'"),
+    "verb of bench": (["bench", "shap"], "'shap'"),
+    "number": (["synth", "--count", "many"], "'--count'"),
+    "range": (["synth", "--count", "0"], "'--count'"),
+    "missing option": (["train"], "'--data'"),
+    "missing argument": (["inspect"], "'path'"),
+}
+
+
+@pytest.mark.parametrize(("words", "hint"), UNKNOWN_WORDS.values(), ids=UNKNOWN_WORDS)
+def test_words_that_do_not_fit_are_one_sentence(words: list[str], hint: str) -> None:
+    result = runner.invoke(app, words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("gan2shape: ")
+    assert hint in line
+    assert line.endswith("--help`.")
+
+
+def test_help_without_a_verb_is_whole() -> None:
+    result = runner.invoke(app, ["bench"])
+    assert result.exit_code == 2
+    assert "ladder" in result.output
+    assert "shape" in result.output
+
+
 BAD_FILES = {
     "two inputs": (["--seed", "1", "--latent", "w.npz"], "exclude each other"),
     "mask alone": (["--mask", "m.png"], "--image"),
