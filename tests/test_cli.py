@@ -331,6 +331,19 @@ def test_train_without_images_is_one_sentence(tmp_path) -> None:
     assert "did you mean r1_gamma?" in wrong_key.stderr
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["batch=0", "lr=0", "beta2=1", "r1_interval=0", "autoencoding_share=1.5", "sheet_kimg=0", "instance_noise=-1",
+     "pixel_weight=nan", "seed=-1", "discriminator.resolution=32", "generator.resolution=48"],
+)  # fmt: skip
+def test_training_settings_that_cannot_be_are_one_sentence(word: str, tmp_path) -> None:
+    result = runner.invoke(app, ["train", "--data", str(tmp_path), "--out", str(tmp_path / "out"), word])
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.splitlines()) == 1
+    assert "bad configuration" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_ladder_and_table_pass_their_words_on(monkeypatch, tmp_path) -> None:
     from gan2shape.bench import run_ladder, table
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.config import GREATEST_SEED, Finite, need
 from gan2shape.gan import autoencoding, objectives
 from gan2shape.gan.dataset import ShardedImages
 from gan2shape.gan.hardware import choose_device, choose_dtype, choose_threads
@@ -31,7 +32,7 @@ SHEET_SEED = 0  # of the latents of the sample sheets, the same in every run
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Finite):
     """Defaults for 64 x 64 synthetic categories on two CPU cores."""
 
     kimg: float = 300.0  # thousands of real images to show
@@ -71,6 +72,20 @@ class TrainConfig:
     report_kimg: float = 1.0  # thousands of images between lines of statistics
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+    def check(self) -> None:
+        need(self.batch > 0, f"batch={self.batch} has to be above 0")
+        need(self.lr > 0 and 0 <= self.beta2 < 1, "lr has to be above 0, and beta2 in [0, 1)")
+        need(min(self.r1_interval, self.path_interval) > 0, "r1_interval and path_interval have to be above 0")
+        for name in ("path_batch_fraction", "mixing_probability", "ema_ramp", "w_avg_beta", "autoencoding_share"):
+            need(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} has to lie between 0 and 1")
+        for name in ("kimg", "report_kimg", "sheet_kimg", "ema_half_life_kimg"):
+            need(getattr(self, name) > 0, f"{name}={getattr(self, name)} has to be above 0")
+        for name in ("r1_gamma", "path_weight", "instance_noise", "instance_noise_start", "n_threads"):
+            need(getattr(self, name) >= 0, f"{name}={getattr(self, name)} is negative")
+        need(0 <= self.seed <= GREATEST_SEED, f"seed={self.seed} has to lie between 0 and {GREATEST_SEED}")
+        sides = (self.generator.resolution, self.discriminator.resolution)
+        need(sides[0] == sides[1], f"generator and discriminator differ in their sides, {sides[0]} and {sides[1]}")
 
 
 @dataclass(frozen=True)
@@ -345,7 +360,11 @@ def main() -> None:
             parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     options = vars(parser.parse_args())
     data, out, fresh, start_from = (options.pop(name) for name in ("data", "out", "fresh", "start_from"))
-    train(data, out, replace(defaults, **options), not fresh, start_from)
+    try:
+        config = replace(defaults, **options)
+    except ValueError as error:
+        parser.error(f"{error}.")
+    train(data, out, config, not fresh, start_from)
 
 
 if __name__ == "__main__":
