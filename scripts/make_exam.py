@@ -1,7 +1,7 @@
 """Freeze the exam of a category: render both splits from their seeds, write arrays and hashes.
 
     python scripts/make_exam.py --category car
-    python scripts/make_exam.py --category car --nearest data/car64     # distance of each image to the training set
+    python scripts/make_exam.py --category car --nearest data/car64  # nearest training image of each image
 
 A changed exam changes every number that was ever reported on it: commit it alone, with old and new numbers.
 """
@@ -14,6 +14,8 @@ import numpy as np
 
 from gan2shape.bench.exam import FIRST_SEED, array_hash, load_split, make_split
 from gan2shape.resources import exam_dir
+
+NEAREST_NAME = "nearest.json"  # beside the exam's arrays
 
 
 def freeze(category: str, folder: Path) -> None:
@@ -31,19 +33,29 @@ def freeze(category: str, folder: Path) -> None:
     stored.write_text(json.dumps(hashes, indent=1) + "\n")
 
 
-def nearest_rms(category: str, split: str, shards: Path) -> np.ndarray:
-    """For each exam image the least root-mean-square difference (0-255) to any training image or its mirror image."""
-    images = load_split(category, split)["image"].astype(np.float32)
-    best = np.full(len(images), np.inf)
-    flat = images.reshape(len(images), -1)
-    mirrored = images[:, :, ::-1].reshape(len(images), -1)
+def nearest_images(category: str, split: str, shards: Path) -> list[dict]:
+    """For each exam image the training image (the seed it was rendered from) with the least root-mean-square difference
+    (0-255), as it is or mirrored.
+    """
+    arrays = load_split(category, split)
+    images = arrays["image"].astype(np.float32)
+    wanted = {False: images.reshape(len(images), -1), True: images[:, :, ::-1].reshape(len(images), -1)}
+    least, found, first = np.full(len(images), np.inf), [{} for _ in images], 0
     for path in sorted(shards.glob("images_*.npy")):
-        training = np.load(path, allow_pickle=False).reshape(-1, flat.shape[1]).astype(np.float32)
+        training = np.load(path, allow_pickle=False).reshape(-1, wanted[False].shape[1]).astype(np.float32)
         squares = (training**2).sum(1)
-        for wanted in (flat, mirrored):
-            distance = (wanted**2).sum(1)[:, None] - 2 * wanted @ training.T + squares
-            best = np.minimum(best, distance.min(1))
-    return np.sqrt(np.maximum(best, 0) / flat.shape[1])
+        for mirrored, flat in wanted.items():
+            distance = (flat**2).sum(1)[:, None] - 2 * flat @ training.T + squares
+            nearest = distance.argmin(1)
+            for i in np.flatnonzero(distance.min(1) < least):
+                least[i] = distance[i, nearest[i]]
+                found[i] = {"training_seed": first + int(nearest[i]), "mirrored": mirrored}
+        first += len(training)
+    rms = np.sqrt(np.maximum(least, 0) / wanted[False].shape[1])
+    return [
+        {"seed": int(seed), **one, "rms": round(float(value), 2)}
+        for seed, one, value in zip(arrays["seed"], found, rms, strict=True)
+    ]
 
 
 def main() -> None:
@@ -55,9 +67,12 @@ def main() -> None:
     if options.nearest is None:
         freeze(options.category, exam_dir() / options.category)
         return
-    for split in FIRST_SEED:
-        rms = nearest_rms(options.category, split, options.nearest)
+    nearest = {split: nearest_images(options.category, split, options.nearest) for split in FIRST_SEED}
+    for split, rows in nearest.items():
+        rms = np.array([row["rms"] for row in rows])
         print(f"{split}: least {rms.min():.2f}, median {np.median(rms):.2f}, greatest {rms.max():.2f} (rms, 0-255)")
+    lines = [f'"{split}": [\n' + ",\n".join(json.dumps(row) for row in rows) + "\n]" for split, rows in nearest.items()]
+    (exam_dir() / options.category / NEAREST_NAME).write_text("{" + ",\n".join(lines) + "}\n")
 
 
 if __name__ == "__main__":
