@@ -65,13 +65,17 @@ class PriorShapeConfig(Finite):
     # Yaws under which the generator shows the object, for the pack's networks to measure it there too; () measures the
     # input alone. Chosen on validation.
     turns_deg: tuple[float, ...] = ()
-    # The same of what their training's rounds 2, 3 ... draw, while they learn.
+    # What a stage changes more coarsely than this part of the image's side (sd of a Gaussian) is undone after it where
+    # these networks were the start: one object's projections tell fine form only. 0 keeps everything.
+    pretrained_form: float = 0.0625
+    # Factors on the relief that their training's rounds 2, 3 ... draw, while they learn.
     pretraining_gains: tuple[float, ...] = ()
     pretraining_average: float = 0.0  # part of the way back to the last round's start that their weights go at its end
     fit_steps: int = 600  # most Adam steps of the depth network's fit; it stops earlier on a plateau
 
     def check(self) -> None:
         need(len(self.slants_deg) > 0, "prior_shape.slants_deg is empty: write [0.0] for no slant")
+        need(0 <= self.pretrained_form <= 1, "prior_shape.pretrained_form has to lie between 0 and 1")
 
 
 @dataclass(frozen=True)

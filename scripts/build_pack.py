@@ -62,7 +62,7 @@ def add_scene(category: str, pack: Path, state_path: Path, plan: PretrainConfig,
     images = first_images(data, plan.n_objects + SPARE_IMAGES)
     learnt = pretrain(generator, config, plan, state_path, print_progress, images)
     prior = generator.prior
-    networks = {**prior.networks, NETWORK_NAME: learnt.state_dict()}
+    networks = {**prior.networks, NETWORK_NAME: dict(learnt.named_parameters())}
     configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
     card = {**prior.card, "pretraining": {**asdict(plan), "rounds": 1 + len(config.prior_shape.pretraining_gains)}}
     return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))

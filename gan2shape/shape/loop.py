@@ -135,7 +135,7 @@ def learn(
         notes: list[dict] = []
         noted = _note(report, f"{STEP_NAMES[name]} {stage + 1}/{n_stages}", notes)
         began = time.perf_counter()
-        learner = run_step(learner, target, observation, generator, config, index, noted)
+        learner = run_step(learner, target, observation, generator, config, index, noted, progress.pretrained)
         spent = time.perf_counter() - began
         if STEP_NAMES[name] == "joint":
             scenes = (*scenes, current_scene(learner.networks, target, config.render))
@@ -177,8 +177,9 @@ def run_step(
     config: ShapeConfig,
     index: int,
     report: Reporter,
+    pretrained: bool = False,
 ) -> Learner:
-    """Step number `index` of the whole run."""
+    """Step number `index` of the whole run, which began at the networks of a pack (`pretrained`) or at an ellipsoid."""
     stage, name = divmod(index, len(STEP_NAMES))
     steps, random, prior = config.steps, step_random(config, index), generator.prior
     features = prior_features(prior)
@@ -195,6 +196,8 @@ def run_step(
     joint_step(learner.networks, target, learner.samples, features, config, options, random, report)
     if steps.restore_gauge:
         learner.networks.restore_gauge(target.image, target.canvas.mask)
+    if pretrained and config.prior_shape.pretrained_form > 0:
+        learner.networks.restore_form(target.image, target.canvas.mask, config.prior_shape.pretrained_form)
     return learner
 
 

@@ -23,6 +23,8 @@ STEEPEST = 0.98  # largest |depth - 1| of a start over its half-range; tanh has 
 DEPTH_LAST_SCALE = 0.01  # of the depth network's last weights: it begins at its start
 SMALLEST_RELIEF = 1e-4  # of distance 1: below it a shape is flat and has no relief to scale
 SMALLEST_MOMENT = 1e-3  # square pixels of half the width, keeps the plane's equations solvable
+GAUSSIAN_REACH = 3.0  # sd after which a Gaussian is cut off
+LEAST_COVER = 1e-3  # share of a Gaussian within the mask that a mean needs
 GROUP_CHANNELS = 4  # channels per normalisation group, as published
 
 
@@ -112,6 +114,22 @@ def tilt_across(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"])
     return torch.linalg.solve(weighted.t() @ columns + damping, weighted.t() @ depth.flatten())[1]
 
 
+def coarse_part(
+    values: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"], sd_px: float
+) -> Float[Tensor, "1 1 S S"]:
+    """What is left of `values` inside the mask under a Gaussian of this sd; pixels outside do not count. Nothing far
+    outside.
+    """
+    from kornia.filters import gaussian_blur2d  # late: it takes a second, which a run without stages does not need
+
+    side = 2 * math.ceil(GAUSSIAN_REACH * sd_px) + 1
+
+    def blurred(x: Tensor) -> Tensor:
+        return gaussian_blur2d(x, side, (sd_px, sd_px), border_type="constant")
+
+    return blurred(values * mask) / blurred(mask).clamp_min(LEAST_COVER)
+
+
 class Encoder(nn.Module):
     """Image [B,3,S,S] -> vector [B,D], nearly zero at the start so that every scene begins at its prior."""
 
@@ -147,7 +165,7 @@ class SceneNetworks(nn.Module):
         self.register_buffer("depth_start", torch.zeros(1, 1, render.size, render.size))  # what the network adds to
         self.register_buffer("start", torch.ones(1, 1, render.size, render.size))  # the depth that all began at
         self.register_buffer("relief_scale", torch.ones(()))
-        self.register_buffer("lateral_tilt", torch.zeros(()))
+        self.register_buffer("correction", torch.zeros(1, 1, render.size, render.size))  # of gauges, after stages
         self.register_buffer("across", torch.linspace(-1.0, 1.0, render.size)[None, None, None, :])
         angle = math.radians(config.angle_range_deg)
         self.register_buffer("view_range", torch.tensor([angle] * 3 + [config.shift_range] * 2))
@@ -163,13 +181,13 @@ class SceneNetworks(nn.Module):
         self.depth_start.copy_(torch.atanh(unit.clamp(-STEEPEST, STEEPEST)))
         self.start.copy_(1.0 + self.depth_half_range * torch.tanh(self.depth_start))
         self.relief_scale.fill_(1.0)
-        self.lateral_tilt.zero_()
+        self.correction.zero_()
 
     def depth(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
         """Canonical depth 1 + half-range tanh(start + network - mean network): the mean distance is a gauge."""
         raw = self.depth_net(image)
         raw = self.depth_start + raw - raw.mean((1, 2, 3), keepdim=True)
-        return 1.0 + self.relief_scale * self.depth_half_range * torch.tanh(raw) + self.lateral_tilt * self.across
+        return 1.0 + self.relief_scale * self.depth_half_range * torch.tanh(raw) + self.correction
 
     def restore_gauge(self, image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"]) -> None:
         """Scale the depth so that the object's relief is its start's, then tilt it sideways as its start was.
@@ -184,8 +202,20 @@ class SceneNetworks(nn.Module):
             found = relief(self.depth(image), mask).clamp_min(SMALLEST_RELIEF)
             scale = relief(self.start, mask) / found
             self.relief_scale.mul_(scale)
-            self.lateral_tilt.mul_(scale)
-            self.lateral_tilt.add_(tilt_across(self.start, mask) - tilt_across(self.depth(image), mask))
+            self.correction.mul_(scale)
+            lean = tilt_across(self.start, mask) - tilt_across(self.depth(image), mask)
+            self.correction.add_(lean * self.across)
+
+    def restore_form(self, image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"], scale: float) -> None:
+        """Undo what differs from the start more coarsely than `scale`, a part of the image's side.
+
+        Projections of one object tell fine form well and coarse form badly: what they get wrong (turns followed in
+        part, silhouettes of drawings without sides) is smooth. A start that thousands of objects have taught knows that
+        better.
+        """
+        with torch.no_grad():
+            change = self.start - self.depth(image)
+            self.correction.add_(coarse_part(change, mask, scale * mask.shape[-1]))
 
     @property
     def explains_input(self) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gan2shape.config import ShapeConfig
 from gan2shape.gan.packs import Prior, freeze
+from gan2shape.records import UserError
 from gan2shape.shape.around import seen_from_around
 from gan2shape.shape.networks import SceneNetworks, as_depth
 from gan2shape.shape.observe import MaskedGenerator
@@ -72,6 +73,18 @@ def settings(config: ShapeConfig) -> dict:
     return {"size": config.render.size, **plain}
 
 
+def load_learnt(networks: SceneNetworks, stored: dict[str, Tensor]) -> None:
+    """Take over what was learnt; buffers are an object's, and packs of earlier versions hold some.
+
+    Raises UserError where a weight is missing or of another shape.
+    """
+    own = dict(networks.named_parameters())
+    bad = [name for name, weight in own.items() if name not in stored or stored[name].shape != weight.shape]
+    if bad:
+        raise UserError(f"The stored scene networks are damaged at {bad[0]}: restore them, or learn them anew.")
+    networks.load_state_dict({**networks.state_dict(), **{name: stored[name] for name in own}})
+
+
 def pretrained_networks(prior: Prior, config: ShapeConfig) -> SceneNetworks | None:
     """The pack's networks, frozen; None where there are none, or none of the configuration's kind, sizes and side."""
     if config.networks.depth != "network" or NETWORK_NAME not in prior.networks:
@@ -79,7 +92,7 @@ def pretrained_networks(prior: Prior, config: ShapeConfig) -> SceneNetworks | No
     if prior.network_configs[NETWORK_NAME] != settings(config):
         return None
     networks = category_networks(config)
-    networks.load_state_dict(prior.networks[NETWORK_NAME])
+    load_learnt(networks, prior.networks[NETWORK_NAME])
     return freeze(networks.to(prior.w_mean.device))
 
 

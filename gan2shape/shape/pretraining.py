@@ -39,7 +39,7 @@ from gan2shape.shape.draw import Canvas, Drawing, draw
 from gan2shape.shape.losses import smoothness
 from gan2shape.shape.networks import SceneNetworks
 from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.pretrained import category_depth, category_networks
+from gan2shape.shape.pretrained import category_depth, category_networks, load_learnt
 from gan2shape.shape.prior_shape import ellipsoid_depth
 from gan2shape.shape.sampling import sample_lights, sample_views
 from gan2shape.shape.slant import most_reproducible_slant
@@ -128,8 +128,8 @@ def pretrain(
         before = freeze(copy.deepcopy(networks))  # what this round draws
         optimizer = torch.optim.Adam(networks.parameters(), lr=config.steps.lr, betas=config.steps.betas)
         if saved["step"] > 0:
-            networks.load_state_dict(saved["networks"])
-            before.load_state_dict(saved["before"])
+            load_learnt(networks, saved["networks"])
+            load_learnt(before, saved["before"])
             optimizer.load_state_dict(saved["optimizer"])
         name, n_steps = (f"joint {index}/{len(gains)}", plan.n_joint) if index else ("fit", plan.n_fit)
         learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)

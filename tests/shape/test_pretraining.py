@@ -15,6 +15,7 @@ from gan2shape.shape.pretrained import (
     both_ways_depth,
     category_depth,
     category_networks,
+    load_learnt,
     pretrained_networks,
     read_turns_rad,
     settings,
@@ -208,6 +209,41 @@ def with_networks(generator: MaskedGenerator) -> MaskedGenerator:
     networks = {**generator.prior.networks, NETWORK_NAME: category_networks(CONFIG).state_dict()}
     configs = {**generator.prior.network_configs, NETWORK_NAME: settings(CONFIG)}
     return replace(generator, prior=replace(generator.prior, networks=networks, network_configs=configs))
+
+
+def test_only_what_was_learnt_is_taken_from_a_pack(generator) -> None:
+    """Buffers of other versions are passed over; weights that are missing or of another shape are named."""
+    opened = with_networks(generator)
+    stored = opened.prior.networks[NETWORK_NAME]
+    networks = category_networks(CONFIG)
+    load_learnt(networks, {**stored, "start": torch.full((1, 1, 2, 2), 7.0), "lateral_tilt": torch.ones(())})
+    assert all(torch.equal(weight, stored[name]) for name, weight in networks.named_parameters())
+    assert torch.equal(networks.start, category_networks(CONFIG).start)
+    name = next(iter(dict(networks.named_parameters())))
+    for broken in ({key: value for key, value in stored.items() if key != name}, {**stored, name: torch.ones(3)}):
+        with pytest.raises(UserError, match=name):
+            load_learnt(networks, broken)
+
+
+def test_a_stage_from_a_pack_leaves_coarse_form_and_one_from_an_ellipsoid_does_not(generator) -> None:
+    from gan2shape.shape.networks import coarse_part
+
+    opened = with_networks(generator)
+    quick = replace(CONFIG, n_stages=1, steps=replace(CONFIG.steps, n_joint=12, lr=3e-2))
+    observation = tiny_observation(opened)
+
+    def learnt(pretrained: bool, form: float) -> loop.Outcome:
+        prior_shape = replace(quick.prior_shape, pretrained=pretrained, pretrained_form=form)
+        return loop.learn(observation, opened, replace(quick, prior_shape=prior_shape), silent)
+
+    free, kept = (learnt(True, form).scenes[-1].depth for form in (0.0, 0.0625))
+    outcome = learnt(True, 0.0)
+    start = outcome.learner.networks.start
+    undone = coarse_part(start - free, outcome.target.canvas.mask, 0.0625 * SIZE)
+    assert float(undone.abs().max()) > 1e-5
+    torch.testing.assert_close(kept, free + undone, rtol=0.0, atol=1e-6)
+    ellipsoids = [learnt(False, form).scenes[-1].depth for form in (0.0, 0.0625)]
+    assert torch.equal(*ellipsoids)
 
 
 def test_the_loop_starts_where_the_pack_s_networks_see_the_input(generator, tmp_path) -> None:

@@ -1,10 +1,14 @@
-"""Relief and sideways tilt, the gauges of step 3, are restored to the start's without touching the form."""
+"""Relief and sideways tilt, the gauges of step 3, are restored to the start's without touching the form; coarse form is
+restored without touching the fine one.
+"""
+
+import math
 
 import pytest
 import torch
 
 from gan2shape.shape.loop import new_learner
-from gan2shape.shape.networks import relief, tilt_across
+from gan2shape.shape.networks import coarse_part, relief, tilt_across
 from gan2shape.shape.prior_shape import ellipsoid_depth
 from tests.shape.tiny import CONFIG, SIZE, disc_mask
 
@@ -31,7 +35,7 @@ def test_relief_and_lean_are_restored_and_the_form_is_kept(deeper: float, lean: 
     start = ellipsoid_depth(mask, CONFIG.prior_shape, CONFIG.render.fov_deg, slant_deg)
     networks.start_from(start)
     networks.relief_scale.fill_(deeper)  # a stage that changed relief and lean
-    networks.lateral_tilt.fill_(lean)
+    networks.correction.copy_((lean * networks.across).expand_as(networks.correction))
     with torch.no_grad():
         before = networks.depth(image)
         networks.restore_gauge(image, mask)
@@ -53,3 +57,39 @@ def test_without_lean_the_relief_is_the_starts_again():
         networks.relief_scale.fill_(2.5)
         networks.restore_gauge(image, mask)
         torch.testing.assert_close(relief(networks.depth(image), mask), wanted, rtol=2e-2, atol=0.0)
+
+
+def waves(period_px: float) -> torch.Tensor:
+    """A cosine across the image, [1, 1, S, S]."""
+    return torch.cos(2 * math.pi * torch.arange(SIZE) / period_px).expand(1, 1, SIZE, SIZE).clone()
+
+
+def test_a_mean_inside_the_mask_does_not_see_the_outside():
+    mask = disc_mask()
+    values = torch.where(mask > 0, 0.3, 7.0)
+    inside = coarse_part(values, mask, 3.0)[mask > 0]
+    torch.testing.assert_close(inside, torch.full_like(inside, 0.3))
+    assert float(coarse_part(values, mask, 1.0)[0, 0, 0, 0]) == 0.0
+
+
+@pytest.mark.parametrize(("period_px", "sd_px"), [(8.0, 2.0), (16.0, 2.0), (16.0, 1.0)])
+def test_a_wave_is_damped_as_a_gaussian_damps_it(period_px: float, sd_px: float):
+    wave = waves(period_px)
+    damped = coarse_part(wave, torch.ones_like(wave), sd_px)[..., SIZE // 2]  # far from the borders
+    factor = math.exp(-2 * (math.pi * sd_px / period_px) ** 2)
+    torch.testing.assert_close(damped, factor * wave[..., SIZE // 2], rtol=0.0, atol=5e-3)
+
+
+def test_coarse_form_is_the_starts_again_and_fine_form_stays():
+    networks, mask = new_learner(CONFIG, 8, "cpu").networks, disc_mask()
+    image = torch.zeros(1, 3, SIZE, SIZE)
+    start = ellipsoid_depth(mask, CONFIG.prior_shape, CONFIG.render.fov_deg)
+    networks.start_from(start)
+    ripple, bend = 0.01 * waves(4.0), 0.02 * waves(64.0)
+    with torch.no_grad():
+        networks.depth_net.body[-1].weight.zero_()  # the network adds nothing of its own
+        networks.correction.copy_(ripple + bend)
+        networks.restore_form(image, mask, 0.0625)
+        change = (networks.depth(image) - networks.start)[mask > 0]
+    assert float((change - ripple[mask > 0]).abs().max()) < 0.2 * 0.02  # the bend was .02 high
+    assert float(change.std()) == pytest.approx(float(ripple[mask > 0].std()), rel=0.1)
