@@ -70,7 +70,6 @@ class PriorShapeConfig(Finite):
     pretrained_form: float = 0.0625
     # Factors on the relief that their training's rounds 2, 3 ... draw, while they learn.
     pretraining_gains: tuple[float, ...] = ()
-    pretraining_average: float = 0.0  # part of the way back to the last round's start that their weights go at its end
     fit_steps: int = 600  # most Adam steps of the depth network's fit; it stops earlier on a plateau
 
     def check(self) -> None:

@@ -6,7 +6,7 @@
     joint     steps 2 and 3 of the loop for a new batch of images at every step: draw the FIT under other views and
               lights, let the pack's encoder say what real images look so, explain those by depth, view and light
     rounds    the same again, drawing what the round before has found (`prior_shape.pretraining_gains`: one each); the
-              result is the weights at the end of the last one, or between its ends (`prior_shape.pretraining_average`)
+              result is the weights at the end of the last one
 
 No label and no exam image enters: single images and the generator are the only teachers. The drawings that are
 projected stay the same through a round: drawn from the depth that is being learnt, they would flatten it (a flatter
@@ -149,20 +149,7 @@ def pretrain(
                 modules = {"networks": networks, "before": before, "optimizer": optimizer}
                 save_training(state_path, modules, index, step + 1, generator)
         saved = {"step": 0}
-    if len(gains) > 1:  # the first round begins at ellipsoids
-        average_weights(networks, before, config.prior_shape.pretraining_average)
     return freeze(networks)
-
-
-@torch.no_grad()
-def average_weights(networks: SceneNetworks, before: SceneNetworks, share: float) -> None:
-    """Move weights `share` of the way back to `before`.
-
-    Where a round wanders, less noise lies between its ends than at either (cars); where it still gains, its end is
-    better (heads).
-    """
-    for now, then in zip(networks.parameters(), before.parameters(), strict=True):
-        now.lerp_(then, share)
 
 
 def save_training(path: Path, modules: dict, index: int, step: int, generator: MaskedGenerator) -> None:

@@ -169,17 +169,6 @@ def test_an_interrupted_training_continues_bit_for_bit(generator, tmp_path, monk
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5])
-def test_the_result_lies_where_asked_between_the_last_rounds_ends(share, generator, tmp_path) -> None:
-    asked = replace(TWO_ROUNDS.prior_shape, pretraining_average=share)
-    learnt = pretrain(generator, replace(TWO_ROUNDS, prior_shape=asked), PLAN, tmp_path / "state.pt")
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert state["round"] == 2
-    for name, value in learnt.named_parameters():
-        wanted = (1 - share) * state["networks"][name] + share * state["before"][name]
-        torch.testing.assert_close(value, wanted)
-
-
 def test_projections_agree_whose_depth_is_the_drawn_one_up_to_its_mean_distance(target_views) -> None:
     made, masks = target_views
     assert disagreement(made.depth + 0.02, masks, made, CONFIG).item() == pytest.approx(0.0, abs=1e-5)
