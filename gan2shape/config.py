@@ -66,15 +66,18 @@ class PriorShapeConfig(Finite):
     # input alone. Chosen on validation.
     turns_deg: tuple[float, ...] = ()
     # What a stage changes more coarsely than this part of the image's side (sd of a Gaussian) is undone after it where
-    # these networks were the start: one object's projections tell fine form only. 0 keeps everything.
-    pretrained_form: float = 0.0625
+    # these networks were the start, and of the rest a share is kept: one object's projections tell fine form, with
+    # noise. 0 keeps everything. Chosen on validation.
+    kept_form: float = 0.0625
+    kept_share: float = 0.6
     # Factors on the relief that their training's rounds 2, 3 ... draw, while they learn.
     pretraining_gains: tuple[float, ...] = ()
     fit_steps: int = 600  # most Adam steps of the depth network's fit; it stops earlier on a plateau
 
     def check(self) -> None:
         need(len(self.slants_deg) > 0, "prior_shape.slants_deg is empty: write [0.0] for no slant")
-        need(0 <= self.pretrained_form <= 1, "prior_shape.pretrained_form has to lie between 0 and 1")
+        need(0 <= self.kept_form <= 1, f"prior_shape.kept_form={self.kept_form} has to lie between 0 and 1")
+        need(0 <= self.kept_share <= 1, f"prior_shape.kept_share={self.kept_share} has to lie between 0 and 1")
 
 
 @dataclass(frozen=True)

@@ -196,8 +196,9 @@ def run_step(
     joint_step(learner.networks, target, learner.samples, features, config, options, random, report)
     if steps.restore_gauge:
         learner.networks.restore_gauge(target.image, target.canvas.mask)
-    if pretrained and config.prior_shape.pretrained_form > 0:
-        learner.networks.restore_form(target.image, target.canvas.mask, config.prior_shape.pretrained_form)
+    if pretrained and config.prior_shape.kept_form > 0:
+        known = config.prior_shape
+        learner.networks.keep_fine_form(target.image, target.canvas.mask, known.kept_form, known.kept_share)
     return learner
 
 

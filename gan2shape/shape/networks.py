@@ -206,16 +206,20 @@ class SceneNetworks(nn.Module):
             lean = tilt_across(self.start, mask) - tilt_across(self.depth(image), mask)
             self.correction.add_(lean * self.across)
 
-    def restore_form(self, image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"], scale: float) -> None:
-        """Undo what differs from the start more coarsely than `scale`, a part of the image's side.
+    def keep_fine_form(
+        self, image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"], scale: float, share: float
+    ) -> None:
+        """Keep `share` of what differs from the start more finely than `scale`, a part of the image's side, and nothing
+        of the rest.
 
         Projections of one object tell fine form well and coarse form badly: what they get wrong (turns followed in
         part, silhouettes of drawings without sides) is smooth. A start that thousands of objects have taught knows that
-        better.
+        better. Of what is fine a part is the noise of these few samples.
         """
         with torch.no_grad():
-            change = self.start - self.depth(image)
-            self.correction.add_(coarse_part(change, mask, scale * mask.shape[-1]))
+            change = self.depth(image) - self.start
+            fine = change - coarse_part(change, mask, scale * mask.shape[-1])
+            self.correction.add_(share * fine - change)
 
     @property
     def explains_input(self) -> bool:

@@ -221,18 +221,16 @@ def test_a_stage_from_a_pack_leaves_coarse_form_and_one_from_an_ellipsoid_does_n
     quick = replace(CONFIG, n_stages=1, steps=replace(CONFIG.steps, n_joint=12, lr=3e-2))
     observation = tiny_observation(opened)
 
-    def learnt(pretrained: bool, form: float) -> loop.Outcome:
-        prior_shape = replace(quick.prior_shape, pretrained=pretrained, pretrained_form=form)
+    def learnt(pretrained: bool, form: float, share: float = 0.6) -> loop.Outcome:
+        prior_shape = replace(quick.prior_shape, pretrained=pretrained, kept_form=form, kept_share=share)
         return loop.learn(observation, opened, replace(quick, prior_shape=prior_shape), silent)
 
-    free, kept = (learnt(True, form).scenes[-1].depth for form in (0.0, 0.0625))
-    outcome = learnt(True, 0.0)
-    start = outcome.learner.networks.start
-    undone = coarse_part(start - free, outcome.target.canvas.mask, 0.0625 * SIZE)
-    assert float(undone.abs().max()) > 1e-5
-    torch.testing.assert_close(kept, free + undone, rtol=0.0, atol=1e-6)
-    ellipsoids = [learnt(False, form).scenes[-1].depth for form in (0.0, 0.0625)]
-    assert torch.equal(*ellipsoids)
+    free, kept, start = learnt(True, 0.0), learnt(True, 0.0625), learnt(True, 0.0625, share=0.0)
+    change, mask = free.scenes[-1].depth - start.scenes[-1].depth, free.target.canvas.mask
+    assert float((change * mask).abs().max()) > 1e-5
+    wanted = start.scenes[-1].depth + 0.6 * (change - coarse_part(change, mask, 0.0625 * SIZE))
+    torch.testing.assert_close(kept.scenes[-1].depth, wanted, rtol=0.0, atol=1e-6)
+    assert torch.equal(learnt(False, 0.0).scenes[-1].depth, learnt(False, 0.0625).scenes[-1].depth)
 
 
 def test_the_loop_starts_where_the_pack_s_networks_see_the_input(generator, tmp_path) -> None:

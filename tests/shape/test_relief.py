@@ -80,16 +80,17 @@ def test_a_wave_is_damped_as_a_gaussian_damps_it(period_px: float, sd_px: float)
     torch.testing.assert_close(damped, factor * wave[..., SIZE // 2], rtol=0.0, atol=5e-3)
 
 
-def test_coarse_form_is_the_starts_again_and_fine_form_stays():
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_coarse_form_is_the_starts_again_and_a_share_of_the_fine_stays(share: float):
     networks, mask = new_learner(CONFIG, 8, "cpu").networks, disc_mask()
     image = torch.zeros(1, 3, SIZE, SIZE)
-    start = ellipsoid_depth(mask, CONFIG.prior_shape, CONFIG.render.fov_deg)
-    networks.start_from(start)
+    networks.start_from(ellipsoid_depth(mask, CONFIG.prior_shape, CONFIG.render.fov_deg))
     ripple, bend = 0.01 * waves(4.0), 0.02 * waves(64.0)
     with torch.no_grad():
         networks.depth_net.body[-1].weight.zero_()  # the network adds nothing of its own
         networks.correction.copy_(ripple + bend)
-        networks.restore_form(image, mask, 0.0625)
+        networks.keep_fine_form(image, mask, 0.0625, share)
         change = (networks.depth(image) - networks.start)[mask > 0]
-    assert float((change - ripple[mask > 0]).abs().max()) < 0.2 * 0.02  # the bend was .02 high
-    assert float(change.std()) == pytest.approx(float(ripple[mask > 0].std()), rel=0.1)
+    wanted = share * ripple[mask > 0]
+    assert float((change - wanted).abs().max()) < 0.2 * 0.02  # the bend was .02 high
+    assert float(change.std()) == pytest.approx(float(wanted.std()), rel=0.1)
