@@ -23,7 +23,7 @@ from torch import Tensor
 
 from gan2shape.bench.table import read_objects
 from gan2shape.config import RenderConfig
-from gan2shape.export.pictures import depth_picture, normal_picture, sheet, to_uint8, write_png
+from gan2shape.export.pictures import cut_out, depth_picture, normal_picture, on_paper, sheet, to_uint8, write_png
 from gan2shape.progress import open_reporter
 from gan2shape.records import Scene
 from gan2shape.requests import REQUEST_NAME, RunRequest
@@ -54,9 +54,10 @@ def row_tiles(path: Path, render: RenderConfig) -> dict[str, np.ndarray]:
     image, mask, depth = arrays["image"], arrays["mask"], arrays["depth"]
     tiles = {"input": to_uint8(image[0])}
     if "true_depth" in arrays:
-        tiles["true depth"] = depth_picture(arrays["true_depth"], arrays["true_mask"])
-    tiles |= {"depth": depth_picture(depth, mask)}
-    tiles |= {"normals": normal_picture(normals_from_depth(depth, render.fov_deg))}
+        truth, true_mask = arrays["true_depth"], arrays["true_mask"]
+        tiles["true depth"] = on_paper(cut_out(depth_picture(truth, true_mask), true_mask))
+    tiles["depth"] = on_paper(cut_out(depth_picture(depth, mask), mask))
+    tiles["normals"] = on_paper(cut_out(normal_picture(normals_from_depth(depth, render.fov_deg)), mask))
     clay = Scene(depth, torch.full_like(image, CLAY_ALBEDO), torch.zeros(1, 6), torch.tensor([CLAY_LIGHT]))
     photo = Scene(depth, arrays["albedo"], torch.zeros(1, 6), arrays["light"])
     tiles |= turned(clay, mask, torch.ones_like(image), CLAY_YAWS_DEG, render, "shape")

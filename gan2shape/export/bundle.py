@@ -86,15 +86,21 @@ def meshes(bundle: Bundle) -> tuple[Mesh, Mesh]:
 
 
 def panels(bundle: Bundle) -> dict[str, np.ndarray]:
-    """The single pictures, uint8 [S, S, 3]. Shading: black is 0, white is the brightest on the object (at least 1)."""
+    """The single pictures, uint8 [S, S, 3], or [S, S, 4] where only the object means something.
+
+    Shading: black is 0, white is the brightest on the object (at least 1).
+    """
     brightest = max(1.0, float((bundle.shading * (bundle.mask > 0.5)).max()))
-    return {
-        "input": pictures.to_uint8(bundle.image[0]),
-        "recon": pictures.to_uint8(bundle.recon[0]),
+    parts = {
         "depth": pictures.depth_picture(bundle.depth, bundle.mask),
         "normal": pictures.normal_picture(bundle.normal),
         "albedo": pictures.to_uint8(bundle.albedo[0]),
         "shading": pictures.grey_picture(bundle.shading, 0.0, brightest),
+    }
+    return {
+        "input": pictures.to_uint8(bundle.image[0]),
+        "recon": pictures.to_uint8(bundle.recon[0]),
+        **{name: pictures.cut_out(pixels, bundle.mask) for name, pixels in parts.items()},
         "mask": pictures.grey_picture(bundle.mask, 0.0, 1.0),
     }
 

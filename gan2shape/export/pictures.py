@@ -2,7 +2,7 @@
 
 Conventions
 -----------
-* Images come in as [3, S, S] in [-1, 1]; arrays are uint8 [H, W, 3].
+* Images come in as [3, S, S] in [-1, 1]; arrays are uint8 [H, W, 3], with alpha [H, W, 4].
 * `depth.png` is 16-bit grey: 0 is z = 1 - half_range (near), 65535 is z = 1 + half_range (far), linear between.
 * Normal pictures follow the usual look (x right red, y UP green, towards the viewer blue), although our own normals
   have y down and z < 0 towards the viewer.
@@ -58,8 +58,20 @@ def depth_picture(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"
     return grey_picture(-depth, -float(inside.max()), -float(inside.min()))
 
 
+def cut_out(pixels: np.ndarray, mask: Float[Tensor, "1 1 S S"]) -> np.ndarray:
+    """uint8 [S, S, 3] with the mask as its alpha channel, [S, S, 4]: beside the object, maps mean nothing."""
+    alpha = (mask[0, 0].detach().float().cpu().numpy() * 255).round().clip(0, 255).astype(np.uint8)
+    return np.concatenate([pixels, alpha[..., None]], -1)
+
+
+def on_paper(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [S, S, 4] over white, [S, S, 3]."""
+    alpha = pixels[..., 3:].astype(np.float64) / 255
+    return (alpha * pixels[..., :3] + (1 - alpha) * np.array(PAPER)).round().astype(np.uint8)
+
+
 def write_png(path: Path, pixels: np.ndarray) -> Path:
-    """uint8 [H, W, 3], uint8 [H, W] or uint16 [H, W] as PNG, atomically."""
+    """uint8 [H, W, 3], [H, W, 4] or [H, W], or uint16 [H, W] as PNG, atomically."""
     from PIL import Image
 
     return write_atomic(Path(path), lambda temporary: Image.fromarray(pixels).save(temporary, format="PNG"))

@@ -47,6 +47,21 @@ def test_near_is_bright_in_the_depth_picture() -> None:
     assert 120 < picture[0, 1] < 136
 
 
+def test_what_is_cut_out_keeps_its_colours_under_the_mask_as_alpha(tmp_path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 2, 3), np.uint8)
+    mask = torch.tensor([[[[1.0, 0.0], [0.5, 1.0]]]])
+    path = pictures.write_png(tmp_path / "normal.png", pictures.cut_out(pixels, mask))
+    with Image.open(path) as opened:
+        assert opened.mode == "RGBA"
+        stored = np.asarray(opened)
+    assert (stored[..., :3] == pixels).all()
+    assert stored[..., 3].tolist() == [[255, 0], [128, 255]]
+    shown = pictures.on_paper(stored)
+    assert (shown[0, 0] == pixels[0, 0]).all()
+    assert (shown[0, 1] == 255).all()
+    assert np.abs(shown[1, 0] - (pixels[1, 0] + 255.0) / 2).max() <= 1
+
+
 def test_sheet_places_tiles_and_captions() -> None:
     tiles = [np.full((10, 20, 3), value, np.uint8) for value in (10, 60, 110)]
     page = pictures.sheet(tiles, n_columns=2)
