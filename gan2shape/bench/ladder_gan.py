@@ -184,12 +184,11 @@ def real_loop(bench: Bench, report: Reporter = silent) -> tuple[dict[str, dict[s
         bench.generator,
         bench.config,
         report,
-        on_stage=lambda stage, scene: seconds.append(time.perf_counter() - began),
+        on_scene=lambda scene: seconds.append(time.perf_counter() - began),
     )
     item = bench.item
     scores = [score_depth(scene.depth, item.depth, item.mask, item.fov_deg) for scene in outcome.scenes]
-    spent = [0.0] * (len(scores) - len(seconds)) + seconds
-    named = zip(outcome.names, scores, spent, strict=True)
+    named = zip(outcome.names, scores, seconds, strict=True)
     return {name: {**one, "seconds": until} for name, one, until in named}, outcome
 
 

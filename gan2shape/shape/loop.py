@@ -108,9 +108,10 @@ def learn(
     config: ShapeConfig,
     report: Reporter,
     state_dir: Path | None = None,
-    on_stage: Callable[[int, Scene], None] | None = None,
+    on_scene: Callable[[Scene], None] | None = None,
 ) -> Outcome:
     """Run all stages. With `state_dir` the state is written after each step, and a state found there is continued.
+    `on_scene` is told each scene as soon as it is held, but those of a continued state.
 
     Raises UserError when the loss is not finite or the state there belongs to another configuration.
     """
@@ -121,12 +122,14 @@ def learn(
         learner, progress, scenes = load_state(state_dir / STATE_NAME, learner, config)
     if not scenes:
         progress = start(learner, target, observation, generator, config, report)
-        scenes = (current_scene(learner.networks, target, config.render),)
+        scenes = hold((), learner, target, config, on_scene)
         known = pretrained_networks(generator.prior, config) if config.prior_shape.pretrained else None
         if known is not None:
+            began = time.perf_counter()
             begin_pretrained(learner.networks, known, target, generator, config)
-            scenes = (*scenes, current_scene(learner.networks, target, config.render))
-            progress = replace(progress, pretrained=True)
+            scenes = hold(scenes, learner, target, config, on_scene)
+            spent = progress.seconds["start"] + time.perf_counter() - began
+            progress = replace(progress, pretrained=True, seconds={"start": spent})
         if state_dir is not None:
             save_state(state_dir / STATE_NAME, learner, progress, scenes, config)
     n_stages = config.stages_from(progress.pretrained)
@@ -138,15 +141,27 @@ def learn(
         learner = run_step(learner, target, observation, generator, config, index, noted, progress.pretrained)
         spent = time.perf_counter() - began
         if STEP_NAMES[name] == "joint":
-            scenes = (*scenes, current_scene(learner.networks, target, config.render))
-            if on_stage is not None:
-                on_stage(stage + 1, scenes[-1])
+            scenes = hold(scenes, learner, target, config, on_scene)
         seconds = {**progress.seconds, STEP_NAMES[name]: progress.seconds.get(STEP_NAMES[name], 0.0) + spent}
         progress = replace(progress, n_done=index + 1, losses=progress.losses + tuple(notes), seconds=seconds)
         if state_dir is not None:
             save_state(state_dir / STATE_NAME, learner, progress, scenes, config)
     final = textured(scenes[-1], observation, learner, target, config.render)
     return Outcome((*scenes[:-1], final), learner, replace(target, canvas=make_target(observation).canvas), progress)
+
+
+def hold(
+    scenes: tuple[Scene, ...],
+    learner: Learner,
+    target: Target,
+    config: ShapeConfig,
+    on_scene: Callable[[Scene], None] | None,
+) -> tuple[Scene, ...]:
+    """The scenes so far and the present one."""
+    scene = current_scene(learner.networks, target, config.render)
+    if on_scene is not None:
+        on_scene(scene)
+    return (*scenes, scene)
 
 
 def start(

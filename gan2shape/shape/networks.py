@@ -190,7 +190,8 @@ class SceneNetworks(nn.Module):
         return 1.0 + self.relief_scale * self.depth_half_range * torch.tanh(raw) + self.correction
 
     def restore_gauge(self, image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"]) -> None:
-        """Scale the depth so that the object's relief is its start's, then tilt it sideways as its start was.
+        """Scale the depth so that the object's relief, less its sideways tilt, is its start's, then tilt it sideways as
+        its start was.
 
         Relief and yaw are one gauge at a narrow field of view, and so are, nearly, a sideways tilt
         and the mean of the yaws (the generalised bas-relief ambiguity of Belhumeur et al. 1999). Projections inherit
@@ -199,12 +200,13 @@ class SceneNetworks(nn.Module):
         (`prior_shape.relief`, `slant`). The tilt upwards is found well, and stays.
         """
         with torch.no_grad():
-            found = relief(self.depth(image), mask).clamp_min(SMALLEST_RELIEF)
-            scale = relief(self.start, mask) / found
+            depth = self.depth(image)
+            lean, found_lean = tilt_across(self.start, mask), tilt_across(depth, mask)
+            found = relief(depth - found_lean * self.across, mask).clamp_min(SMALLEST_RELIEF)
+            scale = relief(self.start - lean * self.across, mask) / found
             self.relief_scale.mul_(scale)
             self.correction.mul_(scale)
-            lean = tilt_across(self.start, mask) - tilt_across(self.depth(image), mask)
-            self.correction.add_(lean * self.across)
+            self.correction.add_((lean - scale * found_lean) * self.across)
 
     def keep_fine_form(
         self, image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"], scale: float, share: float

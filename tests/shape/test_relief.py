@@ -46,6 +46,8 @@ def test_relief_and_lean_are_restored_and_the_form_is_kept(deeper: float, lean: 
     factors = torch.linalg.lstsq(terms, (after - 1.0).flatten()[:, None]).solution
     torch.testing.assert_close((terms @ factors).view_as(after), after - 1.0, rtol=0.0, atol=1e-5)
     assert float(factors[0]) > 0  # a shape that turned inside out stays so: the sign is no gauge
+    upright = [relief(depth - tilt_across(depth, mask) * side, mask) for depth in (after, start)]
+    torch.testing.assert_close(upright[0], upright[1], rtol=2e-2, atol=0.0)
 
 
 def test_without_lean_the_relief_is_the_starts_again():
