@@ -182,8 +182,9 @@ def seconds_to_side(category: str, config: ShapeConfig, index: int, wanted: floa
         marks[:] = [clock() for clock in clocks]
 
     try:
-        joint_step(networks, target, samples, None, config, JointOptions(estimate_views=False, estimate_lights=False),
-                   torch.Generator().manual_seed(config.seed), look)  # fmt: skip
+        options = JointOptions(estimate_views=False, estimate_lights=False, own_light=item.light)
+        random = torch.Generator().manual_seed(config.seed)
+        joint_step(networks, target, samples, None, config, options, random, look)
         if found.get("step") != config.steps.n_joint:  # the last steps are not reported where they make no ten
             look("", config.steps.n_joint, config.steps.n_joint)
     except EnoughError:

@@ -4,7 +4,6 @@ Nothing heavy is imported before a verb runs, so that `--help` answers at once. 
 sentence on stderr), 130 interrupted. With `--json` the last line on stdout is one JSON object.
 """
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -88,15 +87,10 @@ def claimed(folder: Path) -> Iterator[None]:
 def emit(payload: dict, as_json: bool, lines: list[str]) -> None:
     """The result: `lines` for people, or `payload` as the last line of stdout."""
     if as_json:
-        typer.echo(json.dumps(payload, default=_jsonable))
+        typer.echo(outdir.to_json(payload))
     else:
         for line in lines:
             typer.echo(line)
-
-
-def _jsonable(value: Any) -> Any:
-    """Paths, and numbers of numpy or torch."""
-    return value.as_posix() if isinstance(value, Path) else value.item() if hasattr(value, "item") else str(value)
 
 
 @app.callback(invoke_without_command=True)

@@ -65,9 +65,9 @@ class PriorShapeConfig(Finite):
     # Yaws under which the generator shows the object, for the pack's networks to measure it there too; () measures the
     # input alone. Chosen on validation.
     turns_deg: tuple[float, ...] = ()
-    # What a stage changes more coarsely than this part of the image's side (sd of a Gaussian) is undone after it where
-    # these networks were the start, and of the rest a share is kept: one object's projections tell fine form, with
-    # noise. 0 keeps everything. Chosen on validation.
+    # What stages change of the start more coarsely than this part of the image's side (sd of a Gaussian) is undone after
+    # each where these networks were the start, and of the rest a share is kept: one object's projections tell fine
+    # form, with noise. 0 keeps everything. Chosen on validation.
     kept_form: float = 0.0625
     kept_share: float = 0.6
     # Factors on the relief that their training's rounds 2, 3 ... draw, while they learn.
@@ -127,6 +127,8 @@ class NetworkConfig(Finite):
     def check(self) -> None:
         sizes = (*self.autoencoder_channels, *self.encoder_channels, self.code_dim, self.encoder_dim)
         need(min(sizes) > 0, "sizes in networks have to be above 0")
+        is_empty = not (self.autoencoder_channels and self.encoder_channels)
+        need(not is_empty, "networks.autoencoder_channels and networks.encoder_channels need a width at least")
         need(len(self.pyramid_sides) > 0, "networks.pyramid_sides is empty")
         need(self.albedo in ("quotient", "network"), f"networks.albedo={self.albedo} is unknown: quotient or network")
 
@@ -143,7 +145,7 @@ class InvertConfig(Finite):
     feature_weight: float = 1.0  # L1 of the discriminator's first blocks
 
     def check(self) -> None:
-        need(min(self.n_starts, self.n_tracks) > 0, "invert.n_starts and invert.n_tracks have to be above 0")
+        need(0 < self.n_tracks <= self.n_starts, "invert.n_tracks has to lie between 1 and invert.n_starts")
         need(self.n_steps >= 0 and self.lr > 0, "invert.n_steps is never negative, and invert.lr above 0")
 
 

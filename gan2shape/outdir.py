@@ -1,11 +1,14 @@
 """Run folders and atomic files: claimed early, so that an unwritable place is found before any work is done."""
 
+import json
+import math
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 RUN_NUMBER = re.compile(r"^(\d{4,})")
 
@@ -85,6 +88,25 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
 def write_bytes_atomic(path: Path, data: bytes) -> Path:
     """`data` at `path`, whole or not at all."""
     return write_atomic(path, lambda temporary: temporary.write_bytes(data))
+
+
+def to_json(payload: Any, indent: int | None = None) -> str:
+    """JSON as other programs read it: paths with forward slashes, plain numbers, null for what is not finite."""
+    return json.dumps(_plain(payload), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, Path):
+        return value.as_posix()
+    if hasattr(value, "item"):  # a number of numpy or torch
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def write_text_atomic(path: Path, text: str) -> Path:

@@ -53,11 +53,12 @@ class PlainReporter:
         self.stream, self.interval_s, self.clock = stream, interval_s, clock
         self.stage: str | None = None
         self.started_s = self.said_s = 0.0
-        self.first_step = 0
+        self.first_step = self.last_step = 0
 
     def __call__(self, stage: str, step: int, n_steps: int, **figures: float) -> None:
         now = self.clock()
-        fresh = stage != self.stage
+        fresh = stage != self.stage or step < self.last_step  # the same stage of the next object
+        self.last_step = step
         if fresh:
             self.stage, self.started_s, self.first_step = stage, now, step
         if not (fresh or step >= n_steps or now - self.said_s >= self.interval_s):

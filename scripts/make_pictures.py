@@ -22,18 +22,24 @@ import torch
 from torch import Tensor
 
 from gan2shape.bench.table import read_objects
+from gan2shape.compose import to_yaml
 from gan2shape.config import RenderConfig
 from gan2shape.export.pictures import cut_out, depth_picture, normal_picture, on_paper, sheet, to_uint8, write_png
+from gan2shape.outdir import write_text_atomic
 from gan2shape.progress import open_reporter
 from gan2shape.records import Scene
 from gan2shape.requests import REQUEST_NAME, RunRequest
+from gan2shape.resources import pack_dir
 from gan2shape.scene.light import normals_from_depth
 from gan2shape.shape.api import run_job
 from gan2shape.shape.draw import Canvas, draw_scene, fill_background
 from gan2shape.shape.effects import yaw_views
+from gan2shape.shape.prior_cache import content_hash
+from gan2shape.shape.reconstruct import open_bundled
 
 N_SEEDS = 8  # samples shown, from 0 on
 CLAY_YAWS_DEG, PHOTO_YAWS_DEG = (-40.0, -20.0, 20.0, 40.0), (-30.0, 30.0)
+MADE_BY_NAME = "made_by.yaml"  # beside a sample's files: which weights and settings made them
 CLAY_LIGHT = (0.25, 0.75, -0.5, -0.5)  # a lamp from above left shows relief
 CLAY_ALBEDO = 0.6
 TILE_PX = 128  # least side of a tile on the sheet
@@ -97,14 +103,19 @@ def grown(tile: np.ndarray) -> np.ndarray:
 
 
 def seed_rows(folder: Path, category: str, preset: str, n_seeds: int = N_SEEDS) -> list[Row]:
-    """Samples 0 to n_seeds - 1, all of them; what is not in `folder` yet is reconstructed now."""
+    """Samples 0 to n_seeds - 1, all of them; what these weights and settings have not put into `folder` yet is
+    reconstructed now.
+    """
+    wanted = f"weights: {content_hash(pack_dir(category))}\n{to_yaml(open_bundled(category, preset)[1])}"
     rows = []
     for seed in range(n_seeds):
         out = folder / f"seed-{seed}"
-        if not (out / "scene.npz").is_file():
+        made_by = out / MADE_BY_NAME
+        if not made_by.is_file() or made_by.read_text(encoding="utf-8") != wanted:
             out.mkdir(parents=True, exist_ok=True)
             with open_reporter() as report:
                 run_job(RunRequest(category, preset, seed=seed, out=out), report)
+            write_text_atomic(made_by, wanted)
         asked = json.loads((out / REQUEST_NAME).read_text(encoding="utf-8"))
         if (asked["category"], asked["preset"], asked["seed"]) != (category, preset, seed):
             raise SystemExit(f"{out} holds another run: choose another folder.")

@@ -120,6 +120,10 @@ BAD = {  # name: (words, part of the sentence, which weights)
     "backwards": (["steps.lr=-1"], "above 0", "whole"),
     "no slant": (["prior_shape.slants_deg=[]"], "slants_deg is empty", "whole"),
     "no lens": (["render.fov_deg=0"], "between 0 and 90", "whole"),
+    "more tracks than starts": (["invert.n_starts=2", "invert.n_tracks=3"], "n_tracks", "whole"),
+    "no width": (["networks.encoder_channels=[]"], "need a width", "whole"),
+    "too many widths": (["networks.encoder_channels=[4,4,4,4,4,4,4]"], "cannot be halved", "whole"),
+    "pyramid without a side": (["networks.depth=pyramid", "networks.pyramid_sides=[128]"], "smaller ones", "whole"),
     "no such albedo": (["networks.albedo=paint"], "quotient or network", "whole"),
     "fewer than no stages": (["n_stages=-1"], "negative", "whole"),
 }

@@ -1,10 +1,13 @@
 """Composition of typed defaults, YAML and words; saving and reading back; run folders; progress lines."""
 
 import io
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from gan2shape import outdir, resources
@@ -191,6 +194,23 @@ def test_plain_progress_speaks_at_the_ends_and_now_and_then() -> None:
     assert "loss 0.25" in lines[1]
     assert lines[1].endswith("6 s gone, 12 s left")
     assert "left" not in lines[-1]
+
+
+def test_the_same_stage_of_the_next_object_has_its_own_time() -> None:
+    now, stream = [0.0], io.StringIO()
+    report = PlainReporter(stream, interval_s=0.0, clock=lambda: now[0])
+    for seconds, step in ((0.0, 10), (1.0, 20), (500.0, 10), (501.0, 20)):  # minutes of something else between them
+        now[0] = seconds
+        report("invert", step, 30)
+    lines = stream.getvalue().splitlines()
+    assert [line.partition("  ")[2] for line in lines] == ["", "1 s gone, 1 s left"] * 2
+
+
+def test_json_is_what_other_programs_read(tmp_path) -> None:
+    payload = {"ci": float("nan"), "rows": (1, 2.5, np.float32(0.5), torch.tensor(2)), "at": tmp_path, "none": None}
+    plain = json.loads(outdir.to_json(payload))
+    assert plain == {"ci": None, "rows": [1, 2.5, 0.5, 2], "at": tmp_path.as_posix(), "none": None}
+    assert "NaN" not in outdir.to_json([float("inf")])
 
 
 def test_reporters_for_pipes_and_for_silence() -> None:

@@ -44,6 +44,11 @@ class Bench:
     config: ShapeConfig
     report: Reporter = silent
 
+    @property
+    def device(self) -> torch.device:
+        """Where the method works; exam objects and their truth lie on the CPU."""
+        return self.observation.image.device
+
 
 def open_bench(item: ExamObject, generator: MaskedGenerator, config: ShapeConfig, report: Reporter = silent) -> Bench:
     """Invert and mask an exam image as the method would."""
@@ -66,12 +71,12 @@ def project_given(
     random = step_random(config, 1)
 
     def next_batch(step: int) -> Drawing:
-        return pick(given, torch.randint(len(given.image), (steps.batch,), generator=random))
+        return pick(given, torch.randint(len(given.image), (steps.batch,), generator=random).to(bench.device))
 
     latent, report = bench.observation.latent, bench.report
     train_encoder(learner.encoder, next_batch, bench.target, latent, prior, config, n_steps, report)
     parts = []
-    for indices in torch.arange(len(given.image)).split(steps.batch):
+    for indices in torch.arange(len(given.image), device=bench.device).split(steps.batch):
         batch = pick(given, indices)
         parts.append(project_drawn(learner.encoder, batch, bench.target, latent, prior, bench.generator, steps))
     images, masks = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -86,10 +91,11 @@ def pick(drawn: Drawing, indices: Tensor) -> Drawing:
 def _from_projected(bench: Bench, given: Drawing, views: Tensor, lights: Tensor, started: float) -> dict[str, float]:
     """E on `given`, then step 3 with V and L estimated from nothing, from the ellipsoid the method would choose."""
     config = bench.config
-    learner = new_learner(config, bench.observation.latent.shape[-1], "cpu")
+    learner = new_learner(config, bench.observation.latent.shape[-1], bench.device)
     begun = start(learner, bench.target, bench.observation, bench.generator, config, bench.report)
     images, masks = project_given(bench, learner, given, sum(config.steps.n_projection))
-    samples = Samples(images, masks, views, lights, torch.ones(len(images)))
+    views, lights = views.to(bench.device), lights.to(bench.device)
+    samples = Samples(images, masks, views, lights, torch.ones(len(images), device=bench.device))
     features = prior_features(bench.generator.prior)
     joint_step(
         learner.networks, bench.target, samples, features, config, JointOptions(), step_random(config, 2), bench.report
@@ -103,7 +109,8 @@ def rung_o3(bench: Bench) -> dict[str, float]:
     """True renders, projected by G and E."""
     began = time.perf_counter()
     truth = true_views(bench.item, N_TRUE_VIEWS, bench.item.seed + VIEW_SEED_OFFSET)
-    return _from_projected(bench, as_drawing(truth.images, truth.masks), truth.views, truth.lights, began)
+    given = as_drawing(truth.images.to(bench.device), truth.masks.to(bench.device))
+    return _from_projected(bench, given, truth.views, truth.lights, began)
 
 
 def rung_o4(bench: Bench) -> dict[str, float]:
@@ -111,8 +118,8 @@ def rung_o4(bench: Bench) -> dict[str, float]:
     began = time.perf_counter()
     scene = true_scene(bench)
     random = step_random(bench.config, 3)
-    views = sample_views(N_TRUE_VIEWS, LADDER_VIEWS, random)
-    lights = sample_lights(N_TRUE_VIEWS, bench.config.lights, scene.light[0], random)
+    views = sample_views(N_TRUE_VIEWS, LADDER_VIEWS, random).to(bench.device)
+    lights = sample_lights(N_TRUE_VIEWS, bench.config.lights, scene.light[0], random).to(bench.device)
     parts = [
         draw_scene(scene, bench.target.canvas, some_views, some_lights, bench.config.render)
         for some_views, some_lights in zip(views.split(16), lights.split(16), strict=True)
@@ -125,10 +132,11 @@ def true_scene(bench: Bench) -> Scene:
     """The true depth with its true light and the albedo that follows; the sheet at the object's farthest depth."""
     item = bench.item
     inside = item.mask > 0.5
-    depth = torch.where(inside, item.depth, item.depth[inside].max())
-    shading = shade(normals_from_depth(depth, item.fov_deg), item.light)
-    learner = new_learner(bench.config, bench.observation.latent.shape[-1], "cpu")
-    return Scene(depth, learner.networks.albedo(bench.target.surface, shading), item.light.new_zeros(1, 6), item.light)
+    depth = torch.where(inside, item.depth, item.depth[inside].max()).to(bench.device)
+    light = item.light.to(bench.device)
+    shading = shade(normals_from_depth(depth, item.fov_deg), light)
+    learner = new_learner(bench.config, bench.observation.latent.shape[-1], bench.device)
+    return Scene(depth, learner.networks.albedo(bench.target.surface, shading), light.new_zeros(1, 6), light)
 
 
 def rung_c(bench: Bench) -> dict[str, float]:
@@ -140,7 +148,7 @@ def rung_c(bench: Bench) -> dict[str, float]:
     """
     began = time.perf_counter()
     config, steps, prior = bench.config, bench.config.steps, bench.generator.prior
-    learner = new_learner(config, bench.observation.latent.shape[-1], "cpu")
+    learner = new_learner(config, bench.observation.latent.shape[-1], bench.device)
     start(learner, bench.target, bench.observation, bench.generator, config, bench.report)
     latent = bench.observation.latent
     projection_step(
@@ -155,7 +163,9 @@ def rung_c(bench: Bench) -> dict[str, float]:
     views, lights = views[front][:RUNG_C_SAMPLES], lights[front][:RUNG_C_SAMPLES]
     truth = render_truth(bench.item, views, lights)
     with torch.no_grad():
-        drawn = draw_scene(scene, bench.target.canvas, views, lights, config.render)
+        drawn = draw_scene(
+            scene, bench.target.canvas, views.to(bench.device), lights.to(bench.device), config.render
+        )
         made, _ = project_drawn(learner.encoder, drawn, bench.target, latent, prior, bench.generator, steps)
     pseudo, projected = distances(drawn.image, truth, prior), distances(made, truth, prior)
     between = (made - drawn.image).abs().mean(1, keepdim=True)
@@ -170,9 +180,10 @@ def rung_c(bench: Bench) -> dict[str, float]:
 @torch.no_grad()
 def distances(images: Float[Tensor, "N 3 S S"], truth, prior: Prior) -> tuple[float, float]:
     """(L1 inside the true masks, discriminator-feature distance) to true renders."""
-    error = (images - truth.images).abs().mean(1, keepdim=True)
-    pixel = float((error * truth.masks).sum() / truth.masks.sum())
-    return pixel, float(feature_distance(images, truth.images, prior_features(prior)))
+    true_images, masks = truth.images.to(images.device), truth.masks.to(images.device)
+    error = (images - true_images).abs().mean(1, keepdim=True)
+    pixel = float((error * masks).sum() / masks.sum())
+    return pixel, float(feature_distance(images, true_images, prior_features(prior)))
 
 
 def real_loop(bench: Bench, report: Reporter = silent) -> tuple[dict[str, dict[str, float]], Outcome]:

@@ -26,8 +26,8 @@ def score_depth(
     true_mask: Float[Tensor, "1 1 S S"],
     fov_deg: float,
 ) -> dict[str, float]:
-    """SIDE x 100, aligned SIDE x 100, MAD in degrees, and the best relief scale of one depth map."""
-    mask = score_mask(true_mask)
+    """SIDE x 100, aligned SIDE x 100, MAD in degrees, and the best relief scale of one depth map, from any device."""
+    depth, mask = depth.to(truth.device), score_mask(true_mask)
     normals, true_normals = normals_from_depth(depth, fov_deg), normals_from_depth(truth, fov_deg)
     return {
         "side": 100 * metrics.side(depth, truth, mask).item(),

@@ -25,7 +25,7 @@ from gan2shape.compose import to_yaml
 from gan2shape.config import ShapeConfig
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.measure.statistics import paired_interval
-from gan2shape.outdir import write_atomic, write_text_atomic
+from gan2shape.outdir import to_json, write_atomic, write_text_atomic
 from gan2shape.progress import Reporter, silent
 from gan2shape.records import UserError
 from gan2shape.resources import pack_dir
@@ -67,8 +67,8 @@ def score_object(
         "scaled ellipsoid": rung_ellipsoid(item, config),
         **{name: {**one, "seconds": observed + one["seconds"]} for name, one in scenes.items()},
         "observation": {
-            "mask_iou": iou(observation.mask > 0.5, inside).item(),
-            "inversion_psnr_db": psnr_db(inverted, item.image, inside).item(),
+            "mask_iou": iou(observation.mask.cpu() > 0.5, inside).item(),
+            "inversion_psnr_db": psnr_db(inverted.cpu(), item.image, inside).item(),
         },
     }
     scene = outcome.scenes[-1]
@@ -108,7 +108,7 @@ def main(
         append_object(folder, {"seed": item.seed, **scores})
     wanted = [done[item.seed] for item in items]
     rows = make_rows(wanted, category, split, preset)
-    write_text_atomic(folder / "rows.json", json.dumps(rows, indent=1))
+    write_text_atomic(folder / "rows.json", to_json(rows, indent=1))
     return rows
 
 

@@ -123,7 +123,7 @@ def scene_description(bundle: Bundle) -> dict:
     """Camera, view, light and the conventions in words, for `scene.json`."""
     size = bundle.depth.shape[-1]
     focal = size / 2 / math.tan(math.radians(bundle.fov_deg) / 2)
-    view, light = bundle.view[0].double().tolist(), bundle.light[0].double().tolist()
+    view, light = bundle.view[0].cpu().double().tolist(), bundle.light[0].cpu().double().tolist()
     towards = np.array([light[2], light[3], -1.0]) / math.hypot(light[2], light[3], 1.0)
     angles = dict(zip(("pitch", "yaw", "roll"), view[:3], strict=True))
     return {

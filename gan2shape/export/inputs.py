@@ -5,6 +5,7 @@ by area averages when it shrinks and by cubic interpolation when it grows. 16-bi
 becomes three equal channels. Transparent parts are laid over mid-grey, and the alpha channel serves as the mask.
 """
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def _require_object(mask: Tensor, path: Path, what: str) -> None:
 
 def _decoded(path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Colour [H, W, 3] and alpha [H, W] (or None) of a file, float32 in [0, 1]."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
         raise UserError(f"the {what} {path} does not exist: check the path.")
@@ -90,12 +91,22 @@ def _decoded(path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
     try:
         with Image.open(path) as opened:
             opened.load()
-            return _channels(ImageOps.exif_transpose(opened), path, what)
+            return _channels(_upright(opened), path, what)
     except UnidentifiedImageError as error:
         raise UserError(f"the {what} {path} is not a picture that can be read: use PNG or JPEG.") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         cause = str(error).rstrip(".") or type(error).__name__
         raise UserError(f"the {what} {path} is damaged or truncated ({cause}): save it again.") from error
+
+
+def _upright(picture):
+    """Turned as its EXIF says; as it is stored where the EXIF cannot be read."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(picture)
+    except (struct.error, ValueError, TypeError, KeyError, SyntaxError):
+        return picture
 
 
 def _channels(picture, path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:

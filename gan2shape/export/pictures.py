@@ -31,7 +31,7 @@ def to_uint8(image: Float[Tensor, "3 S S"]) -> np.ndarray:
 
 def depth_to_uint16(depth: Float[Tensor, "1 1 S S"], half_range: float) -> np.ndarray:
     """z to uint16 [S, S] over 1 +- half_range, clipped."""
-    unit = (depth.detach().double().cpu().numpy()[0, 0] - 1 + half_range) / (2 * half_range)
+    unit = (depth.detach().cpu().double().numpy()[0, 0] - 1 + half_range) / (2 * half_range)
     return (unit * 65535).round().clip(0, 65535).astype(np.uint16)
 
 

@@ -108,7 +108,7 @@ def masked_error(bundle: "Bundle") -> float:
 def viewer_json(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
     """Geometry and textures for `viewer.js`: little-endian arrays in base64. Both meshes share vertices and faces."""
     wide = len(photo_mesh.vertices) > 65535
-    light = bundle.light[0].double().tolist()
+    light = bundle.light[0].cpu().double().tolist()
     payload = {
         "positions": _base64(photo_mesh.vertices, "<f4"),
         "normals": _base64(vertex_normals(photo_mesh), "<f4"),

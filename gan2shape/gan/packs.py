@@ -146,7 +146,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(f"{path} is damaged or no pack: restore it, or build it with scripts/build_pack.py.") from error
     if metadata.get("format") != PACK_FORMAT:
         raise UserError(f"{path} is no pack of this version ({PACK_FORMAT}): rebuild it.")
-    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, metadata
+    # Cloned: what is read stays mapped to the file, which could not be replaced on Windows then.
+    return {name: t.float().clone() if t.is_floating_point() else t.clone() for name, t in tensors.items()}, metadata
 
 
 def strip_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ loss, lazy R1, style mixing, averaged weights (Karras et al. 2020). The output f
 
 import argparse
 import json
+import math
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from gan2shape.gan.networks import DiscriminatorConfig, GeneratorConfig, n_param
 from gan2shape.gan.packs import load_pack
 from gan2shape.gan.sheets import draw, save_png, tile
 from gan2shape.gan.state import TrainState, add_encoder, load_state, new_state, save_state, start_from_pack
+from gan2shape.outdir import write_text_atomic
 
 STATS_NAME = "stats.jsonl"
 SHEET_COLUMNS = 8
@@ -83,6 +85,8 @@ class TrainConfig(Finite):
             need(getattr(self, name) > 0, f"{name}={getattr(self, name)} has to be above 0")
         for name in ("r1_gamma", "path_weight", "instance_noise", "instance_noise_start", "n_threads"):
             need(getattr(self, name) >= 0, f"{name}={getattr(self, name)} is negative")
+        reproduced = round(self.autoencoding_share * self.batch)
+        need(reproduced > 0 or self.autoencoding_share == 0, "autoencoding_share has to be an image at least, or 0")
         need(0 <= self.seed <= GREATEST_SEED, f"seed={self.seed} has to lie between 0 and {GREATEST_SEED}")
         sides = (self.generator.resolution, self.discriminator.resolution)
         need(sides[0] == sides[1], f"generator and discriminator differ in their sides, {sides[0]} and {sides[1]}")
@@ -236,9 +240,17 @@ class Journal:
     def __init__(self, path: Path, n_images: int) -> None:
         self.path = path
         self._sums: dict[str, tuple[float, int]] = {}
-        lines = path.read_text().splitlines() if path.exists() else []
-        kept = [line for line in lines if json.loads(line)["kimg"] * 1000.0 <= n_images]
-        path.write_text("".join(line + "\n" for line in kept))
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if self._kimg(line) * 1000.0 <= n_images]
+        write_text_atomic(path, "".join(line + "\n" for line in kept))
+
+    @staticmethod
+    def _kimg(line: str) -> float:
+        """When a line was written; after everything for one that was cut off."""
+        try:
+            return json.loads(line)["kimg"]
+        except (ValueError, TypeError, KeyError):
+            return math.inf
 
     def add(self, values: dict[str, float]) -> None:
         """Remember one step."""

@@ -85,8 +85,8 @@ def boxes(low_u: Tensor, high_u: Tensor, low_v: Tensor, high_v: Tensor, height: 
 def draw(keys: Int[Tensor, " P"], box: Boxes, look_up: Lookup, vertices: Vertices, size: tuple[int, int]) -> None:
     """Test every triangle against the pixels of its box and fold the hits into `keys`, in place.
 
-    `size` is the image's (height, width). On CUDA the host waits three times: for the length of each bucket and of the
-    list of tests.
+    `size` is the image's (height, width). On CUDA the host waits three times, for the length of each bucket and of the
+    list of tests; more often only where the tests are more than MAX_TESTS.
     """
     height, width = size
     for tests in _tests(box):
@@ -110,6 +110,10 @@ def _tests(box: Boxes) -> Iterator[Tests]:
     columns, rows = columns.index_select(0, large) + 1, rows.index_select(0, large) + 1
     ends = (columns * rows).long().cumsum(0)
     n_tests = int(ends[-1]) if len(large) else 0
+    if n_tests <= MAX_TESTS:
+        if n_tests:
+            yield _expand(large, box, columns, rows, n_tests)
+        return
     marks = torch.arange(1, 1 + max(0, n_tests - 1) // MAX_TESTS, device=ends.device) * MAX_TESTS
     cuts = torch.searchsorted(ends, marks).tolist()
     for first, last in zip([0, *cuts], [*cuts, len(large)], strict=True):
@@ -118,10 +122,10 @@ def _tests(box: Boxes) -> Iterator[Tests]:
             yield _expand(large[part], box, columns[part], rows[part])
 
 
-def _expand(triangle: Tensor, box: Boxes, columns: Tensor, rows: Tensor) -> Tests:
-    """One test for each pixel of each triangle's box."""
+def _expand(triangle: Tensor, box: Boxes, columns: Tensor, rows: Tensor, n_tests: int | None = None) -> Tests:
+    """One test for each pixel of each triangle's box. Where their number is known, CUDA's host need not wait for it."""
     count = (columns * rows).int()
-    owner = torch.repeat_interleave(count)
+    owner = torch.repeat_interleave(count, output_size=n_tests)
     first = count.cumsum(0, dtype=torch.int32) - count
     place = torch.arange(len(owner), device=owner.device, dtype=torch.int32) - first.index_select(0, owner)
     columns = columns.index_select(0, owner)

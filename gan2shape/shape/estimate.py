@@ -9,7 +9,7 @@ from gan2shape.config import ShapeConfig
 from gan2shape.gan.encoder import ENCODER_NAME
 from gan2shape.scene.render import render_depth
 from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.pretrained import NETWORK_NAME
+from gan2shape.shape.pretrained import pretrained_networks
 from gan2shape.shape.projection import prior_features
 from gan2shape.shape.slant import N_JUDGED, N_STEPS, TURNS_DEG
 
@@ -37,7 +37,8 @@ def estimate_seconds(generator: MaskedGenerator, config: ShapeConfig, inverts: b
 def counts(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> tuple[float, float, float]:
     """How many times an image is drawn by G, compared, rendered: forward passes of one image each."""
     steps, tried = config.steps, config.prior_shape.slants_deg
-    n_stages = config.stages_from(NETWORK_NAME in generator.prior.networks)
+    known = config.prior_shape.pretrained and pretrained_networks(generator.prior, config) is not None
+    n_stages = config.stages_from(known)
     stages = [steps.n_projection[min(i, len(steps.n_projection) - 1)] for i in range(n_stages)]
     encodes = ENCODER_NAME in generator.prior.networks  # then no projector has to learn which slant is right
     slant_steps = N_STEPS if len(tried) > 1 and not encodes else 0

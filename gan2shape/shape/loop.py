@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gan2shape.config import RenderConfig, ShapeConfig
+from gan2shape.config import GREATEST_SEED, RenderConfig, ShapeConfig
 from gan2shape.outdir import write_bytes_atomic
 from gan2shape.progress import Reporter
 from gan2shape.records import Observation, Scene, UserError
@@ -29,6 +29,7 @@ from gan2shape.shape.slant import choose_slant
 from gan2shape.shape.stages import JointOptions, Samples, Target, albedo_step, current_scene, joint_step, target_from
 
 STATE_NAME = "state.safetensors"
+SAME_ORIGIN = 1e-2  # of pixels and latents that a state belongs to: a GPU repeats its drawings only nearly
 STEP_NAMES = ("albedo", "projection", "joint")
 
 
@@ -90,16 +91,17 @@ def textured(scene: Scene, observation: Observation, learner: Learner, target: T
 
 
 def new_learner(config: ShapeConfig, w_dim: int, device: torch.device | str) -> Learner:
-    """Networks with weights that the seed fixes."""
-    torch.manual_seed(config.seed)
-    networks = SceneNetworks(config.render, config.networks, config.lights.mean)
-    encoder = Encoder(w_dim, config.render.size, config.networks, last_scale=0.0)  # moves nothing until it has learnt
+    """Networks with weights that the seed fixes; the caller's random numbers stay what they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        networks = SceneNetworks(config.render, config.networks, config.lights.mean)
+        encoder = Encoder(w_dim, config.render.size, config.networks, last_scale=0.0)  # moves nothing before it learns
     return Learner(networks.to(device), encoder.to(device))
 
 
 def step_random(config: ShapeConfig, index: int) -> torch.Generator:
     """Random numbers of one step."""
-    return torch.Generator().manual_seed(1_000_003 * config.seed + index)
+    return torch.Generator().manual_seed((1_000_003 * config.seed + index) % GREATEST_SEED)
 
 
 def learn(
@@ -117,9 +119,10 @@ def learn(
     """
     target = make_target(observation, generator if config.learn_from_inversion else None)
     learner = new_learner(config, observation.latent.shape[-1], observation.image.device)
+    origin = {"image": observation.image, "w_mean": generator.prior.w_mean}  # what a state belongs to
     progress, scenes = Progress(), ()
     if state_dir is not None and (state_dir / STATE_NAME).is_file():
-        learner, progress, scenes = load_state(state_dir / STATE_NAME, learner, config)
+        learner, progress, scenes = load_state(state_dir / STATE_NAME, learner, config, origin)
     if not scenes:
         progress = start(learner, target, observation, generator, config, report)
         scenes = hold((), learner, target, config, on_scene)
@@ -131,7 +134,7 @@ def learn(
             spent = progress.seconds["start"] + time.perf_counter() - began
             progress = replace(progress, pretrained=True, seconds={"start": spent})
         if state_dir is not None:
-            save_state(state_dir / STATE_NAME, learner, progress, scenes, config)
+            save_state(state_dir / STATE_NAME, learner, progress, scenes, config, origin)
     n_stages = config.stages_from(progress.pretrained)
     for index in range(progress.n_done, len(STEP_NAMES) * n_stages):
         stage, name = divmod(index, len(STEP_NAMES))
@@ -145,7 +148,7 @@ def learn(
         seconds = {**progress.seconds, STEP_NAMES[name]: progress.seconds.get(STEP_NAMES[name], 0.0) + spent}
         progress = replace(progress, n_done=index + 1, losses=progress.losses + tuple(notes), seconds=seconds)
         if state_dir is not None:
-            save_state(state_dir / STATE_NAME, learner, progress, scenes, config)
+            save_state(state_dir / STATE_NAME, learner, progress, scenes, config, origin)
     final = textured(scenes[-1], observation, learner, target, config.render)
     return Outcome((*scenes[:-1], final), learner, replace(target, canvas=make_target(observation).canvas), progress)
 
@@ -229,11 +232,17 @@ def _note(report: Reporter, stage: str, notes: list[dict]) -> Reporter:
 
 
 def save_state(
-    path: Path, learner: Learner, progress: Progress, scenes: tuple[Scene, ...], config: ShapeConfig
+    path: Path,
+    learner: Learner,
+    progress: Progress,
+    scenes: tuple[Scene, ...],
+    config: ShapeConfig,
+    origin: dict[str, Tensor],
 ) -> None:
-    """Everything a restart needs, whole or not at all."""
+    """Everything a restart needs, whole or not at all. `origin`: tensors that tell inputs and generators apart."""
     tensors = {f"networks/{name}": tensor for name, tensor in learner.networks.state_dict().items()}
     tensors |= {f"encoder/{name}": tensor for name, tensor in learner.encoder.state_dict().items()}
+    tensors |= {f"origin/{name}": tensor for name, tensor in origin.items()}
     if learner.samples is not None:
         tensors |= {f"samples/{name}": getattr(learner.samples, name) for name in Samples.__dataclass_fields__}
     for i, scene in enumerate(scenes):
@@ -245,8 +254,12 @@ def save_state(
     write_bytes_atomic(path, save(plain, {"notes": json.dumps(notes)}))
 
 
-def load_state(path: Path, learner: Learner, config: ShapeConfig) -> tuple[Learner, Progress, tuple[Scene, ...]]:
-    """The inverse of `save_state`. Raises UserError for a damaged file or another configuration."""
+def load_state(
+    path: Path, learner: Learner, config: ShapeConfig, origin: dict[str, Tensor]
+) -> tuple[Learner, Progress, tuple[Scene, ...]]:
+    """The inverse of `save_state`. Raises UserError for a damaged file and for another configuration, input or
+    generator.
+    """
     try:
         with safe_open(path, framework="pt") as stored:
             notes = json.loads(stored.metadata()["notes"])
@@ -258,8 +271,15 @@ def load_state(path: Path, learner: Learner, config: ShapeConfig) -> tuple[Learn
     device = learner.networks.light_mean.device
 
     def part(prefix: str) -> dict[str, Tensor]:
-        return {name[len(prefix) :]: value.to(device) for name, value in tensors.items() if name.startswith(prefix)}
+        # Cloned: what is read stays mapped to the file, which the next step replaces; Windows would not let it.
+        own = {name: value for name, value in tensors.items() if name.startswith(prefix)}
+        return {name[len(prefix) :]: value.clone().to(device) for name, value in own.items()}
 
+    stored = part("origin/")
+    for name, tensor in origin.items():
+        known = stored.get(name, tensor.new_empty(0))
+        if known.shape != tensor.shape or not torch.allclose(known, tensor, atol=SAME_ORIGIN):
+            raise UserError(f"The state {path} belongs to another input or other weights: start anew without --resume.")
     learner.networks.load_state_dict(part("networks/"))
     learner.encoder.load_state_dict(part("encoder/"))
     samples = Samples(**part("samples/")) if part("samples/") else None

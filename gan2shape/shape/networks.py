@@ -80,6 +80,16 @@ class DepthPyramid(nn.Module):
         return self.gain * torch.stack(grown).sum(0)
 
 
+def check_sizes(size: int, config: NetworkConfig) -> None:
+    """Raises UserError where the networks halve an image of this side more often than they can."""
+    for name in ("autoencoder_channels", "encoder_channels"):
+        n = len(getattr(config, name))
+        if size % 2**n:
+            raise UserError(f"networks.{name} has {n} widths, which a side of {size} cannot be halved for: give fewer.")
+    if config.depth == "pyramid" and min(config.pyramid_sides) > size:
+        raise UserError(f"networks.pyramid_sides are all above the side of {size}: give smaller ones.")
+
+
 def depth_parameters(size: int, config: NetworkConfig) -> nn.Module:
     """What the depth is added up from, at or near zero. Raises UserError for an unknown kind."""
     if config.depth == "pyramid":
@@ -157,6 +167,7 @@ class SceneNetworks(nn.Module):
 
     def __init__(self, render: RenderConfig, config: NetworkConfig, light_mean: tuple[float, float, float, float]):
         super().__init__()
+        check_sizes(render.size, config)
         self.depth_net = depth_parameters(render.size, config)
         self.albedo_net = AutoEncoder(3, render.size, config) if config.albedo == "network" else None
         self.view_net = Encoder(5, render.size, config)

@@ -119,11 +119,11 @@ def started_from(outcome: Outcome) -> str:
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is cuda, then mps, then cpu. Raises UserError for a device that is not there."""
+    """`auto` is cuda, else cpu; mps only where it is named: nobody has tried it, and a first run should end well.
+    Raises UserError for a device that is not there.
+    """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -157,17 +157,19 @@ def open_bundled(
     return generator, replace(config, render=replace(config.render, size=side))
 
 
-def check_given(image: object, mask: object, latent: object, w_dim: int) -> None:
+def check_given(image: object, mask: object, latent: object, n_layers: int, w_dim: int) -> None:
     """Raises UserError for inputs that are no tensors, or tensors of other shapes than `reconstruct` states."""
     for name, given, channels in (("image", image, 3), ("mask", mask, 1)):
-        is_right = isinstance(given, Tensor) and given.ndim == 4 and tuple(given.shape[:2]) == (1, channels)
+        is_right = isinstance(given, Tensor) and given.ndim == 4 and given.shape == (1, channels, *2 * given.shape[3:])
         if given is not None and not is_right:
             raise UserError(
                 f"{name} has to be a tensor of shape [1, {channels}, S, S]: read files with `gan2shape run --image` or "
                 "gan2shape.export.inputs.read_image."
             )
-    if latent is not None and not (isinstance(latent, Tensor) and latent.ndim in (2, 3) and latent.shape[-1] == w_dim):
-        raise UserError(f"latent has to be a tensor of shape [1, {w_dim}] or [1, L, {w_dim}] for this generator.")
+    shapes = ((1, w_dim), (1, n_layers, w_dim))
+    if latent is not None and not (isinstance(latent, Tensor) and tuple(latent.shape) in shapes):
+        known = " or ".join(str(list(shape)) for shape in shapes)
+        raise UserError(f"latent has to be a tensor of shape {known} for this generator.")
 
 
 def reconstruct(
@@ -208,7 +210,7 @@ def reconstruct(
         generator, own = open_bundled(bundled, preset, overrides, device)
         config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
     config = config or compose(ShapeConfig, bundled, preset, overrides)
-    check_given(image, mask, latent, generator.prior.w_mean.shape[-1])
+    check_given(image, mask, latent, generator.prior.generator.n_layers, generator.prior.w_mean.shape[-1])
     image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
     device_used = generator.prior.w_mean.device
     began = time.perf_counter()

@@ -93,6 +93,18 @@ def test_camera_rotation_is_applied(tmp_path) -> None:
     assert float(image[0, 0, -1].mean()) > float(image[0, 0, 0].mean()) + 1  # red now grows downwards
 
 
+@pytest.mark.parametrize("at", [29, 31])  # bytes from the EXIF marker: the count and the kind of the second entry
+def test_a_picture_whose_exif_is_broken_is_read_as_it_is_stored(at: int, tmp_path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    Image.fromarray(picture()).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    data[data.find(b"Exif") + at] = 2
+    (tmp_path / "b.jpg").write_bytes(data)
+    Image.fromarray(picture()).save(tmp_path / "c.jpg", quality=95)
+    assert torch.equal(read_image(tmp_path / "b.jpg", SIZE).image, read_image(tmp_path / "c.jpg", SIZE).image)
+
+
 def damaged(kind: str) -> bytes:
     buffer = io.BytesIO()
     if kind == "one pixel":

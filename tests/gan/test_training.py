@@ -68,6 +68,8 @@ def test_a_killed_run_continues_bit_for_bit(data: Path, tmp_path: Path, monkeypa
         train(data, tmp_path / "parts", config)
     monkeypatch.setattr(training, "train_step", step)
     (tmp_path / "parts" / (CHECKPOINT_NAME + ".tmp")).write_bytes(b"half a checkpoint")
+    with (tmp_path / "parts" / "stats.jsonl").open("a") as stream:
+        stream.write('{"kimg": 0.0')  # the line that a kill cut off
     continued = weights(train(data, tmp_path / "parts", config))
     assert all(torch.equal(whole[name], continued[name]) for name in whole)
     lines = [json.loads(line) for line in (tmp_path / "parts" / "stats.jsonl").read_text().splitlines()]

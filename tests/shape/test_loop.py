@@ -91,6 +91,30 @@ def test_a_state_of_other_settings_or_a_damaged_one_is_refused(setup, tmp_path):
         loop.learn(observation, generator, CONFIG, silent, tmp_path)
 
 
+def test_a_state_of_another_input_or_generator_is_refused(setup, tmp_path):
+    generator, observation = setup
+    quick = replace(CONFIG, n_stages=1)
+    loop.learn(observation, generator, quick, silent, tmp_path)
+    loop.learn(replace(observation, image=observation.image + 1e-5), generator, quick, silent, tmp_path)
+    with pytest.raises(UserError, match="another input"):
+        loop.learn(replace(observation, image=observation.image.flip(-1)), generator, quick, silent, tmp_path)
+    other = replace(generator, prior=replace(generator.prior, w_mean=generator.prior.w_mean + 1))
+    with pytest.raises(UserError, match="other weights"):
+        loop.learn(observation, other, quick, silent, tmp_path)
+
+
+def test_new_networks_leave_the_caller_s_random_numbers_alone():
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    torch.manual_seed(3)
+    loop.new_learner(CONFIG, 8, "cpu")
+    assert torch.equal(torch.rand(4), wanted)
+
+
+def test_the_greatest_seed_has_random_numbers():
+    assert torch.rand(2, generator=loop.step_random(replace(CONFIG, seed=2**63 - 1), 5)).isfinite().all()
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_the_run_with_one_sentence(value):
     with pytest.raises(UserError, match="joint step at step 7"):

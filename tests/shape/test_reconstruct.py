@@ -57,12 +57,15 @@ def test_a_lamp_may_be_given_in_the_camera_s_frame(made):
         {"image": "photo.png"},
         {"image": torch.zeros(3, SIZE, SIZE)},
         {"image": torch.zeros(1, 3, SIZE, SIZE), "mask": torch.zeros(1, 3, SIZE, SIZE)},
+        {"image": torch.zeros(1, 3, SIZE, 2 * SIZE)},
         {"latent": torch.zeros(1, 7)},
+        {"latent": torch.zeros(2, 8)},
+        {"latent": torch.zeros(1, 5, 8)},
     ],
 )
 def test_inputs_of_other_kinds_are_one_sentence(given):
     with pytest.raises(UserError, match="has to be a tensor of shape"):
-        check_given(**{"image": None, "mask": None, "latent": None, **given}, w_dim=8)
+        check_given(**{"image": None, "mask": None, "latent": None, **given}, n_layers=6, w_dim=8)
 
 
 def test_export_writes_every_file(made, tmp_path):
