@@ -65,9 +65,9 @@ class PriorShapeConfig(Finite):
     # Yaws under which the generator shows the object, for the pack's networks to measure it there too; () measures the
     # input alone. Chosen on validation.
     turns_deg: tuple[float, ...] = ()
-    # What stages change of the start more coarsely than this part of the image's side (sd of a Gaussian) is undone after
-    # each where these networks were the start, and of the rest a share is kept: one object's projections tell fine
-    # form, with noise. 0 keeps everything. Chosen on validation.
+    # What stages change of the start more coarsely than this part of the image's side (sd of a Gaussian) is undone
+    # after each where these networks were the start, and of the rest a share is kept: one object's projections tell
+    # fine form, with noise. 0 keeps everything. Chosen on validation.
     kept_form: float = 0.0625
     kept_share: float = 0.6
     # Factors on the relief that their training's rounds 2, 3 ... draw, while they learn.
