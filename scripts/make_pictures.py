@@ -110,15 +110,16 @@ def seed_rows(folder: Path, category: str, preset: str, n_seeds: int = N_SEEDS) 
     rows = []
     for seed in range(n_seeds):
         out = folder / f"seed-{seed}"
-        made_by = out / MADE_BY_NAME
+        made_by, asked = out / MADE_BY_NAME, out / REQUEST_NAME
+        if asked.is_file():
+            before = json.loads(asked.read_text(encoding="utf-8"))
+            if (before["category"], before["preset"], before["seed"]) != (category, preset, seed):
+                raise SystemExit(f"{out} holds another run: choose another folder.")
         if not made_by.is_file() or made_by.read_text(encoding="utf-8") != wanted:
             out.mkdir(parents=True, exist_ok=True)
             with open_reporter() as report:
                 run_job(RunRequest(category, preset, seed=seed, out=out), report)
             write_text_atomic(made_by, wanted)
-        asked = json.loads((out / REQUEST_NAME).read_text(encoding="utf-8"))
-        if (asked["category"], asked["preset"], asked["seed"]) != (category, preset, seed):
-            raise SystemExit(f"{out} holds another run: choose another folder.")
         rows.append(Row(f"{category}, seed {seed}", out / "scene.npz"))
     return rows
 

@@ -97,9 +97,9 @@ def ranges_of(prior: Prior, category: str | None, config: ShapeConfig, report: R
     if networks is None:
         return category_ranges(config.views, config.lights)
     report("views and lamps", 0, N_READ)
-    images = draw_images(prior.generator, side, N_READ)
+    images, known = (draw_images(one.generator, side, N_READ) for one in (prior, pack))
     report("views and lamps", N_READ, N_READ)
-    return read_ranges(networks, images, config.views, config.lights)
+    return read_ranges(networks, images, config.views, config.lights, known)
 
 
 def shown(opened: MaskedGenerator) -> Float[Tensor, "N 3 S S"]:

@@ -12,7 +12,7 @@ other's, and on noise of one colour for each pixel or for each tenth of the side
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -41,6 +41,7 @@ LEAST_PITCH_SD_DEG = 2.0  # noise: 1.9
 MOST_SPREAD = 1 / math.sqrt(3)  # of V's range: a sd as of angles all over it; more says that tanh is saturated
 # Own generators 1.07 and .58 at least; lx of cars read by networks for heads .43.
 LEAST_LX_WIDTH, LEAST_LY_WIDTH = 0.6, 0.4
+LEAST_KNOWN_WIDTH = 0.1  # of the pack's own samples' lamps as they are read: less says that nothing is
 LAMP_LIMIT = 1.0  # |lx| and |ly| at most: 45 degrees off the camera's axis, the widest box of `LightPriorConfig`
 
 YAW, PITCH, LX, LY = KEYS = ("views.yaw_sd_deg", "views.pitch_sd_deg", "lights.lx", "lights.ly")
@@ -98,14 +99,36 @@ def doubt(found: Float[Tensor, " N"], mirrored: Float[Tensor, " N"], most_error:
     return f"mirror images were not read as such (correlation {agrees:.2f}, {LEAST_AGREEMENT:g} needed)"
 
 
+def calibrated(readings: Readings, known: Readings, lights: LightPriorConfig) -> Readings:
+    """Lamps on the scale of the category's box: the networks learnt from drawings, which follow lamps in part, and read
+    them too narrow by a factor that differs from pack to pack. `known`: of images lit from all over the box.
+    """
+
+    def put_right(values: Tensor, own: Tensor, box: tuple[float, float]) -> Tensor:
+        low, high = torch.quantile(own, own.new_tensor(LAMP_QUANTILES))
+        wanted = torch.lerp(own.new_tensor(box[0]), own.new_tensor(box[1]), own.new_tensor(LAMP_QUANTILES))
+        return wanted[0] + (wanted[1] - wanted[0]) / (high - low).clamp_min(LEAST_KNOWN_WIDTH) * (values - low)
+
+    lx, ly = put_right(readings.lx, known.lx, lights.lx), put_right(readings.ly, known.ly, lights.ly)
+    return replace(readings, lx=lx, ly=ly)
+
+
 def read_ranges(
-    networks: SceneNetworks, images: Float[Tensor, "N 3 S S"], views: ViewPriorConfig, lights: LightPriorConfig
+    networks: SceneNetworks,
+    images: Float[Tensor, "N 3 S S"],
+    views: ViewPriorConfig,
+    lights: LightPriorConfig,
+    known: Float[Tensor, "M 3 S S"] | None = None,
 ) -> dict[str, Range]:
-    """The ranges of `KEYS` for a generator that draws such images; `views` and `lights` are the category's."""
+    """The ranges of `KEYS` for a generator that draws such images; `views` and `lights` are the category's, `known` are
+    images of the category's own generator (without them, lamps are taken as they are read).
+    """
     own, mirror = read_images(networks, images), read_images(networks, images.flip(-1))
     turns_doubt = doubt(own.yaw_deg, -mirror.yaw_deg, MOST_MIRROR_ERROR_DEG)
     lamps_doubt = doubt(own.lx, -mirror.lx) or doubt(own.ly, mirror.ly)
     turns_doubt = turns_doubt or lamps_doubt  # networks for heads read yaws of cars as mirrored (.98), lamps not (.88)
+    if known is not None:
+        own = calibrated(own, read_images(networks, known), lights)
     most_deg = MOST_SPREAD * math.degrees(float(networks.view_range[0]))
     found = {
         YAW: spread(own.yaw_deg, turns_doubt, (LEAST_YAW_SD_DEG, most_deg), views.yaw_sd_deg),

@@ -100,12 +100,14 @@ def test_seeds_are_shown_in_order_and_missing_ones_are_made(script, tmp_path, mo
         (request.out / REQUEST_NAME).write_text(json.dumps(asdict(request), default=str))
 
     monkeypatch.setattr(script, "run_job", job)
-    job(RunRequest("car", "smoke", seed=1, out=tmp_path / "seed-1"), None)
     rows = script.seed_rows(tmp_path, "car", "smoke")
-    assert asked == [1, 0, 2, 3, 4, 5, 6, 7]
+    assert asked == [0, 1, 2, 3, 4, 5, 6, 7]
     assert [row.path.parent.name for row in rows] == [f"seed-{seed}" for seed in range(8)]
     with pytest.raises(SystemExit, match="another run"):
         script.seed_rows(tmp_path, "car", "draft")
+    (tmp_path / "seed-1" / script.MADE_BY_NAME).write_text("weights: of yesterday\n")
+    assert [row.path for row in script.seed_rows(tmp_path, "car", "smoke")] == [row.path for row in rows]
+    assert asked == [0, 1, 2, 3, 4, 5, 6, 7, 1], "what other weights have made is made anew"
 
 
 def test_the_command_writes_a_picture(script, tmp_path, monkeypatch):

@@ -99,14 +99,14 @@ def test_saved_state_is_restored(tmp_path):
             grid.normal_()
     scene = current_scene(learner.networks, make_target(observation), PYRAMID.render)
     path = tmp_path / "state.safetensors"
-    save_state(path, learner, Progress(n_done=3), (scene,), PYRAMID)
+    save_state(path, learner, Progress(n_done=3), (scene,), PYRAMID, {})
     fresh = new_learner(PYRAMID, observation.latent.shape[-1], "cpu")
-    restored, progress, (stored,) = load_state(path, fresh, PYRAMID)
+    restored, progress, (stored,) = load_state(path, fresh, PYRAMID, {})
     assert progress.n_done == 3
     assert torch.equal(stored.depth, scene.depth)
     assert torch.equal(restored.networks.depth(observation.image), learner.networks.depth(observation.image))
     with pytest.raises(UserError, match="other settings"):
-        load_state(path, fresh, CONFIG)
+        load_state(path, fresh, CONFIG, {})
 
 
 def test_an_unknown_kind_is_one_sentence():

@@ -79,6 +79,15 @@ def test_known_answers_are_read() -> None:
     assert found[LY].value == pytest.approx((-0.565, 0.065), abs=0.05)
 
 
+def test_lamps_that_are_read_too_narrow_are_put_on_the_scale_of_the_category_s_box() -> None:
+    """Networks that read half of a lamp: the category's own samples, lit from its whole box, say so."""
+    known = pictures(10.0, 3.0, 0.4, (-0.55, -0.05))  # lx of +-.8 and ly of -.8 to .2, halved
+    found = read_ranges(networks(), pictures(10.0, 3.0, 0.25, (-0.45, -0.2)), VIEWS, LIGHTS, known)
+    assert found[LX].value == pytest.approx((-0.45, 0.45), abs=0.05)  # of +-.5
+    assert found[LY].value == pytest.approx((-0.575, -0.125), abs=0.05)  # of -.6 to -.1
+    assert found[YAW].value == pytest.approx(10.0, rel=0.1)
+
+
 def test_nothing_is_drawn_beyond_what_projections_follow_or_behind_the_object() -> None:
     found = read_ranges(networks(), pictures(19.0, 9.0, 0.5, (-0.6, 0.1)), VIEWS, LIGHTS)
     assert (found[YAW].value, found[PITCH].value) == (14.0, 6.0)
