@@ -200,7 +200,7 @@ class ShapeConfig(Finite):
     seed: int = 0  # of the method's own random numbers
     learn_from_inversion: bool = True  # the shape explains G(w); the texture is the input's own all the same
     # Albedo -> projection -> joint, repeated (published 4). None: 1 from an ellipsoid, and 0 from a pack's networks,
-    # which already learnt from thousands of such stages; one more (preset full) adds fine form in two minutes.
+    # which already learnt from thousands of such stages; one more (preset full) adds fine form.
     n_stages: int | None = None
     render: RenderConfig = field(default_factory=RenderConfig)
     prior_shape: PriorShapeConfig = field(default_factory=PriorShapeConfig)
