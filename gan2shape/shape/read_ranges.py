@@ -28,9 +28,9 @@ N_READ = 128  # samples; the ends of a range of lamps then have a standard error
 READ_BATCH = 8
 READ_SEED = 2  # of the samples
 LAMP_QUANTILES = (0.05, 0.95)  # a range is what lies between
-# Correlation of readings of images with those of their mirror images, signs put right. Yaws: own generators .98 and
-# .99, the other category's .40 to .67 and .91 to .98, noise .77 at most. Lamps: own .95 to .99; the other category's
-# worse one .71 to .81 and .88 to .93, noise .92 at most.
+# Correlation of readings of images with those of their mirror images, signs put right. Yaws: own generators .96 to
+# .99, the other category's .34 to .67 and .91 to .98, noise .77 at most. Lamps: own .95 to .99; the other category's
+# worse one .71 to .81 and .88 to .93, noise .92 at most. (Ranges over several packs; noise with earlier ones.)
 LEAST_AGREEMENT = 0.95
 # Half the sd of their difference, of yaws, in degrees: enough where little turns and so little can correlate (.87 and
 # 1.5 among heads' samples within 10 degrees). Own 1.6 and 2.0, the other category's 2.2 and 3.4, noise 3.1 or more.
@@ -39,7 +39,7 @@ MOST_MIRROR_ERROR_DEG = 2.0
 LEAST_YAW_SD_DEG = 5.0
 LEAST_PITCH_SD_DEG = 2.0  # noise: 1.9
 MOST_SPREAD = 1 / math.sqrt(3)  # of V's range: a sd as of angles all over it; more says that tanh is saturated
-# Own generators 1.07 and .58 at least; lx of cars read by networks for heads .43.
+# Of lamps on the scale of the category's box, where an own generator has nine tenths of the box: 1.44 and .9.
 LEAST_LX_WIDTH, LEAST_LY_WIDTH = 0.6, 0.4
 LEAST_KNOWN_WIDTH = 0.1  # of the pack's own samples' lamps as they are read: less says that nothing is
 LAMP_LIMIT = 1.0  # |lx| and |ly| at most: 45 degrees off the camera's axis, the widest box of `LightPriorConfig`
