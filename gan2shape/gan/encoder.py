@@ -103,6 +103,11 @@ def coverage(encoder: Encoder, z: Float[Tensor, "B Z"]) -> tuple[Float[Tensor, "
     -log det S / 2 of their second moment S, differentiated at its running mean; the measure is log det S a dimension,
     0 at best. Updates the running mean.
     """
+    with torch.autocast(z.device.type, enabled=False):  # moments and their inverse in float32, whatever surrounds them
+        return _coverage(encoder, full_precision(z))
+
+
+def _coverage(encoder: Encoder, z: Float[Tensor, "B Z"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     direction = normalize_second_moment(z)
     with torch.no_grad():
         now = direction.t() @ direction / len(direction)

@@ -21,6 +21,7 @@ from gan2shape.config import GREATEST_SEED, Finite, need
 from gan2shape.gan import autoencoding, objectives
 from gan2shape.gan.dataset import ShardedImages
 from gan2shape.gan.hardware import choose_device, choose_dtype, choose_threads
+from gan2shape.gan.layers import full_precision
 from gan2shape.gan.networks import DiscriminatorConfig, GeneratorConfig, n_parameters
 from gan2shape.gan.packs import load_pack
 from gan2shape.gan.sheets import draw, save_png, tile
@@ -149,7 +150,7 @@ def styles(config: TrainConfig, state: TrainState, draws: StepDraws) -> Float[Te
     both = state.generator.mapping(torch.cat([draws.z, draws.z_mix]))
     with torch.no_grad():
         w_avg = state.generator.mapping.w_avg
-        w_avg.copy_(both.mean(dim=0).lerp(w_avg, config.w_avg_beta))
+        w_avg.lerp_(full_precision(both).mean(dim=0), 1.0 - config.w_avg_beta)
     return objectives.mix_styles(both[:batch], both[batch:], draws.cutoff, state.generator.n_layers)
 
 

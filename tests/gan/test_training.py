@@ -88,6 +88,21 @@ def test_output_folder(data: Path, tmp_path: Path) -> None:
     assert samples_sheet(generator, tmp_path / "sheet.png", n_images=5, n_columns=3).exists()
 
 
+@pytest.mark.parametrize("autoencoding_share", [0.5, 0.0])
+def test_fifty_real_steps_in_bfloat16(data: Path, tmp_path: Path, autoencoding_share: float) -> None:
+    """Everything that is kept between steps stays float32, and the encoder's reproduction gets better."""
+    config = replace(CONFIG, precision="bf16", kimg=0.4, autoencoding_share=autoencoding_share)
+    state = train(data, tmp_path / "out", config)
+    assert state.step == 50
+    for module in (state.average, state.discriminator, *filter(None, [state.encoder_average])):
+        for name, tensor in module.state_dict().items():
+            assert tensor.dtype == torch.float32, name
+            assert tensor.isfinite().all(), name
+    lines = [json.loads(line) for line in (tmp_path / "out" / "stats.jsonl").read_text().splitlines()]
+    if autoencoding_share:
+        assert lines[-1]["pixel"] < lines[0]["pixel"]
+
+
 def test_averaged_generator_differs_and_w_avg_follows(data: Path, tmp_path: Path) -> None:
     state = train(data, tmp_path / "out", CONFIG)
     assert not torch.equal(state.generator.synthesis.b4.const, state.average.synthesis.b4.const)
