@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan2shape.records import Scene
+from gan2shape.core.records import Scene
 from gan2shape.scene import camera, height_field, render
 
 FOV_DEG = 10.0

@@ -34,15 +34,21 @@ from gan2shape.bench import ladder
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.score import score_depth
 from gan2shape.bench.truth import true_views
-from gan2shape.compose import compose
-from gan2shape.config import ShapeConfig
-from gan2shape.gan.hardware import PROBE_SHAPE
-from gan2shape.progress import silent
-from gan2shape.shape.loop import Learner, make_target, new_learner, start, step_random
-from gan2shape.shape.observe import MaskedGenerator, observe_seed
-from gan2shape.shape.prior_shape import ellipsoid_depth
+from gan2shape.core.compose import compose
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.devices import PROBE_SHAPE
+from gan2shape.core.progress import silent
+from gan2shape.prior.bundled import open_generator
+from gan2shape.prior.masked_generator import MaskedGenerator, observe_seed
+from gan2shape.shape.ellipsoid import ellipsoid_depth
+from gan2shape.shape.loop import (
+    Learner,
+    make_target,
+    new_learner,
+    start,
+    step_random,
+)
 from gan2shape.shape.projection import collect, prior_features, projection_step
-from gan2shape.shape.reconstruct import open_generator
 from gan2shape.shape.stages import JointOptions, albedo_step, joint_step
 
 PARTS = ("steps", "run", "side")

@@ -13,12 +13,12 @@ import torch
 
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.score import score_depth
-from gan2shape.compose import compose
-from gan2shape.config import ShapeConfig
-from gan2shape.records import Observation
+from gan2shape.core.compose import compose
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.records import Observation
+from gan2shape.prior.bundled import open_generator
+from gan2shape.shape.ellipsoid import ellipsoid_depth
 from gan2shape.shape.loop import make_target, new_learner
-from gan2shape.shape.prior_shape import ellipsoid_depth
-from gan2shape.shape.reconstruct import open_generator
 from gan2shape.shape.slant import least, reproduction_residual
 from gan2shape.shape.stages import current_scene
 

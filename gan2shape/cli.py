@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gan2shape import outdir
-from gan2shape.complaints import PlainGroup, speaks_plainly
+from gan2shape.cli_errors import PlainGroup, speaks_plainly
+from gan2shape.core import files as outdir
 
 if TYPE_CHECKING:
-    from gan2shape.requests import RunRequest
+    from gan2shape.core.requests import RunRequest
 
 RUN_EXAMPLES = """
 Recover the 3D shape of one image.
@@ -134,7 +134,7 @@ def run(
 ) -> None:
     """Recover the 3D shape of one image."""
     words = tuple(settings or ())
-    from gan2shape.requests import RunRequest, check_inputs, resumed
+    from gan2shape.core.requests import RunRequest, check_inputs, resumed
 
     inputs = {"--image": image, "--latent": latent, "--seed": seed}
     others = {"--category": category, "--preset": preset, "--mask": mask, "--out": out, "--generator": generator}
@@ -152,8 +152,8 @@ def run(
         _print_config(request, as_json)
         return
     with claimed(request.out):
-        from gan2shape.progress import open_reporter
-        from gan2shape.shape.api import run_job
+        from gan2shape.api import run_job
+        from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
             result = run_job(request, report)
@@ -166,8 +166,8 @@ def _print_config(request: "RunRequest", as_json: bool) -> None:
     """The configuration that the request would be run with, as YAML or as one JSON object."""
     from dataclasses import asdict
 
-    from gan2shape.compose import to_yaml
-    from gan2shape.shape.api import opened
+    from gan2shape.api import opened
+    from gan2shape.core.compose import to_yaml
 
     config = opened(request)[1]
     emit({"verb": "run", "dry_run": True, "config": asdict(config)}, as_json, [to_yaml(config).rstrip()])
@@ -224,9 +224,9 @@ def train(
     with claimed(out):
         from dataclasses import replace
 
-        from gan2shape.compose import compose
-        from gan2shape.gan.training import TrainConfig
-        from gan2shape.gan.training import train as train_gan
+        from gan2shape.core.compose import compose
+        from gan2shape.train.loop import TrainConfig
+        from gan2shape.train.loop import train as train_gan
 
         config = replace(compose(TrainConfig, overrides=settings or ()), kimg=kimg, device=device)
         began = time.perf_counter()
@@ -253,7 +253,7 @@ def bench_ladder(
     Example:  gan2shape bench ladder --category car --rung O1 --rung O2
     """
     from gan2shape.bench.run_ladder import main as ladder
-    from gan2shape.progress import open_reporter
+    from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
         rows = ladder(category, tuple(rung or ()), count, device, tuple(settings or ()), report, preset, generator)
@@ -281,7 +281,7 @@ def bench_shape(
     folder = out or Path("runs") / f"bench-{named}-{split}-{preset}"
     with claimed(folder):
         from gan2shape.bench.table import main as table
-        from gan2shape.progress import open_reporter
+        from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
             rows = table(category, preset, count, split, folder, device, tuple(settings or ()), report, generator)
@@ -305,7 +305,7 @@ def bench_card(
     Example:  gan2shape bench card --category car
     """
     from gan2shape.bench.card import main as card
-    from gan2shape.progress import open_reporter
+    from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
         measured = card(category, preset, count, tuple(settings or ()), dry_run, report, generator=generator)
@@ -324,8 +324,8 @@ def inspect(
 
     Example:  gan2shape inspect stylegan2-car.pkl
     """
-    from gan2shape.gan.checkpoints import describe
-    from gan2shape.gan.checkpoints import inspect as inspect_checkpoint
+    from gan2shape.checkpoints.open import describe
+    from gan2shape.checkpoints.open import inspect as inspect_checkpoint
 
     found = inspect_checkpoint(path)
     emit({"verb": "inspect", **found}, as_json, describe(found))
@@ -343,8 +343,8 @@ def convert(
 
     Example:  gan2shape convert stylegan2-car.pkl car.safetensors
     """
-    from gan2shape.gan.checkpoints import convert as convert_checkpoint
-    from gan2shape.gan.checkpoints import describe
+    from gan2shape.checkpoints.open import describe
+    from gan2shape.prior.checkpoint import convert as convert_checkpoint
 
     found = convert_checkpoint(path, out, class_index)
     emit({"verb": "convert", **found}, as_json, [*describe(found), f"{'file':14s} {out}"])
@@ -365,9 +365,9 @@ def prior(
 
     Example:  gan2shape prior stylegan2-car.pkl --category car
     """
-    from gan2shape.progress import open_reporter
-    from gan2shape.shape.own_prior import estimate_prior, told
-    from gan2shape.shape.reconstruct import resolve_device
+    from gan2shape.build.custom import estimate_prior, told
+    from gan2shape.core.devices import resolve_device
+    from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
         found = estimate_prior(path, category, resolve_device(device), report=report)

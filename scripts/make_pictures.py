@@ -21,21 +21,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gan2shape.api import run_job
 from gan2shape.bench.table import read_objects
-from gan2shape.compose import to_yaml
-from gan2shape.config import RenderConfig
-from gan2shape.export.pictures import cut_out, depth_picture, normal_picture, on_paper, sheet, to_uint8, write_png
-from gan2shape.outdir import write_text_atomic
-from gan2shape.progress import open_reporter
-from gan2shape.records import Scene
-from gan2shape.requests import REQUEST_NAME, RunRequest
-from gan2shape.resources import pack_dir
+from gan2shape.core.compose import to_yaml
+from gan2shape.core.config import RenderConfig
+from gan2shape.core.files import write_text_atomic
+from gan2shape.core.progress import open_reporter
+from gan2shape.core.records import Scene
+from gan2shape.core.requests import REQUEST_NAME, RunRequest
+from gan2shape.core.resources import pack_dir
+from gan2shape.export.pictures import (
+    cut_out,
+    depth_picture,
+    normal_picture,
+    on_paper,
+    sheet,
+    to_uint8,
+    write_png,
+)
+from gan2shape.prior.bundled import open_bundled
+from gan2shape.prior.cache import content_hash
 from gan2shape.scene.light import normals_from_depth
-from gan2shape.shape.api import run_job
-from gan2shape.shape.draw import Canvas, draw_scene, fill_background
-from gan2shape.shape.effects import yaw_views
-from gan2shape.shape.prior_cache import content_hash
-from gan2shape.shape.reconstruct import open_bundled
+from gan2shape.scene.pseudo import Canvas, draw_scene, fill_background
+from gan2shape.shape.strips import yaw_views
 
 N_SEEDS = 8  # samples shown, from 0 on
 CLAY_YAWS_DEG, PHOTO_YAWS_DEG = (-40.0, -20.0, 20.0, 40.0), (-30.0, 30.0)

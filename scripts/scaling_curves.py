@@ -21,10 +21,10 @@ from torch.nn import functional as F
 
 from gan2shape.bench.exam import COUNT, exam_objects
 from gan2shape.bench.score import score_depth
-from gan2shape.config import NetworkConfig
-from gan2shape.outdir import write_atomic
-from gan2shape.shape.networks import AutoEncoder, as_depth
-from gan2shape.shape.prior_shape import flat_depth
+from gan2shape.core.config import NetworkConfig
+from gan2shape.core.files import write_atomic
+from gan2shape.nn.scene_networks import AutoEncoder, as_depth
+from gan2shape.shape.ellipsoid import flat_depth
 from gan2shape.synth.dataset import render_set
 
 HALF_RANGE = 0.1

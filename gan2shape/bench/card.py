@@ -23,21 +23,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan2shape import outdir
 from gan2shape.bench.exam import COUNT, ExamObject, exam_objects
-from gan2shape.bench.ladder_gan import Bench, as_drawing, open_bench, project_given
+from gan2shape.bench.ladder_gan import (
+    Bench,
+    as_drawing,
+    open_bench,
+    project_given,
+)
 from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.truth import LADDER_VIEWS, draw_lights, render_truth
-from gan2shape.config import ShapeConfig
-from gan2shape.gan.packs import CARD_NAME, read_card
+from gan2shape.checkpoints.open import CARD_NAME
+from gan2shape.core import files as outdir
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.resources import pack_dir
 from gan2shape.measure.metrics import iou, psnr_db
-from gan2shape.progress import Reporter, silent
-from gan2shape.records import UserError
-from gan2shape.resources import pack_dir
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.packs import read_card
 from gan2shape.scene.camera import compose_views, rotation
 from gan2shape.scene.light import rotate_light
 from gan2shape.shape.loop import new_learner
-from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.sampling import sample_views
 from gan2shape.synth.dataset import draw_item
 from gan2shape.synth.registry import get_category

@@ -22,12 +22,19 @@ from torch import Tensor
 from gan2shape.bench.exam import ExamObject
 from gan2shape.bench.score import score_depth
 from gan2shape.bench.truth import TrueViews, true_views
-from gan2shape.config import ShapeConfig
-from gan2shape.progress import Reporter, silent
-from gan2shape.shape.networks import SceneNetworks
-from gan2shape.shape.prior_shape import ellipsoid_depth, flat_depth
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.nn.scene_networks import SceneNetworks
+from gan2shape.shape.ellipsoid import ellipsoid_depth, flat_depth
 from gan2shape.shape.slant import least
-from gan2shape.shape.stages import JointOptions, Samples, Target, fit_depth, joint_step, target_from
+from gan2shape.shape.stages import (
+    JointOptions,
+    Samples,
+    Target,
+    fit_depth,
+    joint_step,
+    target_from,
+)
 
 N_TRUE_VIEWS = 160  # true renders an object, as in the feasibility trial
 N_SLANT_STEPS = 120  # of step 3 from each slanted ellipsoid, before the one that explains the renders best goes on

@@ -11,16 +11,25 @@ from gan2shape.bench.exam import ExamObject
 from gan2shape.bench.ladder import N_TRUE_VIEWS, VIEW_SEED_OFFSET, score
 from gan2shape.bench.score import score_depth
 from gan2shape.bench.truth import LADDER_VIEWS, render_truth, true_views
-from gan2shape.config import ShapeConfig
-from gan2shape.gan.packs import Prior
-from gan2shape.progress import Reporter, silent
-from gan2shape.records import Observation, Scene
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.records import Observation, Scene
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.packs import Prior
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import lamp_in_front, normals_from_depth, shade
-from gan2shape.shape.draw import Drawing, draw_scene
-from gan2shape.shape.loop import Learner, Outcome, learn, make_target, new_learner, start, step_random
+from gan2shape.scene.pseudo import Drawing, draw_scene
+from gan2shape.shape.loop import (
+    Learner,
+    Outcome,
+    learn,
+    make_target,
+    new_learner,
+    start,
+    step_random,
+)
 from gan2shape.shape.losses import feature_distance
-from gan2shape.shape.observe import MaskedGenerator, observe_image
+from gan2shape.shape.observe import observe_image
 from gan2shape.shape.projection import (
     prior_features,
     project_drawn,
@@ -28,7 +37,13 @@ from gan2shape.shape.projection import (
     train_encoder,
 )
 from gan2shape.shape.sampling import sample_lights, sample_views
-from gan2shape.shape.stages import JointOptions, Samples, Target, current_scene, joint_step
+from gan2shape.shape.stages import (
+    JointOptions,
+    Samples,
+    Target,
+    current_scene,
+    joint_step,
+)
 
 RUNG_C_SAMPLES = 64  # pseudo samples that rung C compares with true renders
 
@@ -163,9 +178,7 @@ def rung_c(bench: Bench) -> dict[str, float]:
     views, lights = views[front][:RUNG_C_SAMPLES], lights[front][:RUNG_C_SAMPLES]
     truth = render_truth(bench.item, views, lights)
     with torch.no_grad():
-        drawn = draw_scene(
-            scene, bench.target.canvas, views.to(bench.device), lights.to(bench.device), config.render
-        )
+        drawn = draw_scene(scene, bench.target.canvas, views.to(bench.device), lights.to(bench.device), config.render)
         made, _ = project_drawn(learner.encoder, drawn, bench.target, latent, prior, bench.generator, steps)
     pseudo, projected = distances(drawn.image, truth, prior), distances(made, truth, prior)
     between = (made - drawn.image).abs().mean(1, keepdim=True)

@@ -21,16 +21,16 @@ from gan2shape.bench.ladder import rung_ellipsoid, rung_flat
 from gan2shape.bench.ladder_gan import open_bench, real_loop
 from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.score import METRICS, score_depth, table_row
-from gan2shape.compose import to_yaml
-from gan2shape.config import ShapeConfig
+from gan2shape.core.compose import to_yaml
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.files import to_json, write_atomic, write_text_atomic
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.resources import pack_dir
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.measure.statistics import paired_interval
-from gan2shape.outdir import to_json, write_atomic, write_text_atomic
-from gan2shape.progress import Reporter, silent
-from gan2shape.records import UserError
-from gan2shape.resources import pack_dir
-from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.prior_cache import content_hash
+from gan2shape.prior.cache import content_hash
+from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.synth.dataset import render_set
 
 MEAN_DEPTH_OBJECTS = 256  # training seeds behind the mean-depth baseline

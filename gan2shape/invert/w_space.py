@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan2shape.config import InvertConfig
-from gan2shape.gan.packs import Prior
-from gan2shape.progress import Reporter, silent
+from gan2shape.core.config import InvertConfig
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.prior.packs import Prior
 
 FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric
 

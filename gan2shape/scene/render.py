@@ -18,9 +18,21 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.records import Render, Scene
-from gan2shape.scene.camera import DEFAULT_FOV_DEG, focal_px, move_depth, pixel_slopes, rigid, rigid_back
-from gan2shape.scene.height_field import border_slopes, grid_faces, pad_depth, rasterize_grid
+from gan2shape.core.records import Render, Scene
+from gan2shape.scene.camera import (
+    DEFAULT_FOV_DEG,
+    focal_px,
+    move_depth,
+    pixel_slopes,
+    rigid,
+    rigid_back,
+)
+from gan2shape.scene.height_field import (
+    border_slopes,
+    grid_faces,
+    pad_depth,
+    rasterize_grid,
+)
 from gan2shape.scene.light import apply_light, normals_from_depth, shade
 
 __all__ = ["grid_faces", "render_depth", "render_scene", "sampling_grid", "warp", "warp_mask"]

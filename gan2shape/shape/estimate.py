@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import torch
 
-from gan2shape.config import ShapeConfig
-from gan2shape.gan.encoder import ENCODER_NAME
+from gan2shape.core.config import ShapeConfig
+from gan2shape.nn.image_encoder import ENCODER_NAME
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.scene import pretrained_networks
 from gan2shape.scene.render import render_depth
-from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.pretrained import pretrained_networks
 from gan2shape.shape.projection import prior_features
 from gan2shape.shape.slant import N_JUDGED, N_STEPS, TURNS_DEG
 

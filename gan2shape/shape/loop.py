@@ -15,18 +15,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gan2shape.config import GREATEST_SEED, RenderConfig, ShapeConfig
-from gan2shape.outdir import write_bytes_atomic
-from gan2shape.progress import Reporter
-from gan2shape.records import Observation, Scene, UserError
+from gan2shape.core.config import GREATEST_SEED, RenderConfig, ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_bytes_atomic
+from gan2shape.core.progress import Reporter
+from gan2shape.core.records import Observation, Scene
+from gan2shape.nn.scene_networks import OffsetEncoder, SceneNetworks
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.scene import pretrained_networks
 from gan2shape.scene.light import normals_from_depth, shade
-from gan2shape.shape.networks import Encoder, SceneNetworks
-from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.pretrained import begin_pretrained, pretrained_networks
-from gan2shape.shape.prior_shape import ellipsoid_depth
+from gan2shape.shape.ellipsoid import ellipsoid_depth
+from gan2shape.shape.gauge import keep_fine_form, restore_gauge
+from gan2shape.shape.initialize import begin_pretrained
 from gan2shape.shape.projection import collect, prior_features, projection_step
 from gan2shape.shape.slant import choose_slant
-from gan2shape.shape.stages import JointOptions, Samples, Target, albedo_step, current_scene, joint_step, target_from
+from gan2shape.shape.stages import (
+    JointOptions,
+    Samples,
+    Target,
+    albedo_step,
+    current_scene,
+    joint_step,
+    target_from,
+)
 
 STATE_NAME = "state.safetensors"
 SAME_ORIGIN = 1e-2  # of pixels and latents that a state belongs to: a GPU repeats its drawings only nearly
@@ -38,7 +49,7 @@ class Learner:
     """The parts that learn, and the samples that the last projection step left."""
 
     networks: SceneNetworks
-    encoder: Encoder
+    encoder: OffsetEncoder
     samples: Samples | None = None
 
 
@@ -95,7 +106,7 @@ def new_learner(config: ShapeConfig, w_dim: int, device: torch.device | str) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         networks = SceneNetworks(config.render, config.networks, config.lights.mean)
-        encoder = Encoder(w_dim, config.render.size, config.networks, last_scale=0.0)  # moves nothing before it learns
+        encoder = OffsetEncoder(w_dim, config.render.size, config.networks, last_scale=0.0)  # moves nothing yet
     return Learner(networks.to(device), encoder.to(device))
 
 
@@ -213,10 +224,10 @@ def run_step(
     options = JointOptions.of(steps)
     joint_step(learner.networks, target, learner.samples, features, config, options, random, report)
     if steps.restore_gauge:
-        learner.networks.restore_gauge(target.image, target.canvas.mask)
+        restore_gauge(learner.networks, target.image, target.canvas.mask)
     if pretrained and config.prior_shape.kept_form > 0:
         known = config.prior_shape
-        learner.networks.keep_fine_form(target.image, target.canvas.mask, known.kept_form, known.kept_share)
+        keep_fine_form(learner.networks, target.image, target.canvas.mask, known.kept_form, known.kept_share)
     return learner
 
 

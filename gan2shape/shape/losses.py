@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.gan.perceptual import relative_distance
+from gan2shape.nn.feature_metric import relative_distance
 
 FeatureMaps = Callable[[Tensor], Sequence[Tensor]]  # image [B,3,S,S] -> feature maps, shallow to deep
 

@@ -13,14 +13,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan2shape.config import ShapeConfig, StepConfig
-from gan2shape.gan.packs import Prior
-from gan2shape.progress import Reporter
-from gan2shape.shape.draw import Drawing, draw_scene
+from gan2shape.core.config import ShapeConfig, StepConfig
+from gan2shape.core.progress import Reporter
+from gan2shape.nn.scene_networks import OffsetEncoder, SceneNetworks
+from gan2shape.prior.packs import Prior
+from gan2shape.scene.pseudo import Drawing, draw_scene
 from gan2shape.shape.losses import feature_distance
-from gan2shape.shape.networks import Encoder, SceneNetworks
 from gan2shape.shape.sampling import sample_lights, sample_views
-from gan2shape.shape.stages import Samples, Target, current_scene, decayed, descend
+from gan2shape.shape.stages import (
+    Samples,
+    Target,
+    current_scene,
+    decayed,
+    descend,
+)
 
 NEAR_SD = 0.3  # rms change of w, in its standard deviations, that counts as near: about 5 degrees of yaw
 FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric (published: 4 of its 6-8)
@@ -32,7 +38,7 @@ def prior_features(prior: Prior):
 
 
 def project(
-    encoder: Encoder,
+    encoder: OffsetEncoder,
     prior: Prior,
     latent: Float[Tensor, "1 *L D"],
     images: Float[Tensor, "B 3 S S"],
@@ -107,7 +113,7 @@ def draw_pseudo(
 
 
 def train_encoder(
-    encoder: Encoder,
+    encoder: OffsetEncoder,
     next_batch: Callable[[int], Drawing],
     target: Target,
     latent: Float[Tensor, "1 *L D"],
@@ -130,7 +136,7 @@ def train_encoder(
 
 
 def projection_step(
-    encoder: Encoder,
+    encoder: OffsetEncoder,
     networks: SceneNetworks,
     target: Target,
     latent: Float[Tensor, "1 *L D"],
@@ -165,7 +171,7 @@ def refine(
 
 
 def collect(
-    encoder: Encoder,
+    encoder: OffsetEncoder,
     networks: SceneNetworks,
     target: Target,
     latent: Float[Tensor, "1 *L D"],
@@ -185,7 +191,7 @@ def collect(
 
 
 def project_drawn(
-    encoder: Encoder, drawn: Drawing, target: Target, latent: Tensor, prior: Prior, mask_of, steps: StepConfig
+    encoder: OffsetEncoder, drawn: Drawing, target: Target, latent: Tensor, prior: Prior, mask_of, steps: StepConfig
 ) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"]]:
     """(images, masks) of the projections of one batch of drawings. Where nothing reads masks off the generator, the
     drawings' own ones are taken: a projection stays near what was drawn.

@@ -9,27 +9,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.compose import compose, to_yaml
-from gan2shape.config import ShapeConfig
+from gan2shape.core.compose import compose, to_yaml
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.devices import resolve_device
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.records import Observation, Render, Scene
 from gan2shape.export.bundle import Bundle, write_all
-from gan2shape.gan.packs import load_pack
-from gan2shape.gan.working_size import resized
-from gan2shape.progress import Reporter, silent
-from gan2shape.records import Observation, Render, Scene, UserError
-from gan2shape.resources import pack_dir
+from gan2shape.nn.sized_generator import resized
+from gan2shape.prior.bundled import open_bundled
+from gan2shape.prior.custom import open_own
+from gan2shape.prior.masked_generator import MaskedGenerator, observe_latent, observe_seed
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import normals_from_depth, rotate_light, shade
-from gan2shape.shape.draw import draw_input, draw_scene
-from gan2shape.shape.effects import strips
+from gan2shape.scene.pseudo import draw_input, draw_scene
 from gan2shape.shape.loop import Outcome, learn
-from gan2shape.shape.observe import (
-    MaskedGenerator,
-    masked_generator,
-    observe_image,
-    observe_latent,
-    observe_seed,
-)
-from gan2shape.shape.own_gan import SIZE_KEY, open_own
+from gan2shape.shape.observe import observe_image
+from gan2shape.shape.strips import strips
 
 
 @dataclass(frozen=True)
@@ -116,45 +112,6 @@ def started_from(outcome: Outcome) -> str:
     if outcome.progress.pretrained:
         return f"Start: the pack's own networks, trained on images that it reproduces; stages on this object: {stages}."
     return f"Start: an ellipsoid with a slant of {outcome.progress.slant_deg:g} degrees; stages: {stages}."
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is cuda, else cpu; mps only where it is named: nobody has tried it, and a first run should end well.
-    Raises UserError for a device that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"The device {name!r} cannot be used here: try --device auto.") from error
-    return device
-
-
-def open_generator(category: str, device: torch.device | str = "cpu") -> MaskedGenerator:
-    """The bundled prior of a category. Raises UserError when its weights are missing or damaged."""
-    folder = pack_dir(category)
-    if not folder.is_dir():
-        raise UserError(
-            f"There are no weights for {category} in {folder.parent}: build them with scripts/build_pack.py."
-        )
-    return masked_generator(load_pack(folder, device))
-
-
-def open_bundled(
-    category: str, preset: str | None, overrides: tuple[str, ...] = (), device: str = "auto"
-) -> tuple[MaskedGenerator, ShapeConfig]:
-    """The bundled generator of a category, and the configuration at its side, whatever a preset says (`paper`: 128).
-
-    Raises UserError for missing or damaged weights, unknown words, and where the user asked for another side.
-    """
-    config = compose(ShapeConfig, category, preset, overrides)
-    generator = open_generator(category, resolve_device(device))
-    side = generator.prior.generator.config.resolution
-    if config.render.size != side and any(word.startswith(SIZE_KEY) for word in overrides):
-        raise UserError(f"render.size={config.render.size} does not fit the bundled generator: leave it at {side}.")
-    return generator, replace(config, render=replace(config.render, size=side))
 
 
 def check_given(image: object, mask: object, latent: object, n_layers: int, w_dim: int) -> None:

@@ -14,15 +14,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.config import ShapeConfig
-from gan2shape.progress import Reporter
-from gan2shape.records import Scene
-from gan2shape.shape.draw import Drawing, draw_scene
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.progress import Reporter
+from gan2shape.core.records import Scene
+from gan2shape.nn.scene_networks import OffsetEncoder, SceneNetworks
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.scene.pseudo import Drawing, draw_scene
+from gan2shape.shape.ellipsoid import ellipsoid_depth
 from gan2shape.shape.losses import feature_distance, masked_l1
-from gan2shape.shape.networks import Encoder, SceneNetworks
-from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.prior_shape import ellipsoid_depth
-from gan2shape.shape.projection import draw_pseudo, prior_features, project, train_encoder
+from gan2shape.shape.projection import (
+    draw_pseudo,
+    prior_features,
+    project,
+    train_encoder,
+)
 from gan2shape.shape.stages import Target, current_scene
 
 N_STEPS = 60  # of the shared projector
@@ -32,7 +37,7 @@ TURNS_DEG = (6.0, 10.0, 15.0, 20.0)  # yaws, to both sides, whose drawings the e
 
 def choose_slant(
     networks: SceneNetworks,
-    encoder: Encoder,
+    encoder: OffsetEncoder,
     target: Target,
     latent: Float[Tensor, "1 *L D"],
     generator: MaskedGenerator,
@@ -97,7 +102,7 @@ def reproduction_residual(scene: Scene, target: Target, generator: MaskedGenerat
 @torch.no_grad()
 def judge(
     networks: SceneNetworks,
-    encoder: Encoder,
+    encoder: OffsetEncoder,
     target: Target,
     latent: Float[Tensor, "1 *L D"],
     generator: MaskedGenerator,

@@ -15,14 +15,34 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.config import RenderConfig, ShapeConfig, StepConfig, ViewPriorConfig
-from gan2shape.progress import Reporter
-from gan2shape.records import Scene, UserError
+from gan2shape.core.config import (
+    RenderConfig,
+    ShapeConfig,
+    StepConfig,
+    ViewPriorConfig,
+)
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter
+from gan2shape.core.records import Scene
+from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.scene.light import normals_from_depth, shade
+from gan2shape.scene.pseudo import (
+    Canvas,
+    Drawing,
+    draw,
+    draw_input,
+    draw_scene,
+    fill_background,
+    unmixed,
+    widened,
+)
 from gan2shape.scene.render import shown_area
-from gan2shape.shape.draw import Canvas, Drawing, draw, draw_input, draw_scene, fill_background, unmixed, widened
-from gan2shape.shape.losses import FeatureMaps, feature_distance, masked_l1, smoothness
-from gan2shape.shape.networks import SceneNetworks
+from gan2shape.shape.losses import (
+    FeatureMaps,
+    feature_distance,
+    masked_l1,
+    smoothness,
+)
 from gan2shape.shape.sampling import sample_lights, sample_views, truncated_sd
 
 LEAST_SPREAD = 1e-12  # of squared angles, where views do not spread at all

@@ -4,10 +4,11 @@ import torch
 
 from gan2shape.bench.exam import COUNT, exam_objects
 from gan2shape.bench.score import score_depth
-from gan2shape.records import Observation
+from gan2shape.core.records import Observation
+from gan2shape.prior.bundled import open_bundled
+from gan2shape.prior.scene import pretrained_networks
+from gan2shape.shape.initialize import begin_pretrained
 from gan2shape.shape.loop import make_target, new_learner
-from gan2shape.shape.pretrained import begin_pretrained, pretrained_networks
-from gan2shape.shape.reconstruct import open_bundled
 
 # 2 % above what ships
 BOUNDS = {"car": {"side": 0.7013, "mad_deg": 20.896}, "head": {"side": 0.4656, "mad_deg": 15.330}}

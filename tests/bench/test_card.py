@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from gan2shape.bench import card
 from gan2shape.bench.exam import exam_objects
 from gan2shape.cli import app
-from gan2shape.gan.discriminator import Discriminator, DiscriminatorConfig
-from gan2shape.gan.generator import Generator, GeneratorConfig
-from gan2shape.gan.packs import make_prior, save_pack
-from gan2shape.records import UserError
+from gan2shape.core.errors import UserError
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.prior.packs import make_prior, save_pack
 from gan2shape.scene.camera import compose_views
 from gan2shape.synth.render import turntable_view
 

@@ -6,14 +6,19 @@ import torch
 
 from gan2shape.bench import exam
 from gan2shape.bench.ladder import rung_flat
-from gan2shape.bench.score import of_flat, score_depth, score_mask, table_row
+from gan2shape.bench.score import (
+    of_flat,
+    score_depth,
+    score_mask,
+    table_row,
+)
 from gan2shape.bench.table import OBJECTS_NAME, append_object, read_objects
 from gan2shape.bench.truth import draw_lights, render_truth, true_views
-from gan2shape.config import RenderConfig, ShapeConfig
-from gan2shape.records import UserError
+from gan2shape.core.config import RenderConfig, ShapeConfig
+from gan2shape.core.errors import UserError
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import lamp_in_front
-from gan2shape.shape.draw import Canvas, draw, fill_background
+from gan2shape.scene.pseudo import Canvas, draw, fill_background
 
 CATEGORIES = ("car", "head")
 

@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 from gan2shape.bench import card, run_ladder, table
 from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.cli import app
-from gan2shape.gan.checkpoints import convert
-from gan2shape.records import UserError
-from gan2shape.resources import pack_dir
-from gan2shape.shape.prior_cache import keep_estimated
+from gan2shape.core.errors import UserError
+from gan2shape.core.resources import pack_dir
+from gan2shape.prior.cache import keep_estimated
+from gan2shape.prior.checkpoint import convert
 from tests.bench.test_card import TINY
-from tests.shape.test_own_gan import thin
-from tests.shape.test_own_prior import an_estimate
+from tests.build.test_custom import an_estimate
+from tests.prior.test_custom import thin
 
 QUICK = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=1", "steps.batch=2", "steps.n_collect=2",
          "steps.n_albedo=1", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip

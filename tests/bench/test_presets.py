@@ -3,8 +3,8 @@
 import pytest
 
 from gan2shape.bench import run_ladder
-from gan2shape.records import UserError
-from gan2shape.shape.reconstruct import open_bundled
+from gan2shape.core.errors import UserError
+from gan2shape.prior.bundled import open_bundled
 
 
 def test_a_bundled_generator_is_worked_with_at_its_own_side() -> None:

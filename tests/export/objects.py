@@ -2,8 +2,8 @@
 
 import torch
 
+from gan2shape.core.records import Scene
 from gan2shape.export.bundle import Bundle
-from gan2shape.records import Scene
 from gan2shape.scene.light import apply_light, normals_from_depth, shade
 from gan2shape.scene.render import render_scene
 

@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from gan2shape.records import Scene
+from gan2shape.core.records import Scene
 from gan2shape.scene import camera
 from gan2shape.scene.height_field import border_grid, grid_faces, rasterize_grid
 from gan2shape.scene.light import apply_light, normals_from_depth, shade
 from gan2shape.scene.mesh_raster import rasterize
-from gan2shape.scene.render import render_depth, render_scene, sampling_grid, warp, warp_mask
+from gan2shape.scene.render import (
+    render_depth,
+    render_scene,
+    sampling_grid,
+    warp,
+    warp_mask,
+)
 
 from .oracles import embree_first_hit, head, pixel_rays, texture
 

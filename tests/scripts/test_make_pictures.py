@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan2shape.config import RenderConfig
+from gan2shape.core.config import RenderConfig
+from gan2shape.core.requests import REQUEST_NAME, RunRequest
 from gan2shape.export.pictures import GAP_PX, LABEL_PX
-from gan2shape.requests import REQUEST_NAME, RunRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 16

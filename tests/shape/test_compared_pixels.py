@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from gan2shape.config import RenderConfig, StepConfig
+from gan2shape.core.config import RenderConfig, StepConfig
+from gan2shape.scene.pseudo import Canvas, Drawing, draw
 from gan2shape.scene.render import shown_area
-from gan2shape.shape.draw import Canvas, Drawing, draw
 from gan2shape.shape.stages import difference
 
 SIZE = 64

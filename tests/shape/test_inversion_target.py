@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from gan2shape.progress import silent
+from gan2shape.core.progress import silent
 from gan2shape.shape import loop
 from tests.shape.tiny import CONFIG, tiny_generator, tiny_observation
 

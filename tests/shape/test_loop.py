@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gan2shape.config import ViewPriorConfig
-from gan2shape.progress import silent
-from gan2shape.records import UserError
+from gan2shape.core.config import ViewPriorConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import silent
 from gan2shape.shape import loop
 from gan2shape.shape.projection import project
 from gan2shape.shape.stages import descend, guard, spread_loss

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 import gan2shape
-from gan2shape.progress import silent
-from gan2shape.records import UserError
+from gan2shape.core.devices import resolve_device
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import silent
+from gan2shape.prior.masked_generator import observe_seed
 from gan2shape.shape.loop import learn
-from gan2shape.shape.observe import observe_image, observe_seed
-from gan2shape.shape.reconstruct import Reconstruction, check_given, resolve_device
+from gan2shape.shape.observe import observe_image
+from gan2shape.shape.reconstruct import Reconstruction, check_given
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation
 
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from gan2shape.config import LightPriorConfig, ViewPriorConfig
+from gan2shape.core.config import LightPriorConfig, ViewPriorConfig
 from gan2shape.shape.sampling import sample_lights, sample_views, truncated_sd
 from gan2shape.shape.stages import spread_loss
 

@@ -2,10 +2,15 @@
 
 import torch
 
-from gan2shape.progress import silent
+from gan2shape.core.progress import silent
 from gan2shape.shape import loop
-from gan2shape.shape.prior_shape import ellipsoid_depth
-from gan2shape.shape.slant import choose_slant, judge, least, reproduction_residual
+from gan2shape.shape.ellipsoid import ellipsoid_depth
+from gan2shape.shape.slant import (
+    choose_slant,
+    judge,
+    least,
+    reproduction_residual,
+)
 from gan2shape.shape.stages import current_scene
 from tests.shape.tiny import tiny_generator, tiny_observation, with_encoder, with_prior_shape
 
