@@ -6,8 +6,6 @@ from pathlib import Path
 from gan2shape.checkpoints.latents import read_latent
 from gan2shape.core.compose import to_yaml
 from gan2shape.core.config import ShapeConfig
-from gan2shape.core.devices import resolve_device
-from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
 from gan2shape.core.progress import (
     Reporter,
@@ -19,9 +17,8 @@ from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult
 from gan2shape.export.inputs import read_image, read_mask
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.nn.generator import Generator
-from gan2shape.prior.bundled import open_bundled
-from gan2shape.prior.custom import open_own
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
+from gan2shape.prior.open import open_prior
 from gan2shape.shape.estimate import estimate_seconds
 from gan2shape.shape.loop import STATE_NAME
 from gan2shape.shape.reconstruct import Reconstruction, reconstruct
@@ -50,14 +47,10 @@ def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:
 
 
 def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
-    """The request's generator, bundled or the user's own, and the configuration that fits it."""
-    if request.generator is not None:
-        device = resolve_device(request.device)
-        words = (request.category, request.preset, request.overrides, request.features)
-        return open_own(request.generator, *words, device)
-    if request.features is not None:
-        raise UserError("--features belongs to a --generator: give both.")
-    return open_bundled(request.category, request.preset, request.overrides, request.device)
+    """The request's generator, bundled or custom, and the configuration that fits it."""
+    return open_prior(
+        request.category, request.generator, request.preset, request.overrides, request.features, request.device
+    )
 
 
 def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfig, has_mask: bool) -> None:

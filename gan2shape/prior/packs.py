@@ -142,7 +142,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (not a dict)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is damaged or no pack: restore it, or build it with scripts/build_pack.py.") from error
+        raise UserError(f"{path} is damaged or no pack: restore it, or make it anew with `gan2shape build`.") from error
     if metadata.get("format") != PACK_FORMAT:
         raise UserError(f"{path} is no pack of this version ({PACK_FORMAT}): rebuild it.")
     # Cloned: what is read stays mapped to the file, which could not be replaced on Windows then.
@@ -164,7 +164,7 @@ def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
     try:
         prior = build_prior({name: tensor.to(device) for name, tensor in tensors.items()}, metadata, device)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:  # parts missing, or of other shapes
-        raise UserError(f"{path} is damaged: restore it, or build it with scripts/build_pack.py.") from error
+        raise UserError(f"{path} is damaged: restore it, or make it anew with `gan2shape build`.") from error
     return replace(prior, card=read_card(path.with_name(CARD_NAME)))
 
 

@@ -11,15 +11,13 @@ from torch import Tensor
 
 from gan2shape.core.compose import compose, to_yaml
 from gan2shape.core.config import ShapeConfig
-from gan2shape.core.devices import resolve_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Observation, Render, Scene
 from gan2shape.export.bundle import Bundle, write_all
 from gan2shape.nn.sized_generator import resized
-from gan2shape.prior.bundled import open_bundled
-from gan2shape.prior.custom import open_own
 from gan2shape.prior.masked_generator import MaskedGenerator, observe_latent, observe_seed
+from gan2shape.prior.open import open_prior
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import normals_from_depth, rotate_light, shade
 from gan2shape.scene.pseudo import draw_input, draw_scene
@@ -152,21 +150,19 @@ def reconstruct(
         latent: w, or W+, of the generator.
         category: whose bundled generator, and whose ranges of views, lights and relief; car unless given, or what
             `gan2shape prior` was told about the `generator`.
-        generator: a StyleGAN2 checkpoint in the place of the bundled one (or what `open_own` has opened).
+        generator: a StyleGAN2 checkpoint in the place of the bundled one (or what `open_prior` has opened).
         features: a TorchScript module, which is code that runs, to compare images with.
         overrides: `key=value` words of the configuration; or give a whole `config`.
         state_dir: folder where the state is kept after each step; a state found there is continued.
     Raises UserError for what cannot be used, with cause and remedy.
     """
-    if isinstance(generator, str | Path):
-        script = None if features is None else Path(features)
-        generator, own = open_own(Path(generator), category, preset, overrides, script, resolve_device(device))
+    if isinstance(generator, MaskedGenerator):
+        if features is not None:
+            raise UserError("features belong to a generator that is named by its path: give that, or leave them away.")
+        config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, overrides)
+    else:
+        generator, own = open_prior(category, generator, preset, overrides, features, device)
         config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
-    bundled = category or ShapeConfig.category
-    if generator is None:
-        generator, own = open_bundled(bundled, preset, overrides, device)
-        config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
-    config = config or compose(ShapeConfig, bundled, preset, overrides)
     check_given(image, mask, latent, generator.prior.generator.n_layers, generator.prior.w_mean.shape[-1])
     image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
     device_used = generator.prior.w_mean.device
