@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.build.foreground import ForegroundConfig, learn_masks
-from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
@@ -26,6 +25,7 @@ from gan2shape.prior.masked_generator import MaskedGenerator, sample_latents
 from gan2shape.prior.open import (
     WORKING_RESOLUTION,
     at_resolution,
+    category_config,
     checked_resolution,
     source_of,
     truncation_centre,
@@ -62,7 +62,7 @@ def estimate_prior(
     Raises UserError for a file that cannot be used and where no object stands clear of the border.
     """
     began = time.perf_counter()
-    defaults = compose(ShapeConfig, category, None)
+    defaults = category_config(category)
     prior = load_generator(path, device)
     size = min(WORKING_RESOLUTION, checked_resolution(path, prior))
     sized, centre = at_resolution(prior, size), truncation_centre(prior)

@@ -2,7 +2,7 @@
 
 A custom generator needs more than G. Where each part comes from:
 
-    views and lights     what `gan2shape prior` read off samples, else the category's
+    views and lights     what `gan2shape prior` read off samples, else a pack's own calibration, else the category's
     feature distance     the checkpoint's discriminator, else a TorchScript module that the user names, else the
                          discriminator of the category's pack
     object masks         a network in the checkpoint, else what `gan2shape prior` learnt, else the user
@@ -25,6 +25,7 @@ from gan2shape.core.resources import known_categories, pack_dir
 from gan2shape.nn.feature_metric import DiscriminatorMetric, FeatureMetric, load_script
 from gan2shape.nn.sized_generator import at_size
 from gan2shape.prior.cache import EstimatedPrior, find_estimated
+from gan2shape.prior.calibration import Calibration, read_calibration
 from gan2shape.prior.checkpoint import load_generator
 from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked_generator
 from gan2shape.prior.packs import Prior, load_pack
@@ -69,7 +70,7 @@ def open_prior(
 def _open_bundled(
     category: str, preset: str | None, overrides: tuple[str, ...], device: torch.device
 ) -> tuple[MaskedGenerator, ShapeConfig]:
-    config, folder = compose(ShapeConfig, category, preset, overrides), pack_dir(category)
+    config, folder = category_config(category, preset, overrides), pack_dir(category)
     if not folder.is_dir():
         raise UserError(
             f"There are no weights for {category} in {folder.parent}: make them with `gan2shape build {category}`."
@@ -81,6 +82,21 @@ def _open_bundled(
             f"render.size={config.render.size} does not fit the bundled generator: leave it at {resolution}."
         )
     return generator, replace(config, render=replace(config.render, size=resolution))
+
+
+def category_config(category: str | None, preset: str | None = None, overrides: Sequence[str] = ()) -> ShapeConfig:
+    """A category's configuration with the calibration of its bundled pack, where there is one; None: typed defaults.
+
+    The calibration comes after the preset and before the overrides. Raises UserError as `compose` does, and for a
+    damaged calibration.
+    """
+    return compose(ShapeConfig, category, preset, (*bundled_calibration(category).settings, *overrides))
+
+
+def bundled_calibration(category: str | None) -> Calibration:
+    """That of the category's bundled pack; without one, the calibration that sets nothing."""
+    known = category is not None and category in known_categories()
+    return read_calibration(pack_dir(category)) if known else Calibration()
 
 
 def _open_custom(
@@ -95,7 +111,11 @@ def _open_custom(
     resolution = checked_resolution(path, whole)
     kept = find_estimated(path, device)
     chosen = chosen_category(path, category, kept, whole)
-    config = custom_config(path, chosen, preset, overrides, kept)
+    is_own = is_pack(whole)
+    calibration = whole.calibration if is_own else bundled_calibration(chosen)
+    settings = (*calibration.settings, *read_settings(kept, chosen), *overrides)
+    config = compose(ShapeConfig, chosen, preset, settings)
+    config = config if chosen is not None else replace(config, category=path.stem)
     asked = config.render.size if is_said(RESOLUTION_KEY.rstrip("="), overrides) else WORKING_RESOLUTION
     size = min(asked, resolution)
     if size % LEAST_RESOLUTION:
@@ -106,7 +126,7 @@ def _open_custom(
     notes = (
         f"Compared by: {metric_name}.",
         f"Working size: {size} x {size}" + _of(resolution, size),
-        origins(config, chosen, kept, overrides),
+        origins(config, chosen, kept, overrides, calibration if is_own else None),
         f"Object masks: {masks_from}.",
     )
     opened = replace(opened, centre=truncation_centre(whole), needs_mask=True, notes=notes)
@@ -132,7 +152,12 @@ def with_masks(opened: MaskedGenerator, kept: EstimatedPrior | None) -> tuple[Ma
 
 def truncation_centre(prior: Prior) -> Float[Tensor, " D"] | None:
     """What samples are truncated towards: a checkpoint's own mean of w; None for our packs: the measured one."""
-    return prior.generator.w_avg if "checkpoint" in prior.card else None
+    return None if is_pack(prior) else prior.generator.w_avg
+
+
+def is_pack(prior: Prior) -> bool:
+    """Whether it is one of our packs, or a copy of one; of others the reader makes the card."""
+    return "checkpoint" not in prior.card
 
 
 def checked_resolution(path: Path, prior: Prior) -> int:
@@ -162,14 +187,6 @@ def chosen_category(path: Path, category: str | None, kept: EstimatedPrior | Non
     return category or (kept.category if kept is not None else carded)
 
 
-def custom_config(
-    path: Path, category: str | None, preset: str | None, overrides: tuple[str, ...], kept: EstimatedPrior | None
-) -> ShapeConfig:
-    """The configuration for a checkpoint: the category's, then what was read off samples, then the overrides."""
-    config = compose(ShapeConfig, category, preset, (*read_settings(kept, category), *overrides))
-    return config if category is not None else replace(config, category=Path(path).stem)
-
-
 def read_settings(kept: EstimatedPrior | None, category: str | None) -> tuple[str, ...]:
     """What was read off samples by the networks of that category, as `key=value`: nothing, if it was another's."""
     return kept.words if kept is not None and kept.category == category else ()
@@ -180,17 +197,29 @@ def source_of(category: str | None) -> str:
     return "typed defaults" if category is None else f"category {category}"
 
 
-def origins(config: ShapeConfig, category: str | None, kept: EstimatedPrior | None, overrides: tuple[str, ...]) -> str:
-    """What pseudo samples are drawn from, and where each value comes from, in a sentence."""
-    read = {word.partition("=")[0] for word in read_settings(kept, category)}
-    parts: dict[str, list[str]] = {"as you say": [], "read off samples": [], source_of(category): []}
+def origins(
+    config: ShapeConfig,
+    category: str | None,
+    kept: EstimatedPrior | None,
+    overrides: tuple[str, ...],
+    own: Calibration | None = None,
+) -> str:
+    """What pseudo samples are drawn from, and where each value comes from, in a sentence; `own`: of a pack."""
+    from_calibration = {} if own is None else _keys(own.settings, "its own calibration")
+    found = from_calibration | _keys(read_settings(kept, category), "read off samples")
+    origin_of = found | {key: "as you say" for key in (*KEYS, *NEVER_READ) if is_said(key, overrides)}
+    named = ("as you say", "read off samples", "its own calibration", source_of(category))
+    parts: dict[str, list[str]] = {origin: [] for origin in named}
     for key in (*KEYS, *NEVER_READ):
         section, _, name = key.partition(".")
         value = getattr(getattr(config, section), name)
         shown = f"{value:g}" if isinstance(value, float) else f"{value[0]:g} to {value[1]:g}"
-        origin = "as you say" if is_said(key, overrides) else "read off samples" if key in read else source_of(category)
-        parts[origin].append(f"{key} {shown}")
+        parts[origin_of.get(key, source_of(category))].append(f"{key} {shown}")
     return "Drawn: " + "; ".join(f"{', '.join(some)} ({origin})" for origin, some in parts.items() if some) + "."
+
+
+def _keys(settings: Sequence[str], origin: str) -> dict[str, str]:
+    return {setting.partition("=")[0]: origin for setting in settings}
 
 
 def is_said(key: str, overrides: Sequence[str]) -> bool:

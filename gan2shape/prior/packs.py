@@ -1,8 +1,9 @@
-"""Packs: a category's prior in one safetensors file and a card beside it.
+"""Packs: a category's prior in one safetensors file, with a card and a calibration beside it.
 
 `prior.safetensors` holds float16 weights under `generator/…`, `discriminator/…`, `networks/<name>/…`, the latent
 statistics in float32 under `statistics/…`, and every configuration as JSON in the file's metadata. `card.json` is for
-people: training images, duration, seed, measured quality, licence, limits. Nothing is pickled.
+people: training images, duration, seed, measured quality, licence, limits. `calibration.json`, where there is one, says
+what `prior.calibration` reads. Nothing is pickled.
 """
 
 import json
@@ -23,6 +24,7 @@ from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.feature_metric import FeatureMetric
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.image_encoder import ENCODER_NAME, ImageEncoder, build_encoder
+from gan2shape.prior.calibration import Calibration, read_calibration, write_calibration
 
 READABLE_BY_ALL = 0o644  # mode of a pack's file
 STATISTICS_SAMPLES = 20_000  # latents behind w_mean and w_cov
@@ -41,6 +43,7 @@ class Prior:
     networks: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # state dicts of further networks, by name
     network_configs: dict[str, dict] = field(default_factory=dict)  # what is needed to build them
     card: dict = field(default_factory=dict)  # category, training, measurements, licence, limits
+    calibration: Calibration = field(default_factory=Calibration)  # settings that suit these weights
 
     @property
     def w_std(self) -> Float[Tensor, "D"]:
@@ -96,7 +99,10 @@ def freeze(module: nn.Module) -> nn.Module:
 
 
 def save_pack(folder: str | Path, prior: Prior, dtype: torch.dtype = torch.float16) -> Path:
-    """Write the pack and its card into `folder`, each atomically. Returns the path of the safetensors file."""
+    """Write the pack, its card and its calibration, if it has any, into `folder`, each atomically.
+
+    Returns the path of the safetensors file.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = write_prior(folder / PACK_NAME, prior, dtype)
@@ -104,6 +110,8 @@ def save_pack(folder: str | Path, prior: Prior, dtype: torch.dtype = torch.float
     temporary = card.with_name(CARD_NAME + ".tmp")
     temporary.write_text(json.dumps(prior.card, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     os.replace(temporary, card)
+    if prior.calibration.values:
+        write_calibration(folder, prior.calibration)
     return path
 
 
@@ -165,7 +173,7 @@ def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
         prior = build_prior({name: tensor.to(device) for name, tensor in tensors.items()}, metadata, device)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:  # parts missing, or of other shapes
         raise UserError(f"{path} is damaged: restore it, or make it anew with `gan2shape build`.") from error
-    return replace(prior, card=read_card(path.with_name(CARD_NAME)))
+    return replace(prior, card=read_card(path.with_name(CARD_NAME)), calibration=read_calibration(path.parent))
 
 
 def build_prior(tensors: dict[str, Tensor], metadata: dict[str, str], device: torch.device | str) -> Prior:

@@ -159,7 +159,8 @@ def reconstruct(
     if isinstance(generator, MaskedGenerator):
         if features is not None:
             raise UserError("features belong to a generator that is named by its path: give that, or leave them away.")
-        config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, overrides)
+        settings = (*generator.prior.calibration.settings, *overrides)
+        config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, settings)
     else:
         generator, own = open_prior(category, generator, preset, overrides, features, device)
         config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))

@@ -11,8 +11,6 @@ from gan2shape.bench.card import heading_rad
 from gan2shape.build import custom as own_prior
 from gan2shape.build.custom import estimate_prior, told
 from gan2shape.build.foreground import ForegroundConfig, LearntMasks, learn_masks
-from gan2shape.core.compose import compose
-from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import pack_dir
 from gan2shape.measure.metrics import iou
@@ -20,7 +18,7 @@ from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
 from gan2shape.prior import cache as prior_cache
 from gan2shape.prior.cache import EstimatedPrior, find_estimated, keep_estimated
 from gan2shape.prior.masked_generator import masked_generator, observe_seed
-from gan2shape.prior.open import open_prior
+from gan2shape.prior.open import category_config, open_prior
 from gan2shape.prior.packs import load_pack
 from gan2shape.prior.ranges import (
     LAMP_QUANTILES,
@@ -208,7 +206,7 @@ def test_masks_of_the_bundled_generators_agree_with_their_own_heads(category):
 @pytest.mark.parametrize("category", ["car", "head"])
 def test_ranges_read_off_a_bundled_generator_are_those_of_its_training_images(category):
     """Its own samples, read as a foreign generator's would be; and true renders that are lit from half of the box."""
-    pack, config = load_pack(pack_dir(category)), compose(ShapeConfig, category)
+    pack, config = load_pack(pack_dir(category)), category_config(category)
     found = own_prior.ranges_of(pack, category, config)
     assert all(one.measured for one in found.values())
     assert found[YAW].value == config.views.yaw_sd_deg  # both generators turn further than projections follow
@@ -227,5 +225,5 @@ def test_ranges_read_off_a_bundled_generator_are_those_of_its_training_images(ca
 @pytest.mark.slow
 @pytest.mark.parametrize(("drawn", "read"), [("car", "head"), ("head", "car")])
 def test_networks_of_another_category_are_not_believed(drawn, read):
-    found = own_prior.ranges_of(load_pack(pack_dir(drawn)), read, compose(ShapeConfig, read))
+    found = own_prior.ranges_of(load_pack(pack_dir(drawn)), read, category_config(read))
     assert [key for key, one in found.items() if one.measured] == []
