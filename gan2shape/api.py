@@ -1,7 +1,8 @@
-"""The main job as the command line asks for it: request in, files and figures out."""
+"""What the command line asks for: a request in, a result out."""
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gan2shape.checkpoints.latents import read_latent
 from gan2shape.core.compose import to_yaml
@@ -22,6 +23,17 @@ from gan2shape.prior.open import open_prior
 from gan2shape.shape.estimate import estimate_seconds
 from gan2shape.shape.loop import STATE_NAME
 from gan2shape.shape.reconstruct import Reconstruction, reconstruct
+
+if TYPE_CHECKING:
+    from gan2shape.build.pack import BuildResult
+    from gan2shape.build.plan import BuildRequest
+
+
+def build(request: "BuildRequest", report: Reporter = silent) -> "BuildResult":
+    """A pack of a category from nothing, or what is missing of one. Raises UserError as `build_pack` does."""
+    from gan2shape.build.pack import build_pack  # late: a run needs nothing of it
+
+    return build_pack(request, report)
 
 
 def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from gan2shape.checkpoints.open import CARD_NAME, PACK_FORMAT, PACK_NAME
 from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_text_atomic
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.feature_metric import FeatureMetric
 from gan2shape.nn.generator import Generator, GeneratorConfig
@@ -106,10 +107,7 @@ def save_pack(folder: str | Path, prior: Prior, dtype: torch.dtype = torch.float
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = write_prior(folder / PACK_NAME, prior, dtype)
-    card = folder / CARD_NAME
-    temporary = card.with_name(CARD_NAME + ".tmp")
-    temporary.write_text(json.dumps(prior.card, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, card)
+    write_text_atomic(folder / CARD_NAME, json.dumps(prior.card, indent=1, sort_keys=True) + "\n")
     if prior.calibration.values:
         write_calibration(folder, prior.calibration)
     return path
@@ -202,6 +200,16 @@ def read_card(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise UserError(f"The card {path} is damaged: restore it, or delete it.") from error
+
+
+def update_card(folder: Path, entries: dict) -> Path:
+    """Put entries into a pack's card, whole or not at all; the others stay. Returns its path.
+
+    Raises UserError for a card that cannot be read.
+    """
+    path = folder / CARD_NAME
+    card = {**read_card(path), **entries}
+    return write_text_atomic(path, json.dumps(card, indent=1, sort_keys=True) + "\n")
 
 
 def read_config(text: str) -> dict:
