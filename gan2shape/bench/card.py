@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from gan2shape.bench.exam import COUNT, ExamObject, exam_objects
 from gan2shape.bench.ladder_gan import (
     Bench,
-    as_drawing,
     open_bench,
     project_given,
 )
@@ -43,8 +42,8 @@ from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.packs import read_card
 from gan2shape.scene.camera import compose_views, rotation
 from gan2shape.scene.light import rotate_light
-from gan2shape.shape.loop import new_learner
 from gan2shape.shape.sampling import sample_views
+from gan2shape.shape.state import new_state
 from gan2shape.synth.dataset import draw_item
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import render_objects
@@ -199,9 +198,9 @@ def control(bench: Bench, regressor: Regressor, sizes: CardSizes) -> tuple[Tenso
     turned[:, 1] = math.radians(ASKED_YAW_DEG) * torch.tensor([1.0, -1.0]).repeat(n // 2)
     views = torch.cat([sample_views(sizes.n_training_views, LADDER_VIEWS, random), turned])
     truth = render_truth(item, views, draw_lights(item.category, views, random))
-    learner = new_learner(config, bench.observation.latent.shape[-1], "cpu")
-    given = as_drawing(truth.images, truth.masks)
-    images, _ = project_given(bench, learner, given, sum(config.steps.n_projection))
+    state = new_state(config, bench.observation.latent.shape[-1], "cpu")
+    given = as_render(truth.images, truth.masks)
+    images, _ = project_given(bench, state, given, sum(config.steps.n_projection))
     lamps = rotate_light(truth.lights, rotation(views[:, :3]))
     asked = torch.stack([views[:, 1], lamps[:, 2] - item.light[:, 2], lamps[:, 3] - item.light[:, 3]], 1)
     with torch.no_grad():

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from gan2shape.core.progress import Reporter, silent
 from gan2shape.nn.generator import Generator
 from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
 from gan2shape.nn.sized_generator import resized
-from gan2shape.core.progress import Reporter, silent
 
 
 @dataclass(frozen=True)

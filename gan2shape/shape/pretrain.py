@@ -31,27 +31,21 @@ from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_atomic
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.records import Render
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.packs import freeze
 from gan2shape.prior.scene import category_networks, load_learnt
+from gan2shape.scene.canvas import Canvas, over_background
 from gan2shape.scene.light import normals_from_depth, shade
-from gan2shape.scene.pseudo import Canvas, Drawing, draw
-from gan2shape.scene.render import shown_area
-from gan2shape.shape.ellipsoid import ellipsoid_depth
+from gan2shape.scene.render import render, visible_area
+from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, reproduction_residual
+from gan2shape.shape.gauge import flat_base
 from gan2shape.shape.initialize import category_depth
-from gan2shape.shape.losses import smoothness
+from gan2shape.shape.losses import smoothness, view_error, visible_difference
 from gan2shape.shape.sampling import sample_lights, sample_views
-from gan2shape.shape.slant import most_reproducible_slant
-from gan2shape.shape.stages import (
-    PULL_UNIT_RAD,
-    Target,
-    decayed,
-    descend,
-    difference,
-    over,
-    target_from,
-)
+from gan2shape.shape.stages import decayed, descend
+from gan2shape.shape.state import SceneModel, Target, current_scene, target_from
 from gan2shape.train.state import read_checkpoint
 
 LEAST_MASK, LEAST_SHARE = 0.9, 0.03  # of a sample's mask: its greatest value, and the share of the image above half
@@ -203,12 +197,17 @@ def drawn_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iter
 def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent) -> Pool:
     """The first `n` images, with the ellipsoid that each would start from."""
     networks = SceneNetworks(config.render, config.networks, config.lights.mean).to(pool.images.device)
+    model = SceneModel(networks, flat_base(config.render.size, pool.images.device))
+    slants_deg, fov_deg = config.prior_shape.slants_deg, config.render.fov_deg
     some, starts = pool.pick(torch.arange(n)), []
     for row in range(n):
         canvas = Canvas(some.masks[row : row + 1], some.backgrounds[row : row + 1])
         target = Target(some.images[row : row + 1], canvas, some.surfaces[row : row + 1])
-        slant_deg = most_reproducible_slant(networks, target, generator, config)
-        starts.append(ellipsoid_depth(target.canvas.mask, config.prior_shape, config.render.fov_deg, slant_deg))
+        models = [ellipsoid_model(model, canvas.mask, config, slant_deg) for slant_deg in slants_deg]
+        scenes = [current_scene(one, target, fov_deg) for one in models]
+        residuals = [reproduction_residual(scene, target, generator, config) for scene in scenes]
+        slant_deg = best_slant(slants_deg, residuals)
+        starts.append(ellipsoid_depth(canvas.mask, config.prior_shape, fov_deg, slant_deg))
         report("slants", row + 1, n)
     return replace(some, starts=torch.cat(starts))
 
@@ -248,7 +247,6 @@ def joint_pretraining_loss(
     Drawings take every image's own lamp for the category's mean. Lamps as the light network finds them, while it
     learns, make drawings drift with it: heads, aligned SIDE x 100 after 250 steps from .63: .63, and .60 with the mean.
     """
-    render = config.render
     some = pool.pick(torch.randint(len(pool.images), (plan.batch,), generator=random))
     with torch.no_grad():
         start = category_depth(drawn_from.networks, some.images, drawn_from.relief_gain)
@@ -269,11 +267,11 @@ def joint_pretraining_loss(
     agreement = (
         0.0 if drawn_from.is_depth else disagreement(category_depth(networks, wanted), wanted_masks, made, config)
     )
-    shown = over(repeated(some.backgrounds, plan.n_views), wanted, wanted_masks)
-    view_errors = ((views - asked_views.repeat(2, 1))[:, :3] / PULL_UNIT_RAD).square().mean(1)
+    shown = over_background(repeated(some.backgrounds, plan.n_views), wanted, wanted_masks)
+    view_errors = view_error(views, asked_views.repeat(2, 1)).square().mean(1)
     return (
-        difference(made, shown, wanted_masks, config.steps)
-        + plan.smooth_weight * smoothness(depth, render.depth_half_range)
+        visible_difference(made, shown, wanted_masks, config.steps)
+        + plan.smooth_weight * smoothness(depth, config.render.depth_half_range)
         + plan.view_pull * view_errors[:count].mean()
         + plan.light_pull * (lights - asked_lights).square().mean()
         + plan.own_light_pull * (own_lights - mean_lights).square().mean()
@@ -283,12 +281,12 @@ def joint_pretraining_loss(
 
 
 def disagreement(
-    seen: Float[Tensor, "N 1 S S"], masks: Float[Tensor, "N 1 S S"], made: Drawing, config: ShapeConfig
+    seen: Float[Tensor, "N 1 S S"], masks: Float[Tensor, "N 1 S S"], made: Render, config: ShapeConfig
 ) -> Float[Tensor, ""]:
     """Mean |difference| of the depths seen in projections and the drawn ones where both have the object, up to their
     mean distance, in units of the half-range.
     """
-    weight = made.mask.detach() * masks * (shown_area(made.grid) > config.steps.least_area)
+    weight = made.mask.detach() * masks * (visible_area(made.grid) > config.steps.least_area)
     error = (seen - made.depth) / config.render.depth_half_range
     error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
     return (weight * error.abs()).sum() / weight.sum().clamp_min(1.0)
@@ -302,14 +300,14 @@ def draw_pool(
     lights: Float[Tensor, "N 4"],
     networks: SceneNetworks,
     config: ShapeConfig,
-) -> Drawing:
+) -> Render:
     """N/B drawings of each of B samples."""
     n_views = len(views) // len(depth)
     normals = normals_from_depth(depth, config.render.fov_deg)
     albedo = networks.albedo(some.surfaces, shade(normals, own_lights))
     canvas = Canvas(repeated(some.masks, n_views), repeated(some.backgrounds, n_views))
     shading = shade(repeated(normals, n_views), lights)
-    return draw(repeated(depth, n_views), repeated(albedo, n_views), shading, canvas, views, config.render)
+    return render(repeated(depth, n_views), repeated(albedo, n_views), shading, views, config.render.fov_deg, canvas)
 
 
 def repeated(rows: Tensor, n: int) -> Tensor:
