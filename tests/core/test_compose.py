@@ -16,8 +16,8 @@ from hydra import initialize_config_dir, version
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 
-from gan2shape.compose import compose, from_yaml
-from gan2shape.records import UserError
+from gan2shape.core.compose import compose, from_yaml
+from gan2shape.core.errors import UserError
 
 SIZES = {"cat": 2, "dog": 3}  # what each category and preset sets
 RATES = {"fast": (0.5, 1.0), "slow": (0.25, 2.0)}
@@ -107,7 +107,7 @@ def test_threads_that_start_cold(root) -> None:
     script = (
         "import sys; from pathlib import Path; from concurrent.futures import ThreadPoolExecutor\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r}); sys.setswitchinterval(1e-5)\n"
-        "from dataclasses import dataclass; from gan2shape.compose import compose\n"
+        "from dataclasses import dataclass; from gan2shape.core.compose import compose\n"
         "@dataclass(frozen=True)\nclass Small:\n    size: int = 1\n    number: int = 0\n"
         f"def work(k): return compose(Small, 'cat', None, ['number=' + str(k)], Path({str(root)!r}))\n"
         "with ThreadPoolExecutor(8) as pool: print(list(pool.map(work, range(8))) == [Small(2, k) for k in range(8)])\n"
@@ -217,7 +217,7 @@ main()
 def test_hydra_is_imported_for_words_alone(root) -> None:
     script = (
         "import sys; from dataclasses import dataclass; from pathlib import Path\n"
-        "from gan2shape.compose import compose\n@dataclass\nclass Small:\n    size: int = 1\n"
+        "from gan2shape.core.compose import compose\n@dataclass\nclass Small:\n    size: int = 1\n"
         "late = [name in sys.modules for name in ('omegaconf', 'hydra')]\n"
         f"compose(Small, 'cat', None, [], Path({str(root)!r})); late.append('hydra' in sys.modules)\n"
         f"compose(Small, 'cat', None, ['size=2'], Path({str(root)!r})); print(late, 'hydra' in sys.modules)\n"
