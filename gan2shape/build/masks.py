@@ -1,0 +1,60 @@
+"""Teaching the mask head of a bundled pack: a segmenter learns masks of synthetic renders, labels samples of the
+generator, and the head on the generator's features learns those labels. Images in [-1, 1], masks in [0, 1].
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gan2shape.nn.generator import Generator
+from gan2shape.nn.mask_head import MaskHead, head_config
+
+
+class Segmenter(nn.Module):
+    """Image -> mask logits: the teacher, used while a pack is built and then thrown away."""
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.LeakyReLU(0.2)]
+        for dilation in (1, 2, 4, 8):
+            layers += [nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation), nn.LeakyReLU(0.2)]
+        self.body = nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
+
+    def forward(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 1 S S"]:
+        return self.body(images)
+
+
+def train_segmenter(
+    images: Float[Tensor, "N 3 S S"], masks: Float[Tensor, "N 1 S S"], n_steps: int = 400, seed: int = 0
+) -> Segmenter:
+    """Fit the teacher to synthetic renders (soft masks: binary cross-entropy)."""
+    torch.manual_seed(seed)
+    segmenter = Segmenter()
+    optimizer = torch.optim.Adam(segmenter.parameters(), lr=3e-3)
+    rng = torch.Generator().manual_seed(seed)
+    for _ in range(n_steps):
+        chosen = torch.randint(len(images), (16,), generator=rng)
+        loss = F.binary_cross_entropy_with_logits(segmenter(images[chosen]), masks[chosen])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return segmenter.eval()
+
+
+def train_mask_head(generator: Generator, segmenter: Segmenter, n_steps: int = 300, seed: int = 0) -> MaskHead:
+    """Distil the teacher's masks of generator samples into a head on generator features."""
+    torch.manual_seed(seed)
+    head = MaskHead(head_config(generator))
+    optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
+    rng = torch.Generator().manual_seed(seed)
+    for _ in range(n_steps):
+        with torch.no_grad():
+            w = generator.mapping(torch.randn(16, generator.config.z_dim, generator=rng))
+            images, features = generator.synthesis(w, return_features=True)
+            labels = torch.sigmoid(segmenter(images.clamp(-1, 1)))
+        loss = F.binary_cross_entropy(head(features), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return head.eval()
