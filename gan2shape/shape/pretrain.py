@@ -32,6 +32,8 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_atomic
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Render
+from gan2shape.invert.loop import Plan, Stage, Step, optimise
+from gan2shape.invert.schedules import linear_fall
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.packs import freeze
@@ -44,7 +46,6 @@ from gan2shape.shape.gauge import flat_base
 from gan2shape.shape.initialize import category_depth
 from gan2shape.shape.losses import smoothness, view_error, visible_difference
 from gan2shape.shape.sampling import sample_lights, sample_views
-from gan2shape.shape.stages import decayed, descend
 from gan2shape.shape.state import SceneModel, Target, current_scene, target_from
 from gan2shape.train.state import read_checkpoint
 
@@ -120,39 +121,62 @@ def pretrain(
     if generator.prior.encoder is None:
         raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
     device = generator.prior.w_mean.device
-    torch.manual_seed(plan.seed)
-    networks = category_networks(config).to(device, memory_format=torch.channels_last)
-    saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
-    if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
-        raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
-    pool = make_pool(generator, plan.n_objects, plan.seed, images)
-    gains = (1.0, *config.prior_shape.pretraining_gains)
-    for index in range(saved["round"], 1 + len(gains)):
-        before = freeze(copy.deepcopy(networks))  # what this round draws
-        optimizer = torch.optim.Adam(networks.parameters(), lr=config.steps.lr, betas=config.steps.betas)
-        if saved["step"] > 0:
-            load_learnt(networks, saved["networks"])
-            load_learnt(before, saved["before"])
-            optimizer.load_state_dict(saved["optimizer"])
-        name, n_steps = (f"joint {index}/{len(gains)}", plan.n_joint) if index else ("fit", plan.n_fit)
-        learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)
-        for step in range(saved["step"], n_steps):
-            decayed(optimizer, config.steps, step, n_steps)
-            random = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step)
-            if index == 0:
-                loss = fit_loss(networks, learnt_from, config, plan, step, random)
-            else:
-                warm = index == 1 and step < plan.n_warm
-                drawn = Drawn(before, gains[index - 1], warm)
-                loss = joint_pretraining_loss(networks, drawn, pool, generator, config, plan, random)
-            descend(optimizer, loss, name, step)
-            if step % 10 == 9:
-                report(name, step + 1, n_steps, loss=float(loss.detach()))
-            if (step + 1) % plan.keep_every == 0:
-                modules = {"networks": networks, "before": before, "optimizer": optimizer}
-                save_training(state_path, modules, index, step + 1, generator)
-        saved = {"step": 0}
+    with torch.random.fork_rng(devices=[]):  # every network that is made below draws its first weights
+        torch.manual_seed(plan.seed)
+        networks = category_networks(config).to(device, memory_format=torch.channels_last)
+        saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
+        if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
+            raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
+        pool = make_pool(generator, plan.n_objects, plan.seed, images)
+        for index in range(saved["round"], 2 + len(config.prior_shape.pretraining_gains)):
+            learn_round(index, networks, pool, generator, config, plan, saved, state_path, report)
+            saved = {"step": 0}
     return freeze(networks)
+
+
+def learn_round(
+    index: int,
+    networks: SceneNetworks,
+    pool: Pool,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    plan: PretrainConfig,
+    saved: dict,
+    state_path: Path,
+    report: Reporter,
+) -> None:
+    """The fit (round 0) or a joint round, from the step of a `saved` state to the end; `networks` learn in place."""
+    before = freeze(copy.deepcopy(networks))  # what this round renders
+    if saved["step"] > 0:
+        load_learnt(networks, saved["networks"])
+        load_learnt(before, saved["before"])
+    gains = (1.0, *config.prior_shape.pretraining_gains)
+    name, n_steps = (f"joint {index}/{len(gains)}", plan.n_joint) if index else ("fit", plan.n_fit)
+    learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)
+
+    def loss_of(step: Step) -> Float[Tensor, ""]:
+        rng = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step.index)
+        if index == 0:
+            return fit_loss(networks, learnt_from, config, plan, step.index, rng)
+        drawn = Drawn(before, gains[index - 1], is_depth=index == 1 and step.index < plan.n_warm)
+        return joint_pretraining_loss(networks, drawn, learnt_from, generator, config, plan, rng)
+
+    def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        if (step.index + 1) % plan.keep_every == 0:
+            modules = {"networks": networks, "before": before, "optimizer": optimizer}
+            save_training(state_path, modules, index, step.index + 1, generator)
+
+    steps = config.steps
+    stage = Stage(name, n_steps, linear_fall(steps.lr, steps.lr_decay_from))
+    optimise(
+        networks.parameters(),
+        loss_of,
+        Plan((stage,), betas=steps.betas, remedy="try a lower steps.lr"),
+        report=report,
+        after_step=keep,
+        span=(saved["step"], n_steps),
+        optimizer_state=saved.get("optimizer"),
+    )
 
 
 def save_training(path: Path, modules: dict, index: int, step: int, generator: MaskedGenerator) -> None:

@@ -291,16 +291,3 @@ def put_gauges_right(model: SceneModel, target: Target, config: ShapeConfig, fro
         depth = model.depth(target.image)
         model = replace(model, base=keep_high_pass(model.base, depth, mask, known.kept_form, known.kept_share))
     return model
-
-
-def decayed(optimizer: torch.optim.Optimizer, steps: StepConfig, step: int, n_steps: int) -> None:
-    start = steps.lr_decay_from * n_steps
-    factor = 1.0 if step < start else max(0.0, (n_steps - step) / max(1.0, n_steps - start))
-    for group in optimizer.param_groups:
-        group["lr"] = steps.lr * factor
-
-
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor, stage: str, step: int) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()

@@ -155,7 +155,9 @@ def test_depth_stays_while_view_and_light_warm_up_and_what_is_drawn_stays_always
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
 def test_an_interrupted_training_continues_bit_for_bit(generator, tmp_path, monkeypatch, stop_after) -> None:
+    before = torch.get_rng_state()
     whole = pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "whole.pt")
+    assert torch.equal(torch.get_rng_state(), before), "the caller's random numbers stay"
     original, calls = pretraining.save_training, []
 
     def save_that_dies(*arguments):
