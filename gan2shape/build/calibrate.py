@@ -21,8 +21,8 @@ from gan2shape.prior.calibration import Calibration, read_calibration, write_cal
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.scene import pretrained_networks
-from gan2shape.shape.initialize import begin_pretrained
-from gan2shape.shape.loop import make_target, new_learner
+from gan2shape.shape.initialize import from_depth_network
+from gan2shape.shape.state import make_target, new_state
 from gan2shape.synth.registry import get_category
 
 DEPTH_SCALES = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
@@ -101,9 +101,10 @@ def mean_side(
         latent = generator.prior.guess_latent(item.image)
         _, mask = generator(latent)
         target = make_target(Observation(item.image, mask, latent), generator)
-        learner = new_learner(config, latent.shape[-1], "cpu")
-        begin_pretrained(learner.networks, networks, target, generator, config)
-        depth = learner.networks.depth(target.image)
+        model = from_depth_network(
+            new_state(config, latent.shape[-1], "cpu").model, networks, target, generator, config
+        )
+        depth = model.depth(target.image)
         sides.append(score_depth(depth, item.depth, item.mask, item.fov_deg)["side"])
     return sum(sides) / len(sides)
 

@@ -7,8 +7,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.nn.generator import Generator
 from gan2shape.nn.mask_head import MaskHead, head_config
+
+BATCH, LR = 16, 3e-3  # of both
 
 
 class Segmenter(nn.Module):
@@ -26,35 +30,41 @@ class Segmenter(nn.Module):
 
 
 def train_segmenter(
-    images: Float[Tensor, "N 3 S S"], masks: Float[Tensor, "N 1 S S"], n_steps: int = 400, seed: int = 0
+    images: Float[Tensor, "N 3 S S"],
+    masks: Float[Tensor, "N 1 S S"],
+    n_steps: int = 400,
+    seed: int = 0,
+    report: Reporter = silent,
 ) -> Segmenter:
-    """Fit the teacher to synthetic renders (soft masks: binary cross-entropy)."""
-    torch.manual_seed(seed)
-    segmenter = Segmenter()
-    optimizer = torch.optim.Adam(segmenter.parameters(), lr=3e-3)
+    """Fit the teacher to synthetic renders (soft masks: binary cross-entropy). Deterministic with `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        segmenter = Segmenter()
     rng = torch.Generator().manual_seed(seed)
-    for _ in range(n_steps):
-        chosen = torch.randint(len(images), (16,), generator=rng)
-        loss = F.binary_cross_entropy_with_logits(segmenter(images[chosen]), masks[chosen])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+
+    def loss_of(step: Step) -> Float[Tensor, ""]:
+        chosen = torch.randint(len(images), (BATCH,), generator=rng)
+        return F.binary_cross_entropy_with_logits(segmenter(images[chosen]), masks[chosen])
+
+    optimise(segmenter.parameters(), loss_of, Plan((Stage("segmenter", n_steps, LR),)), report=report)
     return segmenter.eval()
 
 
-def train_mask_head(generator: Generator, segmenter: Segmenter, n_steps: int = 300, seed: int = 0) -> MaskHead:
-    """Distil the teacher's masks of generator samples into a head on generator features."""
-    torch.manual_seed(seed)
-    head = MaskHead(head_config(generator))
-    optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
+def train_mask_head(
+    generator: Generator, segmenter: Segmenter, n_steps: int = 300, seed: int = 0, report: Reporter = silent
+) -> MaskHead:
+    """Distil the teacher's masks of generator samples into a head on generator features. Deterministic with `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = MaskHead(head_config(generator))
     rng = torch.Generator().manual_seed(seed)
-    for _ in range(n_steps):
+
+    def loss_of(step: Step) -> Float[Tensor, ""]:
         with torch.no_grad():
-            w = generator.mapping(torch.randn(16, generator.config.z_dim, generator=rng))
+            w = generator.mapping(torch.randn(BATCH, generator.config.z_dim, generator=rng))
             images, features = generator.synthesis(w, return_features=True)
             labels = torch.sigmoid(segmenter(images.clamp(-1, 1)))
-        loss = F.binary_cross_entropy(head(features), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        return F.binary_cross_entropy(head(features), labels)
+
+    optimise(head.parameters(), loss_of, Plan((Stage("mask head", n_steps, LR),)), report=report)
     return head.eval()
