@@ -173,7 +173,7 @@ def rung_c(bench: Bench) -> dict[str, float]:
     scene = current_scene(learner.networks, bench.target, config.render)
     random = step_random(config, 4)
     views = sample_views(4 * RUNG_C_SAMPLES, config.views, random)
-    lights = sample_lights(len(views), config.lights, scene.light[0], random)
+    lights = sample_lights(len(views), config.lights, scene.light[0].cpu(), random)
     front = lamp_in_front(lights, rotation(views[:, :3]))
     views, lights = views[front][:RUNG_C_SAMPLES], lights[front][:RUNG_C_SAMPLES]
     truth = render_truth(bench.item, views, lights)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gan2shape.core.config import ShapeConfig, StepConfig
+from gan2shape.core.devices import upload
 from gan2shape.core.progress import Reporter
 from gan2shape.nn.scene_networks import OffsetEncoder, SceneNetworks
 from gan2shape.prior.packs import Prior
@@ -107,8 +108,8 @@ def draw_pseudo(
     """n pseudo samples of the current scene with their views and lights (no gradient)."""
     with torch.no_grad():
         scene = current_scene(networks, target, config.render)
-        views = sample_views(n, config.views, generator).to(scene.depth.device)
-        lights = sample_lights(n, config.lights, scene.light[0], generator).to(scene.depth.device)
+        views = upload(sample_views(n, config.views, generator), scene.depth.device)
+        lights = sample_lights(n, config.lights, scene.light[0], generator)
         return draw_scene(scene, target.canvas, views, lights, config.render), views, lights
 
 

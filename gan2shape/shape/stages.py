@@ -21,6 +21,7 @@ from gan2shape.core.config import (
     StepConfig,
     ViewPriorConfig,
 )
+from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter
 from gan2shape.core.records import Scene
@@ -181,11 +182,12 @@ def joint_step(
     steps, n_steps = config.steps, n_steps or config.steps.n_joint
     optimizer = torch.optim.Adam(networks.parameters(), lr=steps.lr, betas=steps.betas)
     count = len(samples.images)
-    order = torch.randperm(count, generator=generator)
+    order = torch.randperm(count, generator=generator).to(target.image.device)
     residuals: list[float] = []
     for step in range(n_steps):
         decayed(optimizer, steps, step, n_steps)
-        chosen = order[torch.arange(step * steps.batch, (step + 1) * steps.batch) % count].to(target.image.device)
+        places = torch.arange(step * steps.batch, (step + 1) * steps.batch, device=order.device)
+        chosen = order[places % count]
         pull = max(0.0, 1.0 - step / max(1.0, steps.pull_fraction * n_steps))
         loss, sample_loss = joint_loss(networks, target, samples, chosen, features, config, options, pull)
         if options.self_weight > 0:
@@ -280,8 +282,8 @@ def self_view_loss(
     n = config.steps.batch // 2
     with torch.no_grad():
         scene = current_scene(networks, target, config.render)
-        views = sample_views(n, config.views, generator).to(scene.depth.device)
-        lights = sample_lights(n, config.lights, scene.light[0], generator).to(scene.depth.device)
+        views = upload(sample_views(n, config.views, generator), scene.depth.device)
+        lights = sample_lights(n, config.lights, scene.light[0], generator)
         drawn = draw_scene(scene, target.canvas, views, lights, config.render)
     found = networks.views(drawn.image, target.image)
     return ((found[:, :3] - views[:, :3]) / PULL_UNIT_RAD).square().mean()
@@ -293,7 +295,8 @@ def spread_loss(views: Float[Tensor, "B 6"], prior: ViewPriorConfig) -> Float[Te
     Relief and yaw are one gauge at a narrow field of view: a deeper shape that turns less looks the
     same. The spread of the views is known, because we drew them, even where no single one is; it fixes the gauge.
     """
-    asked = truncated_sd(prior.limit_sd) * views.new_tensor([prior.pitch_sd_deg, prior.yaw_sd_deg]) * (math.pi / 180)
+    sd_deg = upload(torch.tensor([prior.pitch_sd_deg, prior.yaw_sd_deg], dtype=views.dtype), views.device)
+    asked = truncated_sd(prior.limit_sd) * sd_deg * (math.pi / 180)
     found = views[:, :2].square().mean(0).clamp_min(LEAST_SPREAD).sqrt()  # sqrt has no gradient at 0
     return (found / asked.clamp_min(1e-3) - 1.0).square().sum()
 
