@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gan2shape.build.masks import train_mask_head, train_segmenter
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.build.masks import train_mask_head, train_segmenter
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.resources import weights_dir

@@ -49,19 +49,25 @@ def test_each_step_moves_its_own_networks_only(setup):
     assert all(torch.equal(a, b) for a, b in zip(frozen, generator.prior.generator.parameters(), strict=True))
 
 
-def test_a_run_gives_the_same_scenes_twice_and_one_more_per_stage(setup):
+def test_a_run_gives_the_same_scenes_twice_and_one_more_per_stage(setup, whole):
     generator, observation = setup
-    first, second = (loop.learn(observation, generator, CONFIG, silent) for _ in range(2))
+    first, second = whole, loop.learn(observation, generator, CONFIG, silent)
     assert len(first.scenes) == 1 + CONFIG.n_stages
     for a, b in zip(first.scenes, second.scenes, strict=True):
         assert torch.equal(a.depth, b.depth)
         assert torch.equal(a.light, b.light)
 
 
-@pytest.mark.parametrize("stop_after", [0, 1, 2, 4])
-def test_an_interrupted_run_continues_bit_for_bit(setup, tmp_path, monkeypatch, stop_after):
+@pytest.fixture(scope="module")
+def whole(setup):
+    """A run that nothing interrupts."""
     generator, observation = setup
-    whole = loop.learn(observation, generator, CONFIG, silent)
+    return loop.learn(observation, generator, CONFIG, silent)
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 2, 4])
+def test_an_interrupted_run_continues_bit_for_bit(setup, whole, tmp_path, monkeypatch, stop_after):
+    generator, observation = setup
     original, calls = loop.run_step, []
 
     def step_that_dies(*arguments):

@@ -3,7 +3,7 @@
 import torch
 
 from gan2shape.core.progress import silent
-from gan2shape.shape import loop
+from gan2shape.shape import loop, slant
 from gan2shape.shape.ellipsoid import ellipsoid_depth
 from gan2shape.shape.slant import (
     choose_slant,
@@ -15,7 +15,8 @@ from gan2shape.shape.stages import current_scene
 from tests.shape.tiny import tiny_generator, tiny_observation, with_encoder, with_prior_shape
 
 
-def test_the_choice_is_offered_repeatable_and_has_no_side_effect_on_the_scene():
+def test_the_choice_is_offered_repeatable_and_has_no_side_effect_on_the_scene(monkeypatch):
+    monkeypatch.setattr(slant, "N_STEPS", 6)
     generator = tiny_generator()
     observation = tiny_observation(generator)
     target = loop.make_target(observation, generator)
