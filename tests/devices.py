@@ -1,12 +1,12 @@
-"""A pretended accelerator for machines without one: its tensors hold CPU data, and mixing them with the CPU's is an error.
+"""A pretended accelerator for machines without one: its tensors hold CPU data, and mixing devices is an error.
 
     with pretended_device() as watch:
         made = work(device=DEVICE)
-    assert watch.waits("shape/stages.py") == 0
+    assert watch.counts() == {}
 
-A `Watch` fails where CUDA would: operands on two devices (numbers excepted, and indices, which CUDA takes from the CPU),
-a random number generator of another device, NumPy views. It also notes where the host has to wait for the device: a
-value that is read, a shape that depends on values, a copy that is not asynchronous.
+A `Watch` fails where CUDA would: operands on two devices (numbers excepted, and indices, which CUDA takes from the
+CPU), a random number generator of another device, NumPy views. It also notes where the host has to wait for the
+device: a value that is read, a shape that depends on values, a copy that is not asynchronous.
 """
 
 import collections
@@ -32,7 +32,7 @@ READS = {"_local_scalar_dense", "equal", "is_nonzero"}
 SHAPED_BY_VALUES = {"nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "bincount"}
 
 
-class MixedDevices(RuntimeError):
+class MixedDevicesError(RuntimeError):
     """What CUDA refuses with "Expected all tensors to be on the same device"."""
 
 
@@ -127,12 +127,12 @@ def run(func, args, kwargs, watch: "Watch | None"):
     if ours and others and name not in COPIES:
         if name not in INDEXING or not isinstance(args[0], PretendedTensor):
             shapes = [(str(t.device), tuple(t.shape)) for t in tensors]
-            raise MixedDevices(f"{func} at {_place()[0]} has operands on two devices: {shapes}")
+            raise MixedDevicesError(f"{func} at {_place()[0]} has operands on two devices: {shapes}")
         if watch is not None:
             watch.note("upload")  # indices on the CPU
     rng = kwargs.get("generator")
     if rng is not None and (ours or _is_pretended(asked)):
-        raise MixedDevices(f"{func} at {_place()[0]} takes random numbers of {rng.device} on the pretended device")
+        raise MixedDevicesError(f"{func} at {_place()[0]} takes random numbers of {rng.device} on the pretended device")
     if watch is not None:
         _note_waits(func, name, args, kwargs, ours, others, watch)
     to_cpu = asked is not None and not _is_pretended(asked)

@@ -18,7 +18,7 @@ from gan2shape.scene.render import render_depth
 from gan2shape.shape.loop import learn
 from gan2shape.shape.reconstruct import reconstruct
 from gan2shape.train import loop as training
-from tests.devices import DEVICE, IS_POSSIBLE, NAME, MixedDevices, pretended_device
+from tests.devices import DEVICE, IS_POSSIBLE, NAME, MixedDevicesError, pretended_device
 from tests.shape import tiny
 from tests.tiny_pack import FEW_STEPS, SMALL, disc_mask, write_tiny_pack
 from tests.train.test_training import CONFIG as TRAINING
@@ -36,9 +36,9 @@ def test_the_pretended_device_refuses_what_cuda_refuses() -> None:
         ours, other = torch.ones(3, device=DEVICE), torch.ones(3)
         for mix in (lambda: ours + other, lambda: torch.cat([ours, other]), lambda: other @ ours,
                     lambda: ours.index_select(0, torch.tensor([1]))):  # fmt: skip
-            with pytest.raises(MixedDevices):
+            with pytest.raises(MixedDevicesError):
                 mix()
-        with pytest.raises(MixedDevices, match="random numbers"):
+        with pytest.raises(MixedDevicesError, match="random numbers"):
             torch.rand(3, generator=torch.Generator(), device=DEVICE)
         with pytest.raises(RuntimeError):
             ours.numpy()
