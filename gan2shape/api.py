@@ -1,38 +1,40 @@
-"""The main job as the command line asks for it: request in, files and figures out."""
+"""What the command line and Python callers ask for: requests in, results out."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
+from jaxtyping import Float
+from torch import Tensor
+
 from gan2shape.checkpoints.latents import read_latent
-from gan2shape.core.compose import to_yaml
+from gan2shape.core.compose import compose, to_yaml
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import resolve_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
-from gan2shape.core.progress import (
-    Reporter,
-    format_seconds,
-    say,
-    silent,
-)
+from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult
 from gan2shape.export.inputs import read_image, read_mask
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.nn.generator import Generator
+from gan2shape.nn.sized_generator import resized
 from gan2shape.prior.bundled import open_bundled
 from gan2shape.prior.custom import open_own
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
+from gan2shape.shape import reconstruct as shape
 from gan2shape.shape.estimate import estimate_seconds
-from gan2shape.shape.loop import STATE_NAME
-from gan2shape.shape.reconstruct import Reconstruction, reconstruct
+from gan2shape.shape.observe import observe
+from gan2shape.shape.reconstruct import Reconstruction, check_inputs
+from gan2shape.shape.state import STATE_NAME
 
 
-def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:
+def run(request: RunRequest, report: Reporter = silent) -> RunResult:
     """Reconstruct, export, and say what was written. Raises UserError for bad input; the folder is then as it was."""
     began = time.perf_counter()
     folder = Path(request.resume or request.out)
-    generator, config = opened(request)
-    given = read_given(request, config, generator.prior.generator)
+    generator, config = open_prior(request)
+    given = read_inputs(request, config, generator.prior.generator)
     if request.generator is not None:
         announce(request, generator, config, has_mask=given.get("mask") is not None)
     settings = {folder / "config.yaml": to_yaml(config), folder / REQUEST_NAME: request.to_json()}
@@ -42,15 +44,68 @@ def run_job(request: RunRequest, report: Reporter = silent) -> RunResult:
         for path, text in settings.items():
             write_text_atomic(path, text)
         made = reconstruct(
-            **given, seed=request.seed or 0, config=config, generator=generator, report=report,
-            state_dir=folder,
-        )  # fmt: skip
+            **given, seed=request.seed or 0, config=config, generator=generator, report=report, state_dir=folder
+        )
         files = made.export(folder)
-    return RunResult(folder, files, figures(made), time.perf_counter() - began, generator.notes)
+    return RunResult(folder, files, metrics(made), time.perf_counter() - began, generator.notes)
 
 
-def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
-    """The request's generator, bundled or the user's own, and the configuration that fits it."""
+def reconstruct(
+    image: Float[Tensor, "1 3 S S"] | None = None,
+    latent: Float[Tensor, "1 *L D"] | None = None,
+    category: str | None = None,
+    *,
+    mask: Float[Tensor, "1 1 S S"] | None = None,
+    seed: int = 0,
+    preset: str = "draft",
+    device: str = "auto",
+    overrides: tuple[str, ...] = (),
+    config: ShapeConfig | None = None,
+    generator: MaskedGenerator | str | Path | None = None,
+    features: str | Path | None = None,
+    report: Reporter = silent,
+    state_dir: Path | None = None,
+) -> Reconstruction:
+    """Depth, albedo, view and light of one image, latent, or (with neither) of the generator's sample `seed`.
+
+    Args:
+        image: in [-1, 1]. mask: its object, in [0, 1]; found through the inversion unless given. Both are resized.
+        latent: w, or W+, of the generator.
+        category: whose bundled generator, and whose ranges of views, lights and depth; car unless given, or what
+            `gan2shape prior` was told about the `generator`.
+        generator: a StyleGAN2 checkpoint in the place of the bundled one (or an opened one).
+        features: a TorchScript module, which is code that runs, to compare images with.
+        overrides: `key=value` words of the configuration; or give a whole `config`.
+        state_dir: folder where the state is kept after each step; a state found there is continued.
+    Raises UserError for what cannot be used, with cause and remedy.
+    """
+    began = time.perf_counter()
+    if not isinstance(generator, MaskedGenerator):
+        request = RunRequest(
+            category if category or generator else ShapeConfig.category,
+            preset,
+            device=device,
+            overrides=overrides,
+            generator=None if generator is None else Path(generator),
+            features=None if features is None else Path(features),
+        )
+        generator, opened = open_prior(request)
+        size = opened.render.size
+        config = opened if config is None else replace(config, render=replace(config.render, size=size))
+    config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, overrides)
+    check_inputs(image, mask, latent, generator.prior.generator.n_layers, generator.prior.w_mean.shape[-1])
+    image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
+    opened_at = time.perf_counter()
+    observation = observe(generator, config, image, latent, seed, mask, report)
+    observed_at = time.perf_counter()
+    made = shape.reconstruct(observation, generator, config, report, state_dir)
+    ended = time.perf_counter()
+    seconds = {"open": opened_at - began, "observe": observed_at - opened_at, **made.seconds, "total": ended - began}
+    return replace(made, seconds=seconds)
+
+
+def open_prior(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
+    """The request's generator, bundled or custom, and the configuration that fits it."""
     if request.generator is not None:
         device = resolve_device(request.device)
         words = (request.category, request.preset, request.overrides, request.features)
@@ -61,7 +116,7 @@ def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
 
 
 def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfig, has_mask: bool) -> None:
-    """What a user should know before a long job with their own generator. Raises UserError where a mask is missing."""
+    """What a user should know before a long job with a custom generator. Raises UserError where a mask is missing."""
     if not has_mask:
         require_mask(generator)
     for note in generator.notes:
@@ -71,7 +126,7 @@ def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfi
         say(f"This will take about {format_seconds(seconds)} on this CPU.")
 
 
-def read_given(request: RunRequest, config: ShapeConfig, generator: Generator) -> dict:
+def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) -> dict:
     """The image or the latent that a request names, with its mask. Raises UserError for what cannot be read."""
     if request.image is None:
         given = {}
@@ -87,7 +142,7 @@ def read_given(request: RunRequest, config: ShapeConfig, generator: Generator) -
     return {"image": picture.image, "mask": mask}
 
 
-def figures(made: Reconstruction) -> dict[str, float]:
+def metrics(made: Reconstruction) -> dict[str, float]:
     """Numbers for the last line: how well the input is explained, and how long each part took."""
     own = made.render()
     inside = made.observation.mask > 0.5

@@ -133,32 +133,43 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Recover the 3D shape of one image."""
-    words = tuple(settings or ())
+    overrides = tuple(settings or ())
     from gan2shape.core.requests import RunRequest, check_inputs, resumed
 
     inputs = {"--image": image, "--latent": latent, "--seed": seed}
     others = {"--category": category, "--preset": preset, "--mask": mask, "--out": out, "--generator": generator}
     check_inputs(inputs, {**others, "--features": features}, resume)
     if resume is not None:
-        request = resumed(resume, device, words)
+        request = resumed(resume, device, overrides)
     else:
         if generator is None:
             category = category or DEFAULT_CATEGORY
         preset = preset or DEFAULT_PRESET
         folder = out or outdir.next_run_dir(Path("runs"), f"{generator.stem if generator else category}-{preset}")
-        given = (category, preset, image, mask, latent, seed, device, folder, None, words)
-        request = RunRequest(*given, generator=generator, features=features)
+        request = RunRequest(
+            category=category,
+            preset=preset,
+            image=image,
+            mask=mask,
+            latent=latent,
+            seed=seed,
+            device=device,
+            out=folder,
+            overrides=overrides,
+            generator=generator,
+            features=features,
+        )
     if dry_run:
         _print_config(request, as_json)
         return
     with claimed(request.out):
-        from gan2shape.api import run_job
+        from gan2shape.api import run as run_request
         from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
-            result = run_job(request, report)
+            result = run_request(request, report)
     lines = [f"{name:16s} {path}" for name, path in result.files.items()]
-    lines += [f"{name:16s} {value:.4g}" for name, value in result.figures.items()]
+    lines += [f"{name:16s} {value:.4g}" for name, value in result.metrics.items()]
     emit({"verb": "run", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
 
 
@@ -166,10 +177,10 @@ def _print_config(request: "RunRequest", as_json: bool) -> None:
     """The configuration that the request would be run with, as YAML or as one JSON object."""
     from dataclasses import asdict
 
-    from gan2shape.api import opened
+    from gan2shape.api import open_prior
     from gan2shape.core.compose import to_yaml
 
-    config = opened(request)[1]
+    config = open_prior(request)[1]
     emit({"verb": "run", "dry_run": True, "config": asdict(config)}, as_json, [to_yaml(config).rstrip()])
 
 

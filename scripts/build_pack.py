@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gan2shape.build.masks import train_mask_head, train_segmenter
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.build.masks import train_mask_head, train_segmenter
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.resources import weights_dir
@@ -43,7 +43,8 @@ def finish_pack(category: str, run: Path, out: Path, card: dict) -> Path:
     generator, discriminator = load_networks(run)
     prior = make_prior(generator, discriminator, card)
     made = render_set(category, [SEGMENTER_FIRST_SEED + i for i in range(SEGMENTER_IMAGES)])
-    head = train_mask_head(prior.generator, train_segmenter(made.truth.image, made.truth.mask))
+    segmenter = train_segmenter(made.truth.image, made.truth.mask, report=print_progress)
+    head = train_mask_head(prior.generator, segmenter, report=print_progress)
     networks, configs = {"mask": head.state_dict()}, {"mask": vars(head.config)}
     encoder = load_encoder(run)
     if encoder is not None:

@@ -68,7 +68,7 @@ def run_tests() -> dict:
 
 def run_preset(preset: str, device: torch.device) -> dict:
     """A reconstruction of a bundled sample with its files; the second one, whose kernels are loaded, is timed."""
-    from gan2shape.shape.reconstruct import reconstruct
+    from gan2shape.api import reconstruct
 
     overrides = FEW_STEPS if device.type == "cpu" and preset == "full" else ()
     seconds = []

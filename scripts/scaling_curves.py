@@ -23,6 +23,7 @@ from gan2shape.bench.exam import COUNT, exam_objects
 from gan2shape.bench.score import score_depth
 from gan2shape.core.config import NetworkConfig
 from gan2shape.core.files import write_atomic
+from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.nn.scene_networks import AutoEncoder, as_depth
 from gan2shape.shape.ellipsoid import flat_depth
 from gan2shape.synth.dataset import render_set
@@ -111,6 +112,54 @@ def validation_errors(network: nn.Module, items: list) -> dict[str, float]:
     return {shown: round(sum(one[name] for one in found) / flats[name], 4) for name, shown in names.items()}
 
 
+def learn(
+    network: nn.Module, average: nn.Module, data: dict[str, np.ndarray], items: list, options, state: dict
+) -> None:
+    """Go on from `state` to the last step; scores and states are written on the way."""
+    began = saved = time.perf_counter()
+
+    def loss_of(step: Step) -> Tensor:
+        rng = np.random.default_rng([0, step.index])
+        rows, mirrored = rng.integers(0, options.images, options.batch), rng.random() < 0.5
+        image, depth, mask = (torch.from_numpy(data[name][rows]).float() for name in ("image", "depth", "mask"))
+        image = (image / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+        if mirrored:
+            image, depth, mask = image.flip(-1), depth.flip(-1), mask.flip(-1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            raw = network(image)
+        return supervised_loss(as_depth(raw.float(), HALF_RANGE), depth, mask)
+
+    def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        nonlocal saved
+        n_done = step.index + 1
+        with torch.no_grad():
+            decay = min(EMA_DECAY, n_done / (n_done + 10))
+            torch._foreach_lerp_(list(average.parameters()), [p.detach() for p in network.parameters()], 1 - decay)
+        now = time.perf_counter()
+        seconds = state["seconds"] + now - began
+        if n_done % options.every == 0 or n_done == options.steps:
+            row = {"step": n_done, "seconds": round(seconds), "loss": round(loss.item(), 4)}
+            row |= {"images": options.images, "width": options.width, "skips": options.skips}
+            row |= validation_errors(average, items)
+            with (options.out / "curve.jsonl").open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+            print(json.dumps(row), flush=True)
+        if now - saved > SAVE_SECONDS or n_done == options.steps:
+            new = {"network": network.state_dict(), "average": average.state_dict(), "step": n_done}
+            new |= {"optimizer": optimizer.state_dict(), "seconds": seconds}
+            write_atomic(options.out / "state.pt", lambda temporary: torch.save(new, temporary))
+            saved = now
+
+    optimise(
+        network.parameters(),
+        loss_of,
+        Plan((Stage("depth", options.steps, LR),), betas=BETAS),
+        after_step=keep,
+        span=(state["step"], options.steps),
+        optimizer_state=state["optimizer"],
+    )
+
+
 def main() -> None:
     """Command line of this script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -134,45 +183,13 @@ def main() -> None:
         network, average = (new_network(options.width, options.skips) for _ in range(2))
     average.load_state_dict(network.state_dict())
     average.requires_grad_(False)
-    optimizer = torch.optim.Adam(network.parameters(), lr=LR, betas=BETAS)
-    state_path, step, seconds = options.out / "state.pt", 0, 0.0
+    state_path = options.out / "state.pt"
+    state = {"step": 0, "seconds": 0.0, "optimizer": None}
     if state_path.is_file():
         state = torch.load(state_path, weights_only=True)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, seconds = state["step"], state["seconds"]
-    began = saved = time.perf_counter()
-    while step < options.steps:
-        rng = np.random.default_rng([0, step])
-        rows, mirrored = rng.integers(0, options.images, options.batch), rng.random() < 0.5
-        image, depth, mask = (torch.from_numpy(data[name][rows]).float() for name in ("image", "depth", "mask"))
-        image = (image / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        if mirrored:
-            image, depth, mask = image.flip(-1), depth.flip(-1), mask.flip(-1)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            raw = network(image)
-        loss = supervised_loss(as_depth(raw.float(), HALF_RANGE), depth, mask)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        step += 1
-        with torch.no_grad():
-            decay = min(EMA_DECAY, step / (step + 10))
-            torch._foreach_lerp_(list(average.parameters()), [p.detach() for p in network.parameters()], 1 - decay)
-        now = time.perf_counter()
-        if step % options.every == 0 or step == options.steps:
-            row = {"step": step, "seconds": round(seconds + now - began), "loss": round(loss.item(), 4)}
-            row |= {"images": options.images, "width": options.width, "skips": options.skips}
-            row |= validation_errors(average, items)
-            with (options.out / "curve.jsonl").open("a") as stream:
-                stream.write(json.dumps(row) + "\n")
-            print(json.dumps(row), flush=True)
-        if now - saved > SAVE_SECONDS or step == options.steps:
-            state = {"network": network.state_dict(), "average": average.state_dict(), "step": step}
-            state |= {"optimizer": optimizer.state_dict(), "seconds": seconds + now - began}
-            write_atomic(state_path, lambda temporary, s=state: torch.save(s, temporary))
-            saved = now
+    learn(network, average, data, items, options, state)
     print(f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
 
 

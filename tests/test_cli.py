@@ -38,12 +38,12 @@ def job(monkeypatch):
 
     stub.work = work
 
-    def run_job(request: RunRequest, report) -> RunResult:
+    def run(request: RunRequest, report) -> RunResult:
         stub.requests.append(request)
         report("joint step 1/1", 1, 2, loss=0.5)
         return stub.work(request)
 
-    stub.run_job = run_job
+    stub.run = run
     monkeypatch.setitem(sys.modules, "gan2shape.api", stub)
     return stub
 
@@ -94,7 +94,7 @@ def test_json_is_one_object_on_the_last_line(job, tmp_path) -> None:
     payload = json.loads(result.stdout.splitlines()[-1])
     assert payload["verb"] == "run"
     assert payload["files"] == {"mesh": (tmp_path / "a" / "mesh.glb").as_posix()}
-    assert payload["figures"] == {"psnr_db": 27.25}
+    assert payload["metrics"] == {"psnr_db": 27.25}
     assert payload["seconds"] == 1.5
 
 

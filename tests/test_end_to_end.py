@@ -10,7 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from gan2shape.shape.reconstruct import Reconstruction, reconstruct
+from gan2shape.api import reconstruct
+from gan2shape.shape.initialize import DEPTH_NETWORK
+from gan2shape.shape.reconstruct import Reconstruction
 from tests.tiny_pack import FEW_STEPS, SMALL, disc_mask, write_tiny_pack
 
 PICTURES = ("input", "recon", "depth", "normal", "albedo", "shading", "mask")
@@ -26,8 +28,7 @@ def test_a_sample_becomes_finite_maps_and_files(size: int, category: str, preset
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path / "weights"))
     write_tiny_pack(tmp_path / "weights", category, size)
     made = run(size, preset, category=category, seed=1)
-    assert made.outcome.progress.pretrained
-    assert made.outcome.names[-1] == ("pretrained" if preset == "draft" else "stage 1")
+    assert made.names == ((DEPTH_NETWORK,) if preset == "draft" else (DEPTH_NETWORK, "stage 1"))
     files = made.export(tmp_path / "run")
     with np.load(files["scene_npz"], allow_pickle=False) as scene:
         shapes = {name: scene[name].shape for name in ("image", "mask", "depth", "albedo", "normal", "view", "light")}

@@ -14,25 +14,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.build.foreground import ForegroundConfig, learn_masks
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
-from gan2shape.prior.checkpoint import load_generator
-from gan2shape.build.foreground import ForegroundConfig, learn_masks
-from gan2shape.prior.packs import Prior, load_pack
-from gan2shape.train.sheets import save_png, tile
-from gan2shape.nn.sized_generator import at_size
-from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.resources import pack_dir
-from gan2shape.prior.masked_generator import MaskedGenerator, sample_latents
+from gan2shape.nn.sized_generator import at_size
+from gan2shape.prior.cache import EstimatedPrior, keep_estimated
+from gan2shape.prior.checkpoint import load_generator
 from gan2shape.prior.custom import (
     WORKING_SIZE,
     checked_side,
     own_centre,
     source_of,
 )
-from gan2shape.prior.scene import pretrained_networks
-from gan2shape.prior.cache import EstimatedPrior, keep_estimated
+from gan2shape.prior.masked_generator import MaskedGenerator, sample_latents
+from gan2shape.prior.packs import Prior, load_pack
 from gan2shape.prior.ranges import (
     KEYS,
     N_READ,
@@ -43,6 +41,8 @@ from gan2shape.prior.ranges import (
     draw_images,
     read_ranges,
 )
+from gan2shape.prior.scene import pretrained_networks
+from gan2shape.train.sheets import save_png, tile
 
 N_SHOWN, N_COLUMNS = 24, 8  # samples on the sheet, each with its object cut out
 SHEET_SEED = 1  # of the samples on it

@@ -16,10 +16,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.nn.generator import Generator
 from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
 from gan2shape.nn.sized_generator import resized
-from gan2shape.core.progress import Reporter, silent
 
 
 @dataclass(frozen=True)
@@ -231,25 +232,35 @@ def train_head(
     samples: Samples, votes: Float[Tensor, "N 1 G G"], config: ForegroundConfig, seed: int, report: Reporter
 ) -> MaskHead:
     """A head on the generator's features: first it learns the votes, then its own answers, never at outlines."""
-    widths = tuple(maps.shape[1] for maps in samples.levels)
-    for turn in range(config.head_rounds):
-        torch.manual_seed(seed)
-        head = MaskHead(MaskHeadConfig(widths, size=config.grid)).to(votes.device)
-        optimizer = torch.optim.Adam(head.parameters(), lr=config.head_lr)
-        random = torch.Generator().manual_seed(seed + turn)
-        wanted, weights = (votes > 0.5).float(), teaching(votes, config)
-        for step in range(config.head_steps):
-            chosen = torch.randint(len(votes), (config.batch,), generator=random).to(votes.device)
-            error = F.binary_cross_entropy(head(samples.some(chosen)), wanted[chosen], reduction="none")
-            loss = (error * weights[chosen]).sum() / weights[chosen].sum().clamp_min(1)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            if step % 20 == 19:
-                n_done = turn * config.head_steps + step + 1
-                report("mask head", n_done, config.head_rounds * config.head_steps, loss=float(loss.detach()))
+    for i in range(config.head_rounds):
+        head = fit_head(samples, votes, config, (seed, seed + i), f"mask head {i + 1}/{config.head_rounds}", report)
         votes = answers(head, samples, config)[: len(votes)]
     return head.eval().requires_grad_(False)
+
+
+def fit_head(
+    samples: Samples,
+    votes: Float[Tensor, "N 1 G G"],
+    config: ForegroundConfig,
+    seeds: tuple[int, int],
+    name: str,
+    report: Reporter,
+) -> MaskHead:
+    """A new head that learns the votes where they teach. `seeds`: of its weights, of its batches."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds[0])
+        widths = tuple(maps.shape[1] for maps in samples.levels)
+        head = MaskHead(MaskHeadConfig(widths, size=config.grid)).to(votes.device)
+    rng = torch.Generator().manual_seed(seeds[1])
+    wanted, weights = (votes > 0.5).float(), teaching(votes, config)
+
+    def loss_of(step: Step) -> Float[Tensor, ""]:
+        chosen = torch.randint(len(votes), (config.batch,), generator=rng).to(votes.device)
+        error = F.binary_cross_entropy(head(samples.some(chosen)), wanted[chosen], reduction="none")
+        return (error * weights[chosen]).sum() / weights[chosen].sum().clamp_min(1)
+
+    optimise(head.parameters(), loss_of, Plan((Stage(name, config.head_steps, config.head_lr),)), report=report)
+    return head
 
 
 @torch.no_grad()

@@ -1,10 +1,13 @@
 """Configuration of one job: typed defaults < category YAML < preset YAML < `key=value` words.
 
-Hydra's Compose API does the merging; there is no working-directory change, no output folder and no logging set-up.
-A YAML may only name keys that the dataclass has. Tuples stay tuples.
+Words follow Hydra's override grammar, YAMLs its package headers, and OmegaConf merges. Hydra's Compose API and its
+configuration store stay out of it: they belong to the whole process, where threads and a host program's own Hydra meet.
+A YAML may only name keys that the dataclass has, so it has no defaults list. Tuples stay tuples.
 """
 
 import difflib
+import io
+import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -17,6 +20,7 @@ from gan2shape.core.resources import configs_dir
 
 Config = TypeVar("Config")
 GROUPS = ("category", "preset")
+HEADER = re.compile(r"(?:\s*#\s*@\w+\s+\S+)*?\s*#\s*@package\s+(\S+)")  # stands before everything else in a YAML
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -40,12 +44,8 @@ def compose(
 
     overrides: `key=value` words with dotted keys (`steps.n_joint=100`, `views.yaw_sd_deg=12`, `lights.lx=[-1,1]`).
     root: the folder with `category/` and `preset/`; the shipped one unless given.
-    Raises UserError for an unknown category, preset or key (the nearest known one is named) and for a bad value.
+    Raises UserError for an unknown category, preset or key (the nearest known one is named), a bad value or a bad YAML.
     """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -57,16 +57,22 @@ def compose(
             raise UserError(f"unknown {group} {name!r}{nearest(name, known)}")
     words = checked_overrides(config_class, overrides)
 
-    store = ConfigStore.instance()
-    schema_name, root_name = f"{config_class.__name__}_schema", f"{config_class.__name__}_root"
-    store.store(name=schema_name, node=_thawed(OmegaConf.structured(config_class)))
-    defaults = [schema_name, *({group: name} for group, name in choices.items()), "_self_"]
-    store.store(name=root_name, node={"defaults": defaults})
+    if not root.is_dir():
+        raise UserError("bad configuration: Primary config directory not found.")
+    settings = _parsed(words) if words else []  # words alone need Hydra's import
+    tree = _thawed(OmegaConf.structured(config_class))
+    for group, name in choices.items():
+        try:
+            tree.merge_with(_read(root, group, name))
+        except OmegaConfBaseException as error:
+            headline = f"In '{group}/{name}': {type(error).__name__} raised while composing config:"
+            raise UserError(f"bad configuration: {_cause(error, headline)}") from error
+    OmegaConf.set_struct(tree, True)  # words bring no new keys but those with `++`
     try:
-        with initialize_config_dir(config_dir=str(root), version_base="1.3"):
-            tree = hydra_compose(config_name=root_name, overrides=words)
+        for key, value, is_new in settings:
+            OmegaConf.update(tree, key, value, merge=True, force_add=is_new)
         plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except OmegaConfBaseException as error:
         raise UserError(f"bad configuration: {_cause(error)}") from error
     config = _built(config_class, plain)
     named = {group: name for group, name in choices.items() if group in {f.name for f in fields(config_class)}}
@@ -87,9 +93,9 @@ def from_yaml(config_class: type[Config], text: str) -> Config:
     from yaml import YAMLError
 
     try:
-        tree = OmegaConf.merge(_thawed(OmegaConf.structured(config_class)), OmegaConf.create(text))
+        tree = OmegaConf.merge(_thawed(OmegaConf.structured(config_class)), OmegaConf.load(io.StringIO(text)))
         plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
         raise UserError(f"the saved configuration cannot be read: {_cause(error)}") from error
     return _built(config_class, plain)
 
@@ -99,7 +105,8 @@ def checked_overrides(config_class: type, overrides: Sequence[str]) -> list[str]
 
     Raises UserError for a word that is not `key=value` or whose key the configuration does not have.
     """
-    keys, open_keys, words = dotted_keys(config_class), _open_keys(config_class), []
+    hints, words = _dotted_hints(config_class), []
+    keys, open_keys = list(hints), [key for key, hint in hints.items() if typing.get_origin(hint) is dict]
     for word in overrides:
         key, equals, _ = word.partition("=")
         if not equals or not key:
@@ -114,26 +121,56 @@ def checked_overrides(config_class: type, overrides: Sequence[str]) -> list[str]
     return words
 
 
-def dotted_keys(config_class: type, prefix: str = "") -> list[str]:
+def dotted_keys(config_class: type) -> list[str]:
     """Every key of a (nested) configuration class, leaves and branches."""
-    hints, keys = typing.get_type_hints(config_class), []
-    for spec in fields(config_class):
-        key = prefix + spec.name
-        keys.append(key)
-        if is_dataclass(hints[spec.name]):
-            keys += dotted_keys(hints[spec.name], key + ".")
-    return keys
+    return list(_dotted_hints(config_class))
 
 
-def _open_keys(config_class: type, prefix: str = "") -> list[str]:
-    """Keys of dict fields, whose members are free."""
-    hints, keys = typing.get_type_hints(config_class), []
+def _dotted_hints(config_class: type, prefix: str = "") -> dict[str, Any]:
+    """The type hint of every dotted key, leaves and branches."""
+    hints, found = typing.get_type_hints(config_class), {}
     for spec in fields(config_class):
-        if typing.get_origin(hints[spec.name]) is dict:
-            keys.append(prefix + spec.name)
-        elif is_dataclass(hints[spec.name]):
-            keys += _open_keys(hints[spec.name], f"{prefix}{spec.name}.")
-    return keys
+        key, hint = prefix + spec.name, hints[spec.name]
+        found |= {key: hint} | (_dotted_hints(hint, key + ".") if is_dataclass(hint) else {})
+    return found
+
+
+def _parsed(words: list[str]) -> list[tuple[str, Any, bool]]:
+    """Key, value and whether the key may be new, of each word. Raises UserError for bad grammar and for sweeps."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ValueType
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(words)
+    except HydraException as error:
+        raise UserError(f"bad configuration: {_cause(error)}") from error
+    for word in parsed:
+        if word.value_type is ValueType.SIMPLE_CHOICE_SWEEP:
+            raise UserError(f"bad configuration: Ambiguous value for argument '{word.input_line}'.")
+        if word.is_sweep_override():
+            raise UserError(f"bad configuration: Sweep parameters '{word.input_line}' requires --multirun.")
+        if word.package is not None:
+            what = f"looks like a config group override, but config group '{word.key_or_group}' does not exist"
+            raise UserError(f"bad configuration: Override {word.input_line} {what}.")
+    return [(word.key_or_group, word.value(), word.is_force_add()) for word in parsed]
+
+
+def _read(root: Path, group: str, name: str) -> Any:
+    """The tree of a YAML below the key of its `# @package` header: `_global_` is the root, no header the group."""
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    try:
+        with (root / group / f"{name}.yaml").open(encoding="utf-8") as stream:
+            header = HEADER.match(stream.read(512))
+            stream.seek(0)
+            tree = OmegaConf.load(stream)
+    except (OSError, YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"bad configuration: In '{group}/{name}': {' '.join(str(error).split())}.") from error
+    for key in reversed((header[1] if header else group).removeprefix("_global_").split(".")):
+        tree = OmegaConf.create({key: tree}) if key else tree
+    return tree
 
 
 def _thawed(node):
@@ -172,10 +209,11 @@ def _built(hint: Any, value: Any) -> Any:
     return value
 
 
-def _cause(error: BaseException) -> str:
-    """The innermost message in one line, with the key where the library names it."""
+def _cause(error: BaseException, headline: str | None = None) -> str:
+    """The innermost message (or `headline`) in one line, with the key where the library names it."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
-    return (f"{key}: " if key else "") + (lines[0].rstrip(".") if lines else type(error).__name__) + "."
+    first = headline or (lines[0].rstrip(".") if lines else type(error).__name__)
+    return (f"{key}: " if key else "") + first + "."

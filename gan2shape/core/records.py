@@ -1,4 +1,4 @@
-"""The frozen dataclasses that travel between rooms, and the one exception users see.
+"""The frozen dataclasses that travel between packages.
 
 Conventions (stated once, used everywhere)
 ------------------------------------------
@@ -10,7 +10,7 @@ direction
 * B is the batch, S the image side in pixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from jaxtyping import Float
 from torch import Tensor
@@ -37,9 +37,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Render:
-    """A scene drawn in its views. Pixels that no surface covers have mask 0 and the far depth."""
+    """A scene in B views. Pixels that no surface covers have mask and covered 0 and the far depth."""
 
-    image: Float[Tensor, "B 3 S S"]  # in [-1, 1]
+    image: Float[Tensor, "B 3 S S"]  # in [-1, 1]: the object over the background
+    mask: Float[Tensor, "B 1 S S"]  # of the object, soft; without a canvas the whole height field is object
     depth: Float[Tensor, "B 1 S S"]  # z in the target camera
-    mask: Float[Tensor, "B 1 S S"]  # 1 where a surface covers the pixel centre
+    covered: Float[Tensor, "B 1 S S"]  # 1 where any part of the height field (object or background plane) is seen
     grid: Float[Tensor, "B S S 2"]  # canonical coordinates in [-1, 1] (`grid_sample`) seen by each pixel
+
+    def pick(self, rows: Tensor) -> "Render":
+        """Some of the views."""
+        return Render(*(getattr(self, spec.name)[rows] for spec in fields(self)))

@@ -86,7 +86,7 @@ class RunResult:
 
     out_dir: Path  # where the files are
     files: dict[str, Path] = field(default_factory=dict)  # short name -> path
-    figures: dict[str, float] = field(default_factory=dict)  # measured numbers, units in the names
+    metrics: dict[str, float] = field(default_factory=dict)  # measured numbers, units in the names
     seconds: float = 0.0  # wall time of the job
     notes: tuple[str, ...] = ()  # sentences about how it was done
 

@@ -20,7 +20,6 @@ from gan2shape.core.errors import UserError
 LEAKY_SLOPE = 0.2  # as published
 LEAST_SHADING = 0.1  # divisor of the quotient albedo; darker pixels carry no colour
 GREATEST_ALBEDO = 1.5  # in [0, 1] units; above 1 where the light's guess is too dark
-STEEPEST = 0.98  # largest |depth - 1| of a start over its half-range; tanh has no gradient beyond
 DEPTH_LAST_SCALE = 0.01  # of the depth network's last weights: it begins at its start
 GROUP_CHANNELS = 4  # channels per normalisation group, as published
 
@@ -105,7 +104,7 @@ def as_depth(raw: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tensor, 
     return 1.0 + half_range * torch.tanh(raw - raw.mean((1, 2, 3), keepdim=True))
 
 
-class OffsetEncoder(nn.Module):
+class VectorEncoder(nn.Module):
     """Image [B,3,S,S] -> vector [B,D], nearly zero at the start so that every scene begins at its prior."""
 
     def __init__(self, out_dim: int, size: int, config: NetworkConfig, last_scale: float = 0.1):
@@ -135,35 +134,12 @@ class SceneNetworks(nn.Module):
         check_sizes(render.size, config)
         self.depth_net = depth_parameters(render.size, config)
         self.albedo_net = AutoEncoder(3, render.size, config) if config.albedo == "network" else None
-        self.view_net = OffsetEncoder(5, render.size, config)
-        self.light_net = OffsetEncoder(4, render.size, config)
+        self.view_net = VectorEncoder(5, render.size, config)
+        self.light_net = VectorEncoder(4, render.size, config)
         self.depth_half_range = render.depth_half_range
-        self.register_buffer("depth_start", torch.zeros(1, 1, render.size, render.size))  # what the network adds to
-        self.register_buffer("start", torch.ones(1, 1, render.size, render.size))  # the depth that all began at
-        self.register_buffer("relief_scale", torch.ones(()))
-        self.register_buffer("correction", torch.zeros(1, 1, render.size, render.size))  # of gauges, after stages
-        self.register_buffer("across", torch.linspace(-1.0, 1.0, render.size)[None, None, None, :])
         angle = math.radians(config.angle_range_deg)
-        self.register_buffer("view_range", torch.tensor([angle] * 3 + [config.shift_range] * 2))
-        self.register_buffer("light_mean", torch.tensor(light_mean))
-
-    def start_from(self, depth: Float[Tensor, "1 1 S S"]) -> None:
-        """Begin at this depth map: the network learns what is added to it, so that the start is exact and costs no fit.
-
-        (The published code fits the network to the ellipsoid for 1000 steps; a start that is fitted badly is a wrong
-        start.)
-        """
-        unit = (depth - depth.mean()) / self.depth_half_range
-        self.depth_start.copy_(torch.atanh(unit.clamp(-STEEPEST, STEEPEST)))
-        self.start.copy_(1.0 + self.depth_half_range * torch.tanh(self.depth_start))
-        self.relief_scale.fill_(1.0)
-        self.correction.zero_()
-
-    def depth(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
-        """Canonical depth 1 + half-range tanh(start + network - mean network): the mean distance is a gauge."""
-        raw = self.depth_net(image)
-        raw = self.depth_start + raw - raw.mean((1, 2, 3), keepdim=True)
-        return 1.0 + self.relief_scale * self.depth_half_range * torch.tanh(raw) + self.correction
+        self.register_buffer("view_range", torch.tensor([angle] * 3 + [config.shift_range] * 2), persistent=False)
+        self.register_buffer("light_mean", torch.tensor(light_mean), persistent=False)
 
     @property
     def explains_input(self) -> bool:

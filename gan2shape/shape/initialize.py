@@ -1,39 +1,96 @@
-"""Networks that know a category before they meet an object, as a pack carries them (made by `pretraining`).
+"""What the stages begin at: an ellipsoid with a slant, or what a pack's depth network sees in the image.
 
-They say what the loop starts from: a depth in the place of the ellipsoid, and view and light networks that have read
-thousands of images. Relief is a gauge that images do not fix (`SceneNetworks.restore_gauge` says why): one factor per
-category is chosen on validation objects, as the ellipsoid's is.
+A pack's networks have learnt from thousands of single images (shape/pretrain.py). Their depth is the mean over the
+image and its mirror image, over a few views of the object where that helps (shape/fusion.py), and is tilted by what
+their view network reads; how deep and how tilted are numbers of the pack's calibration. Where there are such networks,
+no ellipsoid is computed.
 """
+
+import time
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig
+from gan2shape.core.progress import Reporter
 from gan2shape.nn.scene_networks import SceneNetworks, as_depth
 from gan2shape.prior.masked_generator import MaskedGenerator
-from gan2shape.shape.fusion import seen_from_around
-from gan2shape.shape.stages import Target
+from gan2shape.prior.scene import pretrained_networks
+from gan2shape.shape.ellipsoid import choose_slant, ellipsoid_model
+from gan2shape.shape.fusion import fused_depth
+from gan2shape.shape.gauge import depth_base
+from gan2shape.shape.state import ObjectState, Progress, SceneModel, Target
+
+ELLIPSOID, DEPTH_NETWORK = "ellipsoid", "depth network"  # `Progress.initial`
+
+
+def initialize(
+    state: ObjectState,
+    target: Target,
+    latent: Float[Tensor, "1 *L D"],
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    report: Reporter,
+) -> tuple[ObjectState, Progress]:
+    """The state at its initial depth, and what that is."""
+    began = time.perf_counter()
+    known = pretrained_networks(generator.prior, config) if config.prior_shape.pretrained else None
+    if known is not None:
+        model, slant_deg = from_depth_network(state.model, known, target, generator, config), 0.0
+    else:
+        slant_deg = choose_slant(state, target, latent, generator, config, report)
+        model = ellipsoid_model(state.model, target.canvas.mask, config, slant_deg)
+    name = ELLIPSOID if known is None else DEPTH_NETWORK
+    seconds = {"initialize": time.perf_counter() - began}
+    return replace(state, model=model), Progress(initial=name, slant_deg=slant_deg, seconds=seconds)
+
+
+@torch.no_grad()
+def from_depth_network(
+    model: SceneModel, known: SceneNetworks, target: Target, generator: MaskedGenerator, config: ShapeConfig
+) -> SceneModel:
+    """The model where the category's networks see the target: depth as base, view and light networks as weights.
+
+    A new depth network learns what this object adds. (Tuning the category's own depth network, as published, undid in
+    a hundred steps what thousands of images had taught it.)
+    """
+    shape, prior = config.prior_shape, generator.prior
+
+    def measure(images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 1 S S"]:
+        return mirror_mean_depth(known, images, shape.pretrained_relief_gain)
+
+    depth = measure(target.image)
+    if shape.turns_deg and prior.encoder is not None:
+        depth = fused_depth(depth, measure, target, generator, shape.turns_deg, config.render.fov_deg)
+    if any(shape.pretrained_tilt):
+        upright = prior.generator.synthesis(prior.w_mean[None]).clamp(-1, 1)
+        slopes = depth.new_tensor(shape.pretrained_tilt) * read_pitch_yaw_rad(known, target.image, upright)
+        depth = tilted(depth, slopes)
+    for name in ("view_net", "light_net"):
+        getattr(model.networks, name).load_state_dict(getattr(known, name).state_dict())
+    return replace(model, base=depth_base(depth, config.render.depth_half_range))
 
 
 def category_depth(
-    networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], relief_gain: float = 1.0
+    networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], depth_scale: float = 1.0
 ) -> Float[Tensor, "B 1 S S"]:
-    """Depth of each image about distance 1, its relief times `relief_gain`."""
-    return 1.0 + relief_gain * (as_depth(networks.depth_net(images), networks.depth_half_range) - 1.0)
+    """Depth of each image about distance 1, times `depth_scale` about it."""
+    return 1.0 + depth_scale * (as_depth(networks.depth_net(images), networks.depth_half_range) - 1.0)
 
 
-def both_ways_depth(
-    networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], relief_gain: float = 1.0
+def mirror_mean_depth(
+    networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], depth_scale: float = 1.0
 ) -> Float[Tensor, "B 1 S S"]:
-    """Mean of the depth of each image and of its mirror image, turned back: what the network says of a thing and of its
-    mirror image should not differ, and what differs is error.
+    """Mean of the depth of each image and of its mirror image, mirrored back: what the network says of a thing and of
+    its mirror image should not differ, and what differs is error.
     """
-    seen = category_depth(networks, images, relief_gain)
-    return (seen + category_depth(networks, images.flip(-1), relief_gain).flip(-1)) / 2
+    seen = category_depth(networks, images, depth_scale)
+    return (seen + category_depth(networks, images.flip(-1), depth_scale).flip(-1)) / 2
 
 
-def read_turns_rad(
+def read_pitch_yaw_rad(
     networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], reference: Float[Tensor, "1 3 S S"]
 ) -> Float[Tensor, "B 2"]:
     """Pitch and yaw of each image relative to `reference`, mean over the image and its mirror image, which has the same
@@ -51,35 +108,3 @@ def tilted(depth: Float[Tensor, "B 1 S S"], slopes: Float[Tensor, "B 2"]) -> Flo
     side = torch.linspace(-1.0, 1.0, depth.shape[-1], device=depth.device)
     down, right = slopes[:, None, None, None].unbind(-1)
     return depth + down * side[:, None] + right * side
-
-
-@torch.no_grad()
-def begin_pretrained(
-    networks: SceneNetworks,
-    known: SceneNetworks,
-    target: Target,
-    generator: MaskedGenerator,
-    config: ShapeConfig,
-) -> None:
-    """Put `networks` where those of the category see the target: depth as the start (measured from around, where that
-    helps), view and light as weights.
-
-    Upright is what the prior's mean image is.
-
-    A new depth network learns what this object adds. (Tuning the category's own depth network, as published, undid in a
-    hundred steps what thousands of images had taught it.)
-    """
-
-    def measure(images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 1 S S"]:
-        return both_ways_depth(known, images, config.prior_shape.pretrained_relief_gain)
-
-    depth = measure(target.image)
-    if config.prior_shape.turns_deg and generator.prior.encoder is not None:
-        depth = seen_from_around(depth, measure, target, generator, config)
-    if any(config.prior_shape.pretrained_tilt):
-        upright = generator.prior.generator.synthesis(generator.prior.w_mean[None]).clamp(-1, 1)
-        slopes = depth.new_tensor(config.prior_shape.pretrained_tilt) * read_turns_rad(known, target.image, upright)
-        depth = tilted(depth, slopes)
-    networks.start_from(depth)
-    for name in ("view_net", "light_net"):
-        getattr(networks, name).load_state_dict(getattr(known, name).state_dict())

@@ -1,4 +1,4 @@
-"""From an image to an Observation: its inversion and its object mask."""
+"""From what a caller gives (an image, a latent, or a seed) to an Observation: image, object mask, latent."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,26 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Observation
 from gan2shape.invert.w_space import invert
-from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
+from gan2shape.prior.masked_generator import MaskedGenerator, observe_latent, observe_seed, require_mask
+
+MIN_MASK_LEVEL = 0.7  # of the mask's brightest pixel: the method's own level of "object" (published)
+
+
+def observe(
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    image: Float[Tensor, "1 3 S S"] | None = None,
+    latent: Float[Tensor, "1 *L D"] | None = None,
+    seed: int = 0,
+    mask: Float[Tensor, "1 1 S S"] | None = None,
+    report: Reporter = silent,
+) -> Observation:
+    """The latent's image, the image's latent, or (with neither) the generator's sample `seed`."""
+    if latent is not None:
+        return observe_latent(latent.to(generator.prior.w_mean.device), generator, mask)
+    if image is not None:
+        return observe_image(image, generator, config, mask, report)
+    return observe_seed(seed, generator, mask)
 
 
 def observe_image(
@@ -32,6 +51,6 @@ def observe_image(
     if mask is None:
         with torch.no_grad():
             _, mask = generator(found.latent)
-    if float(mask.max()) < 0.7:
+    if float(mask.max()) < MIN_MASK_LEVEL:
         raise UserError("No object was found in the image: give its mask with --mask.")
     return Observation(image, mask, found.latent)

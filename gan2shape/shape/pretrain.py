@@ -32,27 +32,22 @@ from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_atomic
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.records import Render
+from gan2shape.invert.loop import Plan, Stage, Step, optimise
+from gan2shape.invert.schedules import linear_fall
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.packs import freeze
 from gan2shape.prior.scene import category_networks, load_learnt
+from gan2shape.scene.canvas import Canvas, over_background
 from gan2shape.scene.light import normals_from_depth, shade
-from gan2shape.scene.pseudo import Canvas, Drawing, draw
-from gan2shape.scene.render import shown_area
-from gan2shape.shape.ellipsoid import ellipsoid_depth
+from gan2shape.scene.render import render, visible_area
+from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, reproduction_residual
+from gan2shape.shape.gauge import flat_base
 from gan2shape.shape.initialize import category_depth
-from gan2shape.shape.losses import smoothness
+from gan2shape.shape.losses import smoothness, view_error, visible_difference
 from gan2shape.shape.sampling import sample_lights, sample_views
-from gan2shape.shape.slant import most_reproducible_slant
-from gan2shape.shape.stages import (
-    PULL_UNIT_RAD,
-    Target,
-    decayed,
-    descend,
-    difference,
-    over,
-    target_from,
-)
+from gan2shape.shape.state import SceneModel, Target, current_scene, target_from
 from gan2shape.train.state import read_checkpoint
 
 LEAST_MASK, LEAST_SHARE = 0.9, 0.03  # of a sample's mask: its greatest value, and the share of the image above half
@@ -127,39 +122,62 @@ def pretrain(
     if generator.prior.encoder is None:
         raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
     device = generator.prior.w_mean.device
-    torch.manual_seed(plan.seed)
-    networks = category_networks(config).to(device, memory_format=torch.channels_last)
-    saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
-    if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
-        raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
-    pool = make_pool(generator, plan.n_objects, plan.seed, images)
-    gains = (1.0, *config.prior_shape.pretraining_gains)
-    for index in range(saved["round"], 1 + len(gains)):
-        before = freeze(copy.deepcopy(networks))  # what this round draws
-        optimizer = torch.optim.Adam(networks.parameters(), lr=config.steps.lr, betas=config.steps.betas)
-        if saved["step"] > 0:
-            load_learnt(networks, saved["networks"])
-            load_learnt(before, saved["before"])
-            optimizer.load_state_dict(saved["optimizer"])
-        name, n_steps = (f"joint {index}/{len(gains)}", plan.n_joint) if index else ("fit", plan.n_fit)
-        learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)
-        for step in range(saved["step"], n_steps):
-            decayed(optimizer, config.steps, step, n_steps)
-            random = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step)
-            if index == 0:
-                loss = fit_loss(networks, learnt_from, config, plan, step, random)
-            else:
-                warm = index == 1 and step < plan.n_warm
-                drawn = Drawn(before, gains[index - 1], warm)
-                loss = joint_pretraining_loss(networks, drawn, pool, generator, config, plan, random)
-            descend(optimizer, loss, name, step)
-            if step % 10 == 9:
-                report(name, step + 1, n_steps, loss=float(loss.detach()))
-            if (step + 1) % plan.keep_every == 0:
-                modules = {"networks": networks, "before": before, "optimizer": optimizer}
-                save_training(state_path, modules, index, step + 1, generator)
-        saved = {"step": 0}
+    with torch.random.fork_rng(devices=[]):  # every network that is made below draws its first weights
+        torch.manual_seed(plan.seed)
+        networks = category_networks(config).to(device, memory_format=torch.channels_last)
+        saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
+        if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
+            raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
+        pool = make_pool(generator, plan.n_objects, plan.seed, images)
+        for index in range(saved["round"], 2 + len(config.prior_shape.pretraining_gains)):
+            learn_round(index, networks, pool, generator, config, plan, saved, state_path, report)
+            saved = {"step": 0}
     return freeze(networks)
+
+
+def learn_round(
+    index: int,
+    networks: SceneNetworks,
+    pool: Pool,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    plan: PretrainConfig,
+    saved: dict,
+    state_path: Path,
+    report: Reporter,
+) -> None:
+    """The fit (round 0) or a joint round, from the step of a `saved` state to the end; `networks` learn in place."""
+    before = freeze(copy.deepcopy(networks))  # what this round renders
+    if saved["step"] > 0:
+        load_learnt(networks, saved["networks"])
+        load_learnt(before, saved["before"])
+    gains = (1.0, *config.prior_shape.pretraining_gains)
+    name, n_steps = (f"joint {index}/{len(gains)}", plan.n_joint) if index else ("fit", plan.n_fit)
+    learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)
+
+    def loss_of(step: Step) -> Float[Tensor, ""]:
+        rng = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step.index)
+        if index == 0:
+            return fit_loss(networks, learnt_from, config, plan, step.index, rng)
+        drawn = Drawn(before, gains[index - 1], is_depth=index == 1 and step.index < plan.n_warm)
+        return joint_pretraining_loss(networks, drawn, learnt_from, generator, config, plan, rng)
+
+    def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        if (step.index + 1) % plan.keep_every == 0:
+            modules = {"networks": networks, "before": before, "optimizer": optimizer}
+            save_training(state_path, modules, index, step.index + 1, generator)
+
+    steps = config.steps
+    stage = Stage(name, n_steps, linear_fall(steps.lr, steps.lr_decay_from))
+    optimise(
+        networks.parameters(),
+        loss_of,
+        Plan((stage,), betas=steps.betas, remedy="try a lower steps.lr"),
+        report=report,
+        after_step=keep,
+        span=(saved["step"], n_steps),
+        optimizer_state=saved.get("optimizer"),
+    )
 
 
 def save_training(path: Path, modules: dict, index: int, step: int, generator: MaskedGenerator) -> None:
@@ -204,12 +222,17 @@ def drawn_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iter
 def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent) -> Pool:
     """The first `n` images, with the ellipsoid that each would start from."""
     networks = SceneNetworks(config.render, config.networks, config.lights.mean).to(pool.images.device)
+    model = SceneModel(networks, flat_base(config.render.size, pool.images.device))
+    slants_deg, fov_deg = config.prior_shape.slants_deg, config.render.fov_deg
     some, starts = pool.pick(torch.arange(n)), []
     for row in range(n):
         canvas = Canvas(some.masks[row : row + 1], some.backgrounds[row : row + 1])
         target = Target(some.images[row : row + 1], canvas, some.surfaces[row : row + 1])
-        slant_deg = most_reproducible_slant(networks, target, generator, config)
-        starts.append(ellipsoid_depth(target.canvas.mask, config.prior_shape, config.render.fov_deg, slant_deg))
+        models = [ellipsoid_model(model, canvas.mask, config, slant_deg) for slant_deg in slants_deg]
+        scenes = [current_scene(one, target, fov_deg) for one in models]
+        residuals = [reproduction_residual(scene, target, generator, config) for scene in scenes]
+        slant_deg = best_slant(slants_deg, residuals)
+        starts.append(ellipsoid_depth(canvas.mask, config.prior_shape, fov_deg, slant_deg))
         report("slants", row + 1, n)
     return replace(some, starts=torch.cat(starts))
 
@@ -249,7 +272,6 @@ def joint_pretraining_loss(
     Drawings take every image's own lamp for the category's mean. Lamps as the light network finds them, while it
     learns, make drawings drift with it: heads, aligned SIDE x 100 after 250 steps from .63: .63, and .60 with the mean.
     """
-    render = config.render
     some = pool.pick(torch.randint(len(pool.images), (plan.batch,), generator=random))
     with torch.no_grad():
         start = category_depth(drawn_from.networks, some.images, drawn_from.relief_gain)
@@ -270,11 +292,11 @@ def joint_pretraining_loss(
     agreement = (
         0.0 if drawn_from.is_depth else disagreement(category_depth(networks, wanted), wanted_masks, made, config)
     )
-    shown = over(repeated(some.backgrounds, plan.n_views), wanted, wanted_masks)
-    view_errors = ((views - asked_views.repeat(2, 1))[:, :3] / PULL_UNIT_RAD).square().mean(1)
+    shown = over_background(repeated(some.backgrounds, plan.n_views), wanted, wanted_masks)
+    view_errors = view_error(views, asked_views.repeat(2, 1)).square().mean(1)
     return (
-        difference(made, shown, wanted_masks, config.steps)
-        + plan.smooth_weight * smoothness(depth, render.depth_half_range)
+        visible_difference(made, shown, wanted_masks, config.steps)
+        + plan.smooth_weight * smoothness(depth, config.render.depth_half_range)
         + plan.view_pull * view_errors[:count].mean()
         + plan.light_pull * (lights - asked_lights).square().mean()
         + plan.own_light_pull * (own_lights - mean_lights).square().mean()
@@ -284,12 +306,12 @@ def joint_pretraining_loss(
 
 
 def disagreement(
-    seen: Float[Tensor, "N 1 S S"], masks: Float[Tensor, "N 1 S S"], made: Drawing, config: ShapeConfig
+    seen: Float[Tensor, "N 1 S S"], masks: Float[Tensor, "N 1 S S"], made: Render, config: ShapeConfig
 ) -> Float[Tensor, ""]:
     """Mean |difference| of the depths seen in projections and the drawn ones where both have the object, up to their
     mean distance, in units of the half-range.
     """
-    weight = made.mask.detach() * masks * (shown_area(made.grid) > config.steps.least_area)
+    weight = made.mask.detach() * masks * (visible_area(made.grid) > config.steps.least_area)
     error = (seen - made.depth) / config.render.depth_half_range
     error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
     return (weight * error.abs()).sum() / weight.sum().clamp_min(1.0)
@@ -303,14 +325,14 @@ def draw_pool(
     lights: Float[Tensor, "N 4"],
     networks: SceneNetworks,
     config: ShapeConfig,
-) -> Drawing:
+) -> Render:
     """N/B drawings of each of B samples."""
     n_views = len(views) // len(depth)
     normals = normals_from_depth(depth, config.render.fov_deg)
     albedo = networks.albedo(some.surfaces, shade(normals, own_lights))
     canvas = Canvas(repeated(some.masks, n_views), repeated(some.backgrounds, n_views))
     shading = shade(repeated(normals, n_views), lights)
-    return draw(repeated(depth, n_views), repeated(albedo, n_views), shading, canvas, views, config.render)
+    return render(repeated(depth, n_views), repeated(albedo, n_views), shading, views, config.render.fov_deg, canvas)
 
 
 def repeated(rows: Tensor, n: int) -> Tensor:

@@ -23,6 +23,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.progress import say
 from gan2shape.synth.objects import CategorySpec, ObjectMesh
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import (
@@ -180,7 +181,7 @@ def prerender(
     n_images = 0
     for done, n_written in enumerate(_run(jobs, workers), start=1):
         n_images += n_written
-        print(f"{done}/{len(jobs)} shards, {n_images / (time.perf_counter() - began):.1f} images/s", flush=True)
+        say(f"{done}/{len(jobs)} shards, {n_images / (time.perf_counter() - began):.1f} images/s")
     return len(jobs)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from gan2shape.core.config import GREATEST_SEED, Finite, need
 from gan2shape.core.devices import choose_device, choose_dtype, choose_threads, upload
 from gan2shape.core.files import write_text_atomic
+from gan2shape.core.progress import say
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.layers import full_precision, n_parameters
@@ -316,8 +317,10 @@ def train(
     journal = Journal(out / STATS_NAME, state.n_images)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
     millions = [n_parameters(network) / 1e6 for network in (state.generator, state.discriminator)]
-    print(f"G {millions[0]:.2f} M, D {millions[1]:.2f} M parameters; {len(images)} images; {device}, {dtype}", end="; ")
-    print(f"{n_threads} CPU threads; {'resumed at' if resumed else 'from'} {state.n_images} images", flush=True)
+    say(
+        f"G {millions[0]:.2f} M, D {millions[1]:.2f} M parameters; {len(images)} images; {device}, {dtype}; "
+        f"{n_threads} CPU threads; {'resumed at' if resumed else 'from'} {state.n_images} images"
+    )
     reals = images.sample(SHEET_IMAGES, np.random.default_rng(SHEET_SEED), flips=False)
     save_png(tile(reals, SHEET_COLUMNS), out / "reals.png")
     run_loop(config, state, images, journal, out, dtype, device)
@@ -359,12 +362,11 @@ def run_loop(
 def print_line(line: dict[str, float], seconds_left: float) -> None:
     """One plain line of progress."""
     hours, minutes = int(seconds_left // 3600), int(seconds_left // 60 % 60)
-    print(
+    say(
         f"{line['kimg']:8.1f} kimg  {line['images_per_s']:6.1f} images/s  left {hours}h{minutes:02d}  "
         f"G {line['generator']:.3f}  D {line['discriminator']:.3f}  real {line['logit_real']:+.2f}  "
         f"fake {line['logit_fake']:+.2f}  R1 {line.get('r1', 0):.3f}  "
-        f"L1 {line.get('pixel', 0):.4f}  KL {line.get('nats', 0):.0f}  cover {line.get('cover', 0):.2f}",
-        flush=True,
+        f"L1 {line.get('pixel', 0):.4f}  KL {line.get('nats', 0):.0f}  cover {line.get('cover', 0):.2f}"
     )
 
 

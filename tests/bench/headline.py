@@ -7,8 +7,8 @@ from gan2shape.bench.score import score_depth
 from gan2shape.core.records import Observation
 from gan2shape.prior.bundled import open_bundled
 from gan2shape.prior.scene import pretrained_networks
-from gan2shape.shape.initialize import begin_pretrained
-from gan2shape.shape.loop import make_target, new_learner
+from gan2shape.shape.initialize import from_depth_network
+from gan2shape.shape.state import make_target, new_state
 
 # 2 % above what ships
 BOUNDS = {"car": {"side": 0.7013, "mad_deg": 20.896}, "head": {"side": 0.4656, "mad_deg": 15.330}}
@@ -23,8 +23,8 @@ def validation_errors(category: str) -> dict[str, float]:
             latent = generator.prior.guess_latent(item.image)
             _, mask = generator(latent)
         target = make_target(Observation(item.image, mask, latent), generator)
-        learner = new_learner(config, latent.shape[-1], "cpu")
-        begin_pretrained(learner.networks, pretrained_networks(generator.prior, config), target, generator, config)
+        model, known = new_state(config, latent.shape[-1], "cpu").model, pretrained_networks(generator.prior, config)
+        model = from_depth_network(model, known, target, generator, config)
         with torch.no_grad():
-            scores.append(score_depth(learner.networks.depth(target.image), item.depth, item.mask, item.fov_deg))
+            scores.append(score_depth(model.depth(target.image), item.depth, item.mask, item.fov_deg))
     return {name: sum(score[name] for score in scores) / len(scores) for name in ("side", "mad_deg")}

@@ -22,6 +22,20 @@ QUICK = ["steps.n_projection=[2]", "steps.batch=2", "invert.n_steps=2", "invert.
 runner = CliRunner()
 
 
+def test_the_regressor_learns_brightness_and_leaves_the_caller_s_random_numbers() -> None:
+    """Targets that stand in the images are read off new ones: each is an image half's or the whole one's brightness."""
+    rng = torch.Generator().manual_seed(0)
+    level = torch.rand(72, 2, 3, generator=rng) * 2 - 1  # heading and lx change sign in the mirror: left less right
+    left, right = level[..., :1] + level[..., 1:2], level[..., :1] - level[..., 1:2]
+    images = torch.cat([left, right], 2).repeat_interleave(32, -1)[:, :, None, None].expand(-1, -1, 3, 64, -1)
+    targets = torch.stack([level[..., 1], level[..., 1], level[..., 0]], -1)
+    before = torch.get_rng_state()
+    regressor = card.train_regressor(card.Pairs(images[:64], targets[:64]), 25)
+    assert torch.equal(torch.get_rng_state(), before)
+    read = regressor(images[64:].flatten(0, 1))
+    assert float((read - targets[64:].flatten(0, 1)).square().mean()) < 0.25 * float(targets.square().mean())
+
+
 def test_heading_is_the_turntable_s_azimuth_when_seen_level():
     azimuths = torch.tensor([-1.4, -0.3, 0.0, 0.8, 1.5])
     views = torch.stack([turntable_view(float(azimuth), 0.0) for azimuth in azimuths])

@@ -68,8 +68,8 @@ def fusion_off(patch: Patch, category: str) -> None:
 
 def fusion_signs(patch: Patch, category: str) -> None:
     """What is seen from the left is taken for what is seen from the right."""
-    original = fusion.turned_back
-    patch.setattr(fusion, "turned_back", lambda seen, views, *others: original(seen, -views, *others))
+    original = fusion.to_canonical
+    patch.setattr(fusion, "to_canonical", lambda seen, views, *others: original(seen, -views, *others))
 
 
 NOTICED: list[tuple[str, Callable[[Patch, str], None]]] = [

@@ -38,7 +38,7 @@ def copied(tmp_path) -> Path:
 def test_a_copy_of_a_pack_is_measured_as_the_pack_is(copied) -> None:
     words = (("O5",), 1, "cpu", (*QUICK, "n_stages=0"))
     bundled, own = run_ladder.main("car", *words), run_ladder.main("car", *words, generator=copied)
-    assert [row["method"] for row in own] == ["O5 step 1", "O5 pretrained"]
+    assert [row["method"] for row in own] == ["O5 depth network"]
     assert [row["side"] for row in own] == pytest.approx([row["side"] for row in bundled], rel=1e-3)
 
 
@@ -48,7 +48,7 @@ def test_the_table_keeps_generators_apart(copied, tmp_path, monkeypatch) -> None
     def rows(generator: Path | None) -> list[dict]:
         return table.main("car", "smoke", 1, "val", tmp_path / "rows", "cpu", QUICK, generator=generator)
 
-    assert "pretrained" in [row["method"] for row in rows(copied)]
+    assert "depth network" in [row["method"] for row in rows(copied)]
     assert rows(copied.rename(tmp_path / "renamed.safetensors")), "the same contents go on"
     with pytest.raises(UserError, match="other settings"):
         rows(None)

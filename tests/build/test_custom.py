@@ -8,21 +8,20 @@ import pytest
 import torch
 
 from gan2shape.bench.card import heading_rad
+from gan2shape.build import custom as own_prior
+from gan2shape.build.custom import estimate_prior, told
+from gan2shape.build.foreground import ForegroundConfig, LearntMasks, learn_masks
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
-from gan2shape.build.foreground import ForegroundConfig, LearntMasks, learn_masks
-from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
-from gan2shape.prior.packs import load_pack
-from gan2shape.measure.metrics import iou
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import pack_dir
-from gan2shape.build import custom as own_prior
+from gan2shape.measure.metrics import iou
+from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
 from gan2shape.prior import cache as prior_cache
-from gan2shape.prior.masked_generator import masked_generator, observe_seed
-from gan2shape.prior.custom import open_own
-from gan2shape.build.custom import estimate_prior, told
-from gan2shape.prior.scene import pretrained_networks
 from gan2shape.prior.cache import EstimatedPrior, find_estimated, keep_estimated
+from gan2shape.prior.custom import open_own
+from gan2shape.prior.masked_generator import masked_generator, observe_seed
+from gan2shape.prior.packs import load_pack
 from gan2shape.prior.ranges import (
     LAMP_QUANTILES,
     LX,
@@ -34,6 +33,7 @@ from gan2shape.prior.ranges import (
     draw_images,
     read_images,
 )
+from gan2shape.prior.scene import pretrained_networks
 from gan2shape.synth.dataset import render_set
 from tests.checkpoints import golden
 from tests.prior.test_custom import thin

@@ -8,8 +8,8 @@ import torch
 
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
-from gan2shape.prior.packs import load_pack
 from gan2shape.core.resources import pack_dir
+from gan2shape.prior.packs import load_pack
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.synth.dataset import prerender, to_uint8

@@ -15,11 +15,12 @@ from gan2shape.prior.checkpoint import convert, load_generator
 from gan2shape.prior.custom import open_own
 from gan2shape.prior.masked_generator import observe_latent, observe_seed, sample_latents
 from gan2shape.prior.packs import make_prior, save_pack
-from gan2shape.shape import loop
+from gan2shape.shape.ellipsoid import N_SLANT_STEPS
 from gan2shape.shape.estimate import counts, estimate_seconds
 from gan2shape.shape.observe import observe_image
 from gan2shape.shape.projection import project
-from gan2shape.shape.slant import N_STEPS
+from gan2shape.shape.reconstruct import reconstruct
+from gan2shape.shape.state import new_state
 from tests.checkpoints import golden, lookalike
 from tests.nn.test_feature_metric import Two, script
 from tests.shape.tiny import CONFIG, disc_mask, tiny_generator, with_encoder
@@ -152,12 +153,12 @@ def test_a_copy_of_a_pack_knows_its_category(tmp_path):
 def test_wplus_moves_by_the_same_in_every_layer(tail):
     generator = tiny_generator()
     prior, steps = generator.prior, replace(CONFIG.steps, mapping_tail=tail)
-    learner = loop.new_learner(CONFIG, 8, "cpu")
+    state = new_state(CONFIG, 8, "cpu")
     images, reference = torch.randn(2, 3, 32, 32), torch.randn(1, 3, 32, 32)
     w = torch.randn(1, 8)
-    plain, offset = project(learner.encoder, prior, w, images, reference, steps)
+    plain, offset = project(state.encoder, prior, w, images, reference, steps)
     wplus = w[:, None].expand(-1, prior.generator.n_layers, -1) + torch.randn(1, prior.generator.n_layers, 8)
-    moved, same_offset = project(learner.encoder, prior, wplus, images, reference, steps)
+    moved, same_offset = project(state.encoder, prior, wplus, images, reference, steps)
     torch.testing.assert_close(same_offset, offset)
     torch.testing.assert_close(moved - wplus, (plain - w)[:, None].expand_as(moved), atol=1e-5, rtol=1e-4)
 
@@ -167,9 +168,9 @@ def test_the_loop_takes_wplus_and_works_without_a_mask_head():
     wplus = generator.prior.w_mean.expand(1, generator.prior.generator.n_layers, 8).clone()
     wplus[:, -1] += 0.5
     config = replace(CONFIG, n_stages=1, steps=replace(CONFIG.steps, refine_steps=1))
-    outcome = loop.learn(observe_latent(wplus, generator, disc_mask()), generator, config, silent)
+    outcome = reconstruct(observe_latent(wplus, generator, disc_mask()), generator, config, silent)
     assert torch.isfinite(outcome.scenes[-1].depth).all()
-    masks = outcome.learner.samples.masks
+    masks = outcome.state.samples.masks
     assert 0.1 < float(masks.mean()) < 0.9  # the drawings' own, not everything
 
 
@@ -186,7 +187,7 @@ def test_the_estimate_counts_the_schedule():
     more = counts(generator, CONFIG, inverts=True)[0] - drawn
     assert more == invert.n_starts + 3 * invert.n_steps / 2 * (invert.n_tracks + 1)
     two = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, slants_deg=(-25.0, 25.0)))
-    assert counts(generator, two, inverts=False)[0] > 3 * steps.batch * N_STEPS
+    assert counts(generator, two, inverts=False)[0] > 3 * steps.batch * N_SLANT_STEPS
     assert counts(with_encoder(generator), two, inverts=False) == (16, 0, 16)  # eight turns of each, nothing learnt
     tracks = counts(with_encoder(generator), two, inverts=True)[0] - 16
     assert tracks == 3 * invert.n_steps / 2 * 2, "one track, no random starts"

@@ -99,7 +99,7 @@ def test_seeds_are_shown_in_order_and_missing_ones_are_made(script, tmp_path, mo
         write_scene(request.out / "scene.npz", 0.1 * request.seed, with_truth=False)
         (request.out / REQUEST_NAME).write_text(json.dumps(asdict(request), default=str))
 
-    monkeypatch.setattr(script, "run_job", job)
+    monkeypatch.setattr(script, "run_request", job)
     rows = script.seed_rows(tmp_path, "car", "smoke")
     assert asked == [0, 1, 2, 3, 4, 5, 6, 7]
     assert [row.path.parent.name for row in rows] == [f"seed-{seed}" for seed in range(8)]
