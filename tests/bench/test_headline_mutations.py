@@ -76,6 +76,7 @@ NOTICED: list[tuple[str, Callable[[Patch, str], None]]] = [
     *((category, mutation) for category in BOUNDS for mutation in (plane, mirrored, other_networks)),
     ("head", view_signs),
     ("head", tilt_off),
+    ("car", view_signs),
     ("car", fusion_off),
     ("car", fusion_signs),
 ]
