@@ -93,13 +93,16 @@ def reconstruct(
     if isinstance(generator, MaskedGenerator):
         if features is not None:
             raise UserError("features belong to a generator that is named by its path: give that, or leave them away.")
-        words = (*generator.prior.calibration.settings, *overrides)
-        config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, words)
+        known = generator.prior.calibration.settings
+        config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, overrides, calibration=known)
     else:
         generator, own = open_prior(category, generator, preset, overrides, features, device)
-        config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
+        config = (
+            own if config is None else replace(config, render=replace(config.render, resolution=own.render.resolution))
+        )
+    config = config.scaled()
     check_inputs(image, mask, latent, generator.prior.generator.n_layers, generator.prior.w_mean.shape[-1])
-    image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
+    image, mask = (None if given is None else resized(given, config.render.resolution) for given in (image, mask))
     opened_at = time.perf_counter()
     observation = observe(generator, config, image, latent, seed, mask, report)
     observed_at = time.perf_counter()
@@ -134,12 +137,12 @@ def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) 
         if request.latent is not None:
             given["latent"] = read_latent(request.latent, generator.n_layers, generator.config.w_dim)
         if request.mask is not None:
-            given["mask"] = read_mask(request.mask, config.render.size)
+            given["mask"] = read_mask(request.mask, config.render.resolution)
         return given
-    picture = read_image(request.image, config.render.size)
+    picture = read_image(request.image, config.render.resolution)
     mask = picture.mask
     if request.mask is not None:
-        mask = read_mask(request.mask, config.render.size, picture.original_size)
+        mask = read_mask(request.mask, config.render.resolution, picture.original_size)
     return {"image": picture.image, "mask": mask}
 
 

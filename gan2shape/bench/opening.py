@@ -49,9 +49,13 @@ def open_measured(
     resolution = exam_objects(category, "val", 1)[0].image.shape[-1]
     overrides = (f"{RESOLUTION_KEY}{resolution}", *overrides)
     opened, config = open_prior(category, generator, preset, overrides, device=device)
-    if config.render.size != resolution:
+    if config.render.resolution != resolution:
         own = opened.prior.generator.config.resolution
-        cause = f"it draws {own} x {own}" if own < resolution else f"render.size={config.render.size} was asked for"
+        cause = (
+            f"it draws {own} x {own}"
+            if own < resolution
+            else f"render.resolution={config.render.resolution} was asked for"
+        )
         raise UserError(f"{generator} cannot be measured with an exam of {resolution} x {resolution} pixels: {cause}.")
     require_mask(opened)
     for note in opened.notes:

@@ -82,7 +82,7 @@ def estimate_prior(
         "source": source_of(category),  # of what is not measured
         "ranges": as_page(ranges),
         "view_limit_sd": defaults.views.limit_sd,
-        "relief": defaults.prior_shape.relief,
+        "relief": defaults.initial.depth_scale,
     }
     state = learnt.head.state_dict()
     weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page))
@@ -98,7 +98,7 @@ def ranges_of(prior: Prior, category: str | None, config: ShapeConfig, report: R
         return category_ranges(config.views, config.lights)
     pack = load_pack(folder, prior.w_mean.device)
     side = pack.generator.config.resolution
-    networks = pretrained_networks(pack, replace(config, render=replace(config.render, size=side)))
+    networks = pretrained_networks(pack, replace(config, render=replace(config.render, resolution=side)))
     if networks is None:
         return category_ranges(config.views, config.lights)
     report("views and lamps", 0, N_READ)
