@@ -379,8 +379,8 @@ def inspect(
 
     Example:  gan2shape inspect stylegan2-car.pkl
     """
-    from gan2shape.checkpoints.open import describe
     from gan2shape.checkpoints.open import inspect as inspect_checkpoint
+    from gan2shape.checkpoints.told import describe
 
     found = inspect_checkpoint(path)
     emit({"verb": "inspect", **found}, as_json, describe(found))
@@ -398,7 +398,7 @@ def convert(
 
     Example:  gan2shape convert stylegan2-car.pkl car.safetensors
     """
-    from gan2shape.checkpoints.open import describe
+    from gan2shape.checkpoints.told import describe
     from gan2shape.prior.checkpoint import convert as convert_checkpoint
 
     found = convert_checkpoint(path, out, class_index)

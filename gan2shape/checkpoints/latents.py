@@ -19,9 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.checkpoints.containers import map_file, read_container, zip_parts
-from gan2shape.checkpoints.names import flatten
+from gan2shape.checkpoints.contents import flatten
+from gan2shape.checkpoints.errors import UnreadableError
 from gan2shape.checkpoints.open import plain_errors
-from gan2shape.checkpoints.pickle_machine import UnreadableError
 from gan2shape.core.errors import UserError
 
 NAMES = ("latent", "w", "latents", "wplus", "w_plus", "dlatents", "projected_w")  # in order of preference

@@ -289,12 +289,6 @@ def wrong_shape(marker: Path) -> bytes:
     return saved(value)
 
 
-def wrong_critic(marker: Path) -> bytes:
-    value = lookalike.rosinality_state(*SMALL)
-    value["d"]["final_conv.0.weight"] = torch.zeros(4, 7, 3, 3)
-    return saved(value)
-
-
 def missing_weight(marker: Path) -> bytes:
     value = lookalike.rosinality_state(*SMALL)
     del value["g_ema"]["to_rgbs.0.conv.weight"]
@@ -374,7 +368,6 @@ FILES: tuple[Callable[[Path], bytes], ...] = (
     one_storage_for_all,
     not_finite,
     wrong_shape,
-    wrong_critic,
     missing_weight,
     other_filter,
     truncated_zip,

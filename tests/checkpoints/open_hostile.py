@@ -1,6 +1,6 @@
 """Opens every hostile file with both readers, in this process, under limits; prints what happened as JSON.
 
-python -m tests.gan.open_hostile FOLDER
+python -m tests.checkpoints.open_hostile FOLDER
 """
 
 import json

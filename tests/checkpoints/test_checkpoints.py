@@ -9,14 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan2shape.checkpoints.open import (
-    GOLDEN,
-    OUR_OWN,
-    SHAPES_ONLY,
-    describe,
-    inspect,
-    open_checkpoint,
-)
+from gan2shape.checkpoints.layouts import GOLDEN, SHAPES_ONLY
+from gan2shape.checkpoints.open import OUR_OWN, inspect, open_checkpoint
+from gan2shape.checkpoints.told import describe
 from gan2shape.core.errors import UserError
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
