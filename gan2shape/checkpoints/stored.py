@@ -35,17 +35,18 @@ ITEM_BYTES = {
 class Storage:
     """A run of values in the file. `data` is None until its place is known (in the old format it follows later).
 
-    dtype: None for types that no weight has; `n_values` are bytes then.
+    dtype: None for types that no weight has, of `other_bytes` each.
     """
 
     dtype: torch.dtype | None
     n_values: int
     data: memoryview | None = None
+    other_bytes: int = 1
 
     @property
     def n_bytes(self) -> int:
         """Bytes in the file."""
-        return self.n_values * (1 if self.dtype is None else ITEM_BYTES[self.dtype])
+        return self.n_values * (self.other_bytes if self.dtype is None else ITEM_BYTES[self.dtype])
 
 
 @dataclass(frozen=True, slots=True)

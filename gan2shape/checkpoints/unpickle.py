@@ -104,13 +104,11 @@ class Allowed(Library):
             raise UnreadableError("refers to something outside itself")
         _, kind, name, _, n_values = key[:5]
         dtype = STORAGE_TYPES.get(kind.name) if kind.module in ("torch", "torch.storage") else None
-        if dtype is None:
-            n_values = n_values * OTHER_STORAGE_TYPES.get(kind.name, 0) if is_index(n_values) else n_values
         if not is_index(n_values) or not isinstance(name, str):
             raise UnreadableError(f"holds numbers of an unknown kind ({kind})")
         if len(self.storages) > MAX_STORAGES or (len(key) > 5 and key[5] is not None):
             raise UnreadableError("lays its numbers out in an unknown way")
-        storage = self.storages.setdefault(name, Storage(dtype, n_values))
+        storage = self.storages.setdefault(name, Storage(dtype, n_values, None, OTHER_STORAGE_TYPES.get(kind.name, 1)))
         if (storage.dtype, storage.n_values) != (dtype, n_values):
             raise UnreadableError("describes the same numbers in two ways")
         return storage
