@@ -9,6 +9,7 @@ import json
 import mmap
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,9 @@ def read_container(data: memoryview) -> tuple[str, Any, dict[str, str]]:
 
 def read_zip(data: memoryview) -> Any:
     """The value of a file that `torch.save` wrote."""
-    parts = zip_parts(data)
-    root = next((name[: -len("data.pkl")] for name in parts if name.endswith("/data.pkl")), None)
-    refuse_other_zip(parts)
-    if root is None or root.count("/") != 1:
+    parts = zip_parts(data, refuse_other_zip)
+    root = next(name[: -len("data.pkl")] for name in parts if name.endswith("/data.pkl"))
+    if root.count("/") != 1:
         raise UnreadableError("is a zip archive, and torch did not write it", UNPACK)
     if bytes(parts.get(f"{root}byteorder", b"little")) != b"little":
         raise UnreadableError("was written on a big-endian machine")
@@ -94,8 +94,10 @@ def read_zip(data: memoryview) -> Any:
     return value
 
 
-def zip_parts(data: memoryview) -> dict[str, memoryview]:
-    """Entries of a zip file by name, as views. Raises UnreadableError for compressed, overlapping or oversized ones."""
+def zip_parts(data: memoryview, check_names: Callable[[list[str]], None] = lambda names: None) -> dict[str, memoryview]:
+    """Entries of a zip file by name, as views. Raises UnreadableError for compressed, overlapping or oversized ones, and
+    what `check_names` raises.
+    """
     try:
         with zipfile.ZipFile(_Reader(data)) as archive:
             entries = archive.infolist()
@@ -103,6 +105,7 @@ def zip_parts(data: memoryview) -> dict[str, memoryview]:
         raise UnreadableError("is damaged or cut off", DOWNLOAD_AGAIN) from error
     if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > len(data):
         raise UnreadableError("claims more than it holds", DOWNLOAD_AGAIN)
+    check_names([entry.filename for entry in entries])
     parts = {}
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:

@@ -10,7 +10,6 @@ published defaults.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +36,7 @@ from gan2shape.checkpoints.foreign import read_foreign
 from gan2shape.checkpoints.layouts import GOLDEN, SHAPES_ONLY, Foreign
 from gan2shape.checkpoints.told import summary
 from gan2shape.core.errors import UserError
+from gan2shape.core.requests import address_of
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 
@@ -85,9 +85,8 @@ def open_checkpoint(path: str | Path, class_index: int | None = None) -> Checkpo
     class_index: of a class-conditional network, the class to draw; the first unless given. Raises UserError for what
     cannot be used, and for a class of a network that has none.
     """
-    if match := re.match(r"(https?|ftp|s3|gs|hf):/+", str(path)):
-        rest = str(path)[match.end() :]
-        raise UserError(f"{match[1]}://{rest} is an address, and nothing is downloaded: give the path of a file.")
+    if address := address_of(path):
+        raise UserError(f"{address} is an address, and nothing is downloaded: give a file's path.")
     path = Path(path)
     with plain_errors(path):
         file = path / PACK_NAME if path.is_dir() else path
