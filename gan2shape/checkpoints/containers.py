@@ -95,21 +95,21 @@ def read_zip(data: memoryview) -> Any:
 
 
 def zip_parts(data: memoryview, check_names: Callable[[list[str]], None] = lambda names: None) -> dict[str, memoryview]:
-    """Entries of a zip file by name, as views. Raises UnreadableError for compressed, overlapping or oversized ones, and
-    what `check_names` raises.
+    """Entries of a zip file by name, as views. Raises UnreadableError for compressed, overlapping or oversized ones;
+    `check_names` may raise before that.
     """
     try:
         with zipfile.ZipFile(_Reader(data)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, struct.error, NotImplementedError, IndexError) as error:
         raise UnreadableError("is damaged or cut off", DOWNLOAD_AGAIN) from error
+    check_names([entry.filename for entry in entries])
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+        raise UnreadableError("is a compressed zip archive, which torch does not write", UNPACK)
     if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > len(data):
         raise UnreadableError("claims more than it holds", DOWNLOAD_AGAIN)
-    check_names([entry.filename for entry in entries])
     parts = {}
     for entry in entries:
-        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            raise UnreadableError("is a compressed zip archive, which torch does not write", UNPACK)
         start = entry.header_offset
         header = bytes(data[start : start + ZIP_HEADER_BYTES]) if start >= 0 else b""
         if len(header) < ZIP_HEADER_BYTES or not header.startswith(ZIP_MAGIC):

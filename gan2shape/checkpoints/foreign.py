@@ -3,7 +3,7 @@
 from typing import Any
 
 from gan2shape.checkpoints.contents import Contents, best_discriminator, best_generator, flatten, is_average, places
-from gan2shape.checkpoints.errors import UnreadableError
+from gan2shape.checkpoints.errors import UnreadableError, remedy_of_networks
 from gan2shape.checkpoints.inert import shown
 from gan2shape.checkpoints.layouts import Foreign
 from gan2shape.checkpoints.nvidia_files import NVIDIA_DISCRIMINATOR, NVIDIA_GENERATOR, read_nvidia
@@ -34,7 +34,8 @@ SHOWN_NAMES = 3  # of the tensors in a file without a generator
 def read_foreign(container: str, value: Any) -> Foreign:
     """The networks in a file's value. Raises UnreadableError, by name where it can, for what is no StyleGAN2."""
     if networks := tensorflow_networks(value):
-        return read_tensorflow(networks)
+        with remedy_of_networks():
+            return read_tensorflow(networks)
     contents = flatten(value)
     found = places(contents, tuple(READERS))
     kind = foreign_kind(contents, bool(found))
@@ -44,7 +45,8 @@ def read_foreign(container: str, value: Any) -> Foreign:
         raise UnreadableError(f"holds no StyleGAN2 generator{_what_there_is(contents)}")
     taken = best_generator(contents, found)
     critic = best_discriminator(places(contents, (NVIDIA_DISCRIMINATOR, ROSINALITY_DISCRIMINATOR)))
-    foreign = READERS[taken.tail](contents, taken, critic, container)
+    with remedy_of_networks():
+        foreign = READERS[taken.tail](contents, taken, critic, container)
     others = [place for place in found if place.prefix != taken.prefix]
     if not is_average(contents, taken) and critic is not None:
         foreign.notes.append(

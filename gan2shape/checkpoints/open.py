@@ -31,7 +31,7 @@ from gan2shape.checkpoints.assemble import (
 )
 from gan2shape.checkpoints.containers import map_file, read_container
 from gan2shape.checkpoints.contents import part
-from gan2shape.checkpoints.errors import NoFileError, UnreadableError
+from gan2shape.checkpoints.errors import NoFileError, UnreadableError, remedy_of_networks
 from gan2shape.checkpoints.foreign import read_foreign
 from gan2shape.checkpoints.layouts import GOLDEN, SHAPES_ONLY, Foreign
 from gan2shape.checkpoints.told import summary
@@ -99,10 +99,13 @@ def open_checkpoint(path: str | Path, class_index: int | None = None) -> Checkpo
         elif metadata.get("format", "").startswith("gan2shape"):
             raise UnreadableError("was written by another version of gan2shape")
         else:
-            checkpoint = _foreign(read_foreign(container, value), len(data), class_index)
+            found = read_foreign(container, value)
+            with remedy_of_networks():
+                checkpoint = _foreign(found, len(data), class_index)
         if class_index is not None and checkpoint.class_index != class_index:
             raise UnreadableError(_no_class(checkpoint), "leave out --class")
-        check_shapes(empty_network(Generator, checkpoint.generator_config), with_average(checkpoint))
+        with remedy_of_networks():
+            check_shapes(empty_network(Generator, checkpoint.generator_config), with_average(checkpoint))
         if checkpoint.discriminator is not None:
             check_shapes(empty_network(Discriminator, checkpoint.discriminator_config), checkpoint.discriminator)
         return checkpoint

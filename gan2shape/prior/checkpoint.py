@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gan2shape.checkpoints.assemble import ByteAllowance, build, read
-from gan2shape.checkpoints.errors import UnreadableError
+from gan2shape.checkpoints.errors import UnreadableError, remedy_of_networks
 from gan2shape.checkpoints.open import (
     PACK_NAME,
     Checkpoint,
@@ -32,7 +32,7 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu", class_i
     UserError with cause and remedy.
     """
     checkpoint = open_checkpoint(path, class_index)
-    with plain_errors(Path(path)):
+    with plain_errors(Path(path)), remedy_of_networks():
         allowance = ByteAllowance(checkpoint.n_bytes)
         generator = build(Generator, checkpoint.generator_config, with_average(checkpoint), allowance)
         generator = freeze(generator.to(device, memory_format=torch.channels_last))

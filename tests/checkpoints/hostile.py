@@ -208,6 +208,68 @@ def billion_laughs(marker: Path) -> bytes:
     return pickled(body)
 
 
+def nested_lists(marker: Path) -> bytes:
+    """The same with lists, in which networks are searched."""
+    body = b"]K\x01a\x94"
+    for level in range(30):
+        body += b"0](" + (b"h" + bytes([level])) * 10 + b"e\x94"
+    return pickled(body)
+
+
+def shared_dictionary(marker: Path) -> bytes:
+    """One long dictionary of numbers in ten thousand places."""
+    items = b"".join(b"M" + struct.pack("<H", i) + b"N" for i in range(20_000))
+    return pickled(b"]}(" + items + b"uq\x000(" + b"h\x00" * 10_000 + b"e")
+
+
+def long_names(marker: Path) -> bytes:
+    """A name of a million letters, for each of ten thousand arrays."""
+    name = b"X" + struct.pack("<I", 10**6) + b"a" * 10**6
+    kind = called("numpy", "dtype", text("f4"))
+    array = text("numpy.core.multiarray") + text("scalar") + b"\x93" + kind + b"C\x04" + bytes(4) + b"\x86R"
+    inner = b"".join(text(f"k{i}") + b"h\x01" for i in range(10_000))
+    return pickled(array + b"q\x010}(" + inner + b"uq\x000}" + name + b"}" + name + b"h\x00ss")
+
+
+def object_of_objects(marker: Path) -> bytes:
+    """Objects of unknown classes, each made of the one before it, again and again."""
+    body = text("package") + text("Thing") + b"\x93q\x00)\x81q\x01"
+    for _ in range(10_000):
+        body += b"0h\x00h\x01h\x01\x86Rq\x01"
+    return pickled(body)
+
+
+def object_that_holds_itself(marker: Path) -> bytes:
+    """As state, as an item, and as a part."""
+    body = text("package") + text("Thing") + b"\x93)\x81q\x00}" + text("self") + b"h\x00sb"
+    return pickled(body + text("item") + b"h\x00s" + b"h\x00a")
+
+
+def persistent_object_of_persistent_objects(marker: Path) -> bytes:
+    """A package's persistence without end, with source text."""
+    name = text("evil.torch_utils.persistence") + text("_reconstruct_persistent_obj") + b"\x93"
+    meta = b"}(" + text("class_name") + text("Generator") + text("module_src") + text(writes(marker))
+    return pickled(b"}" + (name + meta + text("state") + b"}" + text("x")) * 50 + b"N" + b"su\x85R" * 50)
+
+
+def state_of_a_name(marker: Path) -> bytes:
+    """An allowed class itself is filled."""
+    return pickled(text("collections") + text("OrderedDict") + b"\x93}" + text("__call__") + b"Nsb")
+
+
+def call_with_keywords(marker: Path) -> bytes:
+    """Keywords for a class that would run them."""
+    keywords = b"}" + text("command") + text(f"touch {marker}") + b"s"
+    return pickled(text("package") + text("Runner") + b"\x93)" + keywords + b"\x92")
+
+
+def code_under_another_name(marker: Path) -> bytes:
+    """Functions of other packages that evaluate text."""
+    calls = [("numpy.testing._private.utils", "runstring"), ("torch.hub", "load"), ("timeit", "timeit")]
+    body = b"".join(called(module, name, text(writes(marker))) + b"0" for module, name in calls)
+    return pickled(body + b"}")
+
+
 def deep_key(marker: Path) -> bytes:
     """A key whose hash takes two to the fortieth steps."""
     return pickled(b"}" + b"K\x01" + b"2\x86" * 40 + b"Ns")
@@ -355,6 +417,15 @@ FILES: tuple[Callable[[Path], bytes], ...] = (
     overlapping_zip,
     recursive,
     billion_laughs,
+    nested_lists,
+    shared_dictionary,
+    long_names,
+    object_of_objects,
+    object_that_holds_itself,
+    persistent_object_of_persistent_objects,
+    state_of_a_name,
+    call_with_keywords,
+    code_under_another_name,
     deep_key,
     repeated_work,
     colliding_keys,

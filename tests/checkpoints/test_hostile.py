@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from gan2shape.checkpoints.errors import DOWNLOAD_AGAIN
+from gan2shape.checkpoints.errors import AS_PUBLISHED, DOWNLOAD_AGAIN
 from gan2shape.checkpoints.open import REMEDY, inspect
 from gan2shape.checkpoints.wrong_files import UNPACK
 from gan2shape.cli import app
@@ -21,7 +21,8 @@ from tests.checkpoints import hostile, lookalike
 ROOT = Path(__file__).parents[2]
 MAX_PEAK_MB = 100  # of opening all; the largest file unpacks to 100 MB and claims ten thousand
 FEW_MUTANTS, MANY_MUTANTS = 60, 2000  # `python -m tests.checkpoints.fuzz` takes any number
-REMEDIES = (f"{REMEDY}.", f"{DOWNLOAD_AGAIN}.", f"{UNPACK}.")  # what to do, in every message
+# What to do, in every message.
+REMEDIES = tuple(f"{remedy}." for remedy in (REMEDY, DOWNLOAD_AGAIN, UNPACK, AS_PUBLISHED))
 
 
 def assert_sentence(message: str) -> None:

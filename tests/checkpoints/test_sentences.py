@@ -41,9 +41,9 @@ def tar() -> bytes:
     return stream.getvalue()
 
 
-def arrays() -> bytes:
+def arrays(write: Callable = np.savez) -> bytes:
     stream = io.BytesIO()
-    np.savez(stream, w=np.zeros(3))
+    write(stream, w=np.zeros(300))
     return stream.getvalue()
 
 
@@ -56,6 +56,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "gzip": (lambda: gzip.compress(good()), "compressed by gzip: unpack it"),
     "tar": (tar, "tar archive: unpack it"),
     "zip": (lambda: hostile.zipped({"model/readme.txt": b"a"}), "zip archive.*unpack it"),
+    "compressed arrays": (lambda: arrays(np.savez_compressed), "numpy's arrays and no network"),
     "compressed zip": (lambda: hostile.zipped({"a/b": b"a" * 99}, zipfile.ZIP_DEFLATED), "unpack it"),
     "arrays": (arrays, "numpy's arrays and no network"),
     "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
@@ -75,7 +76,8 @@ def test_files_that_are_no_checkpoints(name: str, tmp_path: Path) -> None:
     (tmp_path / "file.pkl").write_bytes(make())
     with pytest.raises(UserError, match=sentence) as caught:
         inspect(tmp_path / "file.pkl")
-    assert "give a StyleGAN2 checkpoint" not in str(caught.value) or name in ("text", "JSON", "arrays", "HDF5")
+    is_general = name in ("text", "JSON", "arrays", "compressed arrays", "HDF5")
+    assert ("give a StyleGAN2 checkpoint" in str(caught.value)) == is_general
 
 
 NETWORKS: dict[str, tuple[dict[str, tuple[int, ...]], str]] = {
@@ -97,6 +99,13 @@ def test_other_networks_are_refused_by_their_name(name: str, tmp_path: Path) -> 
     shapes, kind = NETWORKS[name]
     with pytest.raises(UserError, match=f"{kind}.*not supported"):
         inspect(saved({key: torch.zeros(shape) for key, shape in shapes.items()}, tmp_path))
+
+
+def test_stylegan2_is_not_told_to_be_none(tmp_path: Path) -> None:
+    value = lookalike.rosinality_state(*hostile.SMALL)
+    value["g_ema"]["convs.0.conv.blur.kernel"] = torch.ones(4, 4)
+    with pytest.raises(UserError, match=r"another filter.*as its publishers build it"):
+        inspect(saved(value, tmp_path))
 
 
 def test_names_of_unknown_weights_are_said(tmp_path: Path) -> None:
