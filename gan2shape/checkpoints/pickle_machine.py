@@ -74,7 +74,7 @@ class PickleMachine:
                 return self.pop()
             instruction = INSTRUCTIONS.get(code)
             if instruction is None:
-                raise UnreadableError(f"holds an instruction ({code:#04x}) that no checkpoint needs")
+                raise UnreadableError(f"holds an instruction ({code:#04x}) of another kind of pickle")
             instruction(self)
 
     # What instructions are made of

@@ -22,7 +22,8 @@ from gan2shape.checkpoints.open import inspect
 from gan2shape.checkpoints.told import describe
 from gan2shape.core.errors import UserError
 from gan2shape.prior.checkpoint import load_generator
-from tests.checkpoints import golden, hostile, lookalike
+from tests.checkpoints import golden, lookalike
+from tests.checkpoints.hostile_parts import called, pickled, text, writes
 from tests.checkpoints.test_checkpoints import close, saved, state_dicts
 
 SMALL = (8, (4, 4), 6, 2)
@@ -184,7 +185,7 @@ def test_whole_module_is_read_as_data(is_zip: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("package", ["torch_utils", "x.torch_utils", "editing.models.torch_utils"])
 def test_persistence_of_another_package_beside_a_foreign_discriminator(package: str, tmp_path: Path) -> None:
     io_, path = golden.load("nvidia_ada_skip_32_io.npz"), tmp_path / "a.pkl"
-    network = lookalike.nvidia_network(state_dicts()["G_ema"], "Generator", {}, hostile.writes(tmp_path / "marker"))
+    network = lookalike.nvidia_network(state_dicts()["G_ema"], "Generator", {}, writes(tmp_path / "marker"))
     value = {"G_ema": network, "D": Layer({"feature_network.weight": torch.zeros(3, 3)})}
     plain = lookalike.nvidia_pickle(value, 4)
     longer = f"{package}.persistence".encode()
@@ -218,10 +219,10 @@ def test_call_beside_good_weights_is_not_made(tmp_path: Path) -> None:
     """A harmless-looking function of a module that is there: it becomes a stub, and its module is not imported."""
     marker, path = tmp_path / "marker", tmp_path / "a.pkl"
     weights = pickle.dumps({k: t.numpy() for k, t in lookalike.rosinality_state(*SMALL)["g_ema"].items()}, 4)
-    call = hostile.called("numpy.testing._private.utils", "runstring", hostile.text(hostile.writes(marker)))
-    body = b"}" + hostile.text("beside") + call + b"s" + hostile.text("g_ema")
+    call = called("numpy.testing._private.utils", "runstring", text(writes(marker)))
+    body = b"}" + text("beside") + call + b"s" + text("g_ema")
     inner = weights[2:-1]
-    path.write_bytes(hostile.pickled(body + inner + b"s"))
+    path.write_bytes(pickled(body + inner + b"s"))
     assert load_generator(path).generator.config.resolution == 8
     assert not marker.exists()
 
@@ -232,10 +233,8 @@ def test_names_that_would_run_something_end_the_reading(name: str, tmp_path: Pat
     module, _, function = name.rpartition(".")
     path = tmp_path / "a.pkl"
     weights = pickle.dumps({k: t.numpy() for k, t in lookalike.rosinality_state(*SMALL)["g_ema"].items()}, 4)
-    call = hostile.called(module, function, hostile.text("true"))
-    path.write_bytes(
-        hostile.pickled(b"}" + hostile.text("g_ema") + weights[2:-1] + b"s" + hostile.text("x") + call + b"s")
-    )
+    call = called(module, function, text("true"))
+    path.write_bytes(pickled(b"}" + text("g_ema") + weights[2:-1] + b"s" + text("x") + call + b"s"))
     with pytest.raises(UserError, match="nothing was executed"):
         load_generator(path)
 

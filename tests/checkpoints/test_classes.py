@@ -13,7 +13,7 @@ from gan2shape.cli import app
 from gan2shape.core.errors import UserError
 from gan2shape.prior.cache import cache_name
 from gan2shape.prior.checkpoint import convert, load_generator
-from tests.checkpoints import hostile, lookalike
+from tests.checkpoints import hostile_parts, lookalike
 from tests.checkpoints.test_checkpoints import saved, state_dicts
 
 
@@ -62,7 +62,7 @@ def test_first_class_is_drawn_and_said_unless_another_is_given(tmp_path: Path) -
 
 
 def test_class_of_a_network_without_classes_is_refused(tmp_path: Path) -> None:
-    path = saved(lookalike.rosinality_state(*hostile.SMALL), tmp_path)
+    path = saved(lookalike.rosinality_state(*hostile_parts.SMALL), tmp_path)
     with pytest.raises(UserError, match="has no classes: leave out --class"):
         load_generator(path, class_index=0)
 
@@ -91,7 +91,7 @@ VERBS = (
 
 @pytest.mark.parametrize("words", VERBS)
 def test_every_verb_that_draws_takes_a_class_and_refuses_one_that_is_not_there(words: str, tmp_path: Path) -> None:
-    path = saved(lookalike.rosinality_state(*hostile.SMALL), tmp_path)
+    path = saved(lookalike.rosinality_state(*hostile_parts.SMALL), tmp_path)
     places = {"path": path, "out": tmp_path / "out.safetensors", "folder": tmp_path / "run"}
     result = CliRunner().invoke(app, [word.format(**places) for word in words.split()])
     assert result.exit_code == 2, result.output

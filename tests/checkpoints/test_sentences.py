@@ -16,14 +16,14 @@ from typer.testing import CliRunner
 from gan2shape.checkpoints.open import inspect
 from gan2shape.cli import app
 from gan2shape.core.errors import UserError
-from tests.checkpoints import golden, hostile, lookalike
+from tests.checkpoints import golden, hostile, hostile_parts, lookalike
 from tests.checkpoints.test_checkpoints import saved, state_dicts
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 133\n"
 
 
 def good() -> bytes:
-    return hostile.saved(lookalike.rosinality_state(*hostile.SMALL))
+    return hostile_parts.saved(lookalike.rosinality_state(*hostile_parts.SMALL))
 
 
 def script() -> bytes:
@@ -55,9 +55,9 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "script": (script, "TorchScript.*code.*state_dict"),
     "gzip": (lambda: gzip.compress(good()), "compressed by gzip: unpack it"),
     "tar": (tar, "tar archive: unpack it"),
-    "zip": (lambda: hostile.zipped({"model/readme.txt": b"a"}), "zip archive.*unpack it"),
+    "zip": (lambda: hostile_parts.zipped({"model/readme.txt": b"a"}), "zip archive.*unpack it"),
     "compressed arrays": (lambda: arrays(np.savez_compressed), "numpy's arrays and no network"),
-    "compressed zip": (lambda: hostile.zipped({"a/b": b"a" * 99}, zipfile.ZIP_DEFLATED), "unpack it"),
+    "compressed zip": (lambda: hostile_parts.zipped({"a/b": b"a" * 99}, zipfile.ZIP_DEFLATED), "unpack it"),
     "arrays": (arrays, "numpy's arrays and no network"),
     "HDF5": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
     "image": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(99), "is an image: give it as --image"),
@@ -102,7 +102,7 @@ def test_other_networks_are_refused_by_their_name(name: str, tmp_path: Path) -> 
 
 
 def test_stylegan2_is_not_told_to_be_none(tmp_path: Path) -> None:
-    value = lookalike.rosinality_state(*hostile.SMALL)
+    value = lookalike.rosinality_state(*hostile_parts.SMALL)
     value["g_ema"]["convs.0.conv.blur.kernel"] = torch.ones(4, 4)
     with pytest.raises(UserError, match=r"another filter.*as its publishers build it"):
         inspect(saved(value, tmp_path))
