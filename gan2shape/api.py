@@ -73,6 +73,7 @@ def reconstruct(
     config: ShapeConfig | None = None,
     generator: MaskedGenerator | str | Path | None = None,
     features: str | Path | None = None,
+    class_index: int | None = None,
     report: Reporter = silent,
     state_dir: Path | None = None,
 ) -> Reconstruction:
@@ -85,6 +86,7 @@ def reconstruct(
             `gan2shape prior` was told about the `generator`.
         generator: a StyleGAN2 checkpoint in the place of the bundled one (or an opened one).
         features: a TorchScript module, which is code that runs, to compare images with.
+        class_index: of a class-conditional `generator`, what it draws; the first class unless given.
         overrides: `key=value` words of the configuration; or give a whole `config`.
         state_dir: folder where the state is kept after each step; a state found there is continued.
     Raises UserError for what cannot be used, with cause and remedy.
@@ -96,7 +98,7 @@ def reconstruct(
         known = generator.prior.calibration.settings
         config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, overrides, calibration=known)
     else:
-        generator, own = open_prior(category, generator, preset, overrides, features, device)
+        generator, own = open_prior(category, generator, preset, overrides, features, device, class_index)
         config = (
             own if config is None else replace(config, render=replace(config.render, resolution=own.render.resolution))
         )
@@ -114,9 +116,8 @@ def reconstruct(
 
 def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
     """The request's generator, bundled or custom, and the configuration that fits it."""
-    return open_prior(
-        request.category, request.generator, request.preset, request.overrides, request.features, request.device
-    )
+    words = (request.preset, request.overrides, request.features, request.device, request.class_index)
+    return open_prior(request.category, request.generator, *words)
 
 
 def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfig, has_mask: bool) -> None:

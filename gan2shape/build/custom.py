@@ -56,6 +56,7 @@ def estimate_prior(
     device: torch.device | str = "cpu",
     config: ForegroundConfig | None = None,
     report: Reporter = silent,
+    class_index: int | None = None,
 ) -> dict[str, Any]:
     """Learn masks of a checkpoint's samples, read their views and lamps, and keep both; returns it in plain values.
 
@@ -63,7 +64,7 @@ def estimate_prior(
     """
     began = time.perf_counter()
     defaults = category_config(category)
-    prior = load_generator(path, device)
+    prior = load_generator(path, device, class_index)
     size = min(WORKING_RESOLUTION, checked_resolution(path, prior))
     sized, centre = at_resolution(prior, size), truncation_centre(prior)
     centre = prior.w_mean if centre is None else centre
@@ -85,7 +86,7 @@ def estimate_prior(
         "relief": defaults.initial.depth_scale,
     }
     state = learnt.head.state_dict()
-    weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page))
+    weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page), class_index)
     opened = MaskedGenerator(sized, learnt.head, centre)
     sheet = save_png(tile(shown(opened), N_COLUMNS), weights.with_suffix(".png"))
     return {**page, "category": category, "file": weights, "sheet": sheet, "seconds": time.perf_counter() - began}

@@ -45,6 +45,7 @@ def open_prior(
     overrides: Sequence[str] = (),
     features: str | Path | None = None,
     device: torch.device | str = "auto",
+    class_index: int | None = None,
 ) -> tuple[MaskedGenerator, ShapeConfig]:
     """A generator that is ready for the method, and the configuration that fits it.
 
@@ -56,13 +57,16 @@ def open_prior(
             becomes the resolution that the generator is worked with at.
         features: a TorchScript module (code, which runs) that compares images; only with a `generator`.
         device: `auto`, `cpu`, `cuda`, …
+        class_index: of a class-conditional `generator`, what it draws; the first class unless given.
     Raises UserError with cause and remedy for everything that cannot be used.
     """
     overrides, device = tuple(overrides), resolve_device(str(device))
     if generator is not None:
         script = None if features is None else Path(features)
-        opened, config = _open_custom(Path(generator), category, preset, overrides, script, device)
+        opened, config = _open_custom(Path(generator), category, preset, overrides, script, device, class_index)
         return opened, config.scaled()
+    if class_index is not None:
+        raise UserError("--class belongs to a class-conditional --generator: give both.")
     if features is not None:
         raise UserError("--features belongs to a --generator: give both.")
     opened, config = _open_bundled(category or ShapeConfig.category, preset, overrides, device)
@@ -109,10 +113,11 @@ def _open_custom(
     overrides: tuple[str, ...],
     features: Path | None,
     device: torch.device,
+    class_index: int | None,
 ) -> tuple[MaskedGenerator, ShapeConfig]:
-    whole = load_generator(path, device)
+    whole = load_generator(path, device, class_index)
     resolution = checked_resolution(path, whole)
-    kept = find_estimated(path, device)
+    kept = find_estimated(path, device, class_index)
     chosen = chosen_category(path, category, kept, whole)
     is_own = is_pack(whole)
     calibration = whole.calibration if is_own else bundled_calibration(chosen)

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan2shape.core.config import (, ShapeConfig
+from gan2shape.core.config import (
     LightPriorConfig,
     NetworkConfig,
     RenderConfig,
+    ShapeConfig,
     ViewPriorConfig,
 )
 from gan2shape.nn.generator import Generator, GeneratorConfig
