@@ -10,23 +10,25 @@ Conventions
 * Values of images and albedo are in [-1, 1].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from gan2shape.scene.camera import CENTRE_Z, DEFAULT_FOV_DEG, intrinsics, project, rotation, rotation_to_angles
 from gan2shape.scene.light import lamp_direction
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.scanline import nearest_face
+from gan2shape.synth.texture import TextureStack
 
 SUPERSAMPLE = 3  # sub-samples along each side of a pixel; odd, so that one lies at the pixel's centre
 FAR_DEPTH = 1.1  # depth where nothing is seen: the far end of the height field's range
 DEFAULT_BACKGROUND = (0.92, 0.92, 0.92)  # image values in [0, 1]
 NEAR = 1e-3  # scene units; faces that reach nearer than this, or behind the camera, are dropped
+ALPHA_TEST = 0.5  # fragments of a texture whose alpha is below do not exist
 CHUNK = 8  # images drawn at once; more does not make it faster on a CPU and takes memory
 
 
@@ -40,6 +42,7 @@ class TruthRender:
     depth: Float[Tensor, "B 1 S S"]  # z of the point at the pixel's centre; FAR_DEPTH where there is none
     normals: Float[Tensor, "B 3 S S"]  # unit, z < 0, camera frame; (0, 0, -1) where there is none
     albedo: Float[Tensor, "B 3 S S"]  # in [-1, 1]; the background where there is none
+    region: UInt8[Tensor, "B 1 S S"]  # which of objects.REGIONS is seen at the pixel's centre; 0 where there is none
 
 
 def turntable_view(azimuth_rad: float, elevation_rad: float, roll_rad: float = 0.0) -> Float[Tensor, "6"]:
@@ -85,7 +88,7 @@ def render_objects(
         )
         for i in range(0, len(meshes), CHUNK)
     ]
-    names = ("image", "mask", "hit", "depth", "normals", "albedo")
+    names = [field.name for field in fields(TruthRender)]
     return TruthRender(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
@@ -115,6 +118,7 @@ class _Samples:
     normal: Tensor  # [N, 3], camera frame
     albedo: Tensor  # [N, 3], in [0, 1]
     colour: Tensor  # [N, 3], in [0, 1]
+    region: Tensor  # [N], number of one of objects.REGIONS
     batch: int
 
 
@@ -140,6 +144,7 @@ def _draw_chunk(meshes, view, light, background, size, fov_deg) -> TruthRender:
         depth=at_centres(samples.depth[:, None], torch.full((len(view), 1), FAR_DEPTH)),
         normals=at_centres(samples.normal, facing),
         albedo=at_centres(samples.albedo, background) * 2 - 1,
+        region=at_centres(samples.region[:, None].float(), torch.zeros(len(view), 1)).to(torch.uint8),
     )
 
 
@@ -148,29 +153,50 @@ def _sample(meshes, view, light, fine: int, fov_deg: float) -> _Samples:
     """Transform, cull, rasterise and shade; `fine` is the image side in sub-samples."""
     turns = rotation(view[:, :3])
     K = intrinsics(fine, fov_deg)
-    corners, normals, albedos, items = [], [], [], []
+    corners, normals, albedos, regions, items, kepts = [], [], [], [], [], []
     for i, (mesh, turn, shift) in enumerate(zip(meshes, turns, view[:, 3:], strict=True)):
         points = torch.from_numpy(mesh.vertices) @ turn.T + shift
         points[:, 2] += CENTRE_Z
         triangle = points[torch.from_numpy(mesh.faces)]  # [F, 3 corners, 3]
         a, b, c = triangle.unbind(1)
         # Back faces of closed meshes are never seen. Faces that reach behind the camera are dropped.
-        front = ((torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0) & (triangle[..., 2].amin(1) > NEAR)
-        kept = front.nonzero().squeeze(1)
+        front = (torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0
+        drawn = front if mesh.both_sided is None else front | torch.from_numpy(mesh.both_sided)
+        kept = (drawn & (triangle[..., 2].amin(1) > NEAR)).nonzero().squeeze(1)
         corners.append(project(triangle[kept], K))
-        normals.append(torch.from_numpy(mesh.corner_normals)[kept] @ turn.T)
+        outwards = torch.from_numpy(mesh.corner_normals)[kept] @ turn.T
+        if mesh.both_sided is not None:  # a sheet seen from behind shows its other side
+            outwards = torch.where(front[kept, None, None], outwards, -outwards)
+        normals.append(outwards)
         albedos.append(_corner_albedo(mesh)[kept])
+        regions.append(torch.ones(len(kept)) if mesh.region is None else torch.from_numpy(mesh.region)[kept])
         items.append(torch.full((len(kept),), i))
+        kepts.append(kept)
     corners_px = torch.cat(corners)
-    face = nearest_face(corners_px, torch.cat(items), len(meshes), fine, fine).flatten()
+    textures = TextureStack.of(meshes, kepts)
+    shows = None
+    if textures is not None and textures.cut_out.any():
+
+        def shows(face: Tensor, pixel: Tensor) -> Tensor:
+            exists = torch.ones(len(face), dtype=torch.bool)
+            tested = textures.cut_out[face].nonzero().squeeze(1)
+            bary, _ = _weights(corners_px[face[tested]], pixel[tested], fine)
+            exists[tested] = textures.alpha(face[tested], bary) >= ALPHA_TEST
+            return exists
+
+    face = nearest_face(corners_px, torch.cat(items), len(meshes), fine, fine, shows).flatten()
     index = (face >= 0).nonzero().squeeze(1)
     item, chosen = index // (fine * fine), face[index]
     bary, depth = _weights(corners_px[chosen], index % (fine * fine), fine)
     normal = F.normalize((torch.cat(normals)[chosen] * bary[..., None]).sum(1), dim=-1)
     albedo = (torch.cat(albedos)[chosen] * bary[..., None]).sum(1)
+    if textures is not None:
+        painted = textures.painted[chosen].nonzero().squeeze(1)
+        albedo[painted] = textures.colour(chosen[painted], bary[painted])
     cosine = (normal * lamp_direction(light)[item]).sum(-1).clamp(min=0)
     shading = light[item, 0] + light[item, 1] * cosine
-    return _Samples(index, depth, normal, albedo, (albedo * shading[:, None]).clamp(max=1), len(meshes))
+    colour = (albedo * shading[:, None]).clamp(max=1)
+    return _Samples(index, depth, normal, albedo, colour, torch.cat(regions)[chosen], len(meshes))
 
 
 def _corner_albedo(mesh: ObjectMesh) -> Tensor:
