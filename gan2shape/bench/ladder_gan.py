@@ -163,9 +163,7 @@ def rung_c(bench: Bench) -> dict[str, float]:
     views, lights = views[front][:RUNG_C_SAMPLES], lights[front][:RUNG_C_SAMPLES]
     truth = render_truth(bench.item, views, lights)
     with torch.no_grad():
-        drawn = draw_scene(
-            scene, bench.target.canvas, views.to(bench.device), lights.to(bench.device), config.render
-        )
+        drawn = draw_scene(scene, bench.target.canvas, views.to(bench.device), lights.to(bench.device), config.render)
         made, _ = project_drawn(learner.encoder, drawn, bench.target, latent, prior, bench.generator, steps)
     pseudo, projected = distances(drawn.image, truth, prior), distances(made, truth, prior)
     between = (made - drawn.image).abs().mean(1, keepdim=True)

@@ -83,4 +83,5 @@ class CategorySpec:
     lights: LightDistribution = field(default_factory=LightDistribution)
     background_low: tuple[float, float, float] = (0.92, 0.92, 0.92)  # image value in [0, 1], uniform grey between
     background_high: tuple[float, float, float] = (0.92, 0.92, 0.92)
-    fov_deg: float = 10.0
+    fov_deg: float = 10.0  # of the plain rendering
+    clear_coat: tuple[float, float] = (0.0, 0.0)  # strength in the natural rendering, uniform
