@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
-from gan2shape.gan.checkpoints import load_generator
-from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.prior.checkpoint import load_generator
 
 WIDTHS = (512, 512, 512, 512, 512, 256, 128, 64, 32)  # config-f at 4, 8, ..., 1024
 LATENT = 512
@@ -34,7 +35,7 @@ def write(path: Path, side: int, kind: str) -> None:
     if kind == "torch":
         torch.save({"G_ema": generator, "D": critic}, path)
         return
-    from tests.gan import lookalike
+    from tests.checkpoints import lookalike
 
     networks = {"G": generator, "D": critic, "G_ema": generator}
     made = {name: lookalike.nvidia_network(state, name, {}) for name, state in networks.items()}

@@ -19,10 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gan2shape.gan import layers, objectives
-from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, n_parameters
-from gan2shape.gan.state import lazy_adam
-from gan2shape.gan.training import TrainConfig
+from gan2shape.nn import layers
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.nn.layers import n_parameters
+from gan2shape.train import objectives
+from gan2shape.train.loop import TrainConfig
+from gan2shape.train.state import lazy_adam
 
 WARM_UP_STEPS = 2
 FULL_SIZE_DISCRIMINATOR = DiscriminatorConfig(unshuffle=False, channels=(128, 128, 96, 48, 16))

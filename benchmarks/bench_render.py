@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gan2shape.records import Scene
+from gan2shape.core.records import Render, Scene
 from gan2shape.scene import camera, height_field, render
 
 FOV_DEG = 10.0
@@ -41,14 +41,19 @@ def example(size: int, batch: int, device: str) -> Scene:
     return Scene(depth.expand(batch, -1, -1, -1), albedo, view, light)
 
 
+def one_depth(scene: Scene) -> Scene:
+    """The scene with its one depth, shared by all views."""
+    return Scene(scene.depth[:1], scene.albedo, scene.view, scene.light)
+
+
 def forward_backward(scene: Scene) -> None:
-    drawn = render.render_scene(scene, FOV_DEG)
-    (drawn.image.square().mean() + drawn.depth.mean()).backward()
+    rendered = render.render_scene(one_depth(scene), scene.view, scene.light, FOV_DEG)
+    (rendered.image.square().mean() + rendered.depth.mean()).backward()
 
 
 @torch.no_grad()
-def forward(scene: Scene) -> render.Render:
-    return render.render_scene(scene, FOV_DEG)
+def forward(scene: Scene) -> Render:
+    return render.render_scene(one_depth(scene), scene.view, scene.light, FOV_DEG)
 
 
 @torch.no_grad()

@@ -34,16 +34,16 @@ from gan2shape.bench import ladder
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.score import score_depth
 from gan2shape.bench.truth import true_views
-from gan2shape.compose import compose
-from gan2shape.config import ShapeConfig
-from gan2shape.gan.hardware import PROBE_SHAPE
-from gan2shape.progress import silent
-from gan2shape.shape.loop import Learner, make_target, new_learner, start, step_random
-from gan2shape.shape.observe import MaskedGenerator, observe_seed
-from gan2shape.shape.prior_shape import ellipsoid_depth
-from gan2shape.shape.projection import collect, prior_features, projection_step
-from gan2shape.shape.reconstruct import open_generator
-from gan2shape.shape.stages import JointOptions, albedo_step, joint_step
+from gan2shape.core.compose import compose
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.devices import PROBE_SHAPE
+from gan2shape.core.progress import silent
+from gan2shape.prior.bundled import open_generator
+from gan2shape.prior.masked_generator import MaskedGenerator, observe_seed
+from gan2shape.shape.ellipsoid import ellipsoid_model
+from gan2shape.shape.projection import prior_features
+from gan2shape.shape.stages import JointOptions, albedo_step, collect, joint_step, projection_step
+from gan2shape.shape.state import ObjectState, make_target, new_state, step_rng
 
 PARTS = ("steps", "run", "side")
 PEAK_BURSTS, PEAK_RUNS = 5, 10  # timings of the convolution probe, the least counts; convolutions in each
@@ -87,40 +87,31 @@ def step_costs(generator: MaskedGenerator, config: ShapeConfig, n: int) -> dict[
     """Cost of one step of each kind, averaged over `n` steps, on the generator's sample 0."""
     observation = observe_seed(0, generator)
     target = make_target(observation)
-    config = replace(config, prior_shape=replace(config.prior_shape, slants_deg=config.prior_shape.slants_deg[:1]))
+    slant_deg = config.prior_shape.slants_deg[0]
 
-    def learner_of(some: ShapeConfig) -> Learner:
-        made = new_learner(some, observation.latent.shape[-1], "cpu")
-        start(made, target, observation, generator, some, silent)
-        return made
+    def state_of(some: ShapeConfig) -> ObjectState:
+        made = new_state(some, observation.latent.shape[-1], "cpu")
+        return replace(made, model=ellipsoid_model(made.model, target.canvas.mask, some, slant_deg))
 
     published = replace(
         config,
         networks=replace(config.networks, albedo="network"),
         steps=replace(config.steps, n_albedo=n, n_collect=config.steps.batch * n),
     )
-    learner, with_albedo = learner_of(config), learner_of(published)
-    prior, latent, features = generator.prior, observation.latent, prior_features(generator.prior)
-    random = step_random(config, 0)
+    state, with_albedo = state_of(config), state_of(published)
+    latent, features = observation.latent, prior_features(generator.prior)
+    rng, options = step_rng(config, 0), JointOptions.of(config.steps)
 
     def collected():
-        words = (learner.encoder, learner.networks, target, latent, prior, generator)
-        return collect(*words, published, random)
+        return collect(state, target, latent, generator, published, rng)
 
     samples = collected()
-    steps = config.steps
-    options = JointOptions.of(steps)
-    e, networks = learner.encoder, learner.networks
     return {
-        "albedo (network)": timed(lambda: albedo_step(with_albedo.networks, target, features, published, silent), n),
-        "projection": timed(
-            lambda: projection_step(e, networks, target, latent, prior, config, n, random, silent), n
-        ),
+        "albedo (network)": timed(lambda: albedo_step(with_albedo.model, target, features, published, silent), n),
+        "projection": timed(lambda: projection_step(state, target, latent, generator, config, n, rng, silent), n),
         "collect": timed(collected, n),
-        "joint": timed(
-            lambda: joint_step(networks, target, samples, features, config, options, random, silent, n), n
-        ),
-    }  # fmt: skip
+        "joint": timed(lambda: joint_step(state.model, target, samples, features, config, options, rng, silent, n), n),
+    }
 
 
 def whole_run(category: str, preset: str) -> dict:
@@ -142,7 +133,7 @@ def whole_run(category: str, preset: str) -> dict:
         "cpu_s": after[0] - before[0] if after and before else None,
         "peak_mib": after[1] if after else None,
         "written_mib": n_bytes / 2**20,
-        "parts_s": {name[:-2]: value for name, value in result["figures"].items() if name.endswith("_s")},
+        "parts_s": {name[:-2]: value for name, value in result["metrics"].items() if name.endswith("_s")},
     }
 
 
@@ -164,18 +155,17 @@ class EnoughError(Exception):
 def seconds_to_side(category: str, config: ShapeConfig, index: int, wanted: float) -> dict:
     """Seconds and steps of rung O1 on validation object `index` until SIDE x 100 <= wanted; every 10 steps."""
     item = exam_objects(category, "val", index + 1)[index]
-    target, networks = ladder.target_of(item), ladder.new_networks(config)
-    networks.start_from(ellipsoid_depth(item.mask, config.prior_shape, config.render.fov_deg))
+    target, model = ladder.target_of(item), ellipsoid_model(ladder.new_model(config), item.mask, config, 0.0)
     samples = ladder.as_samples(true_views(item, ladder.N_TRUE_VIEWS, item.seed + ladder.VIEW_SEED_OFFSET))
     found = {"object": item.seed, "wanted_side": wanted, "reached": False}
     clocks = (time.perf_counter, time.process_time)
     marks, spent = [clock() for clock in clocks], [0.0, 0.0]
 
-    def look(_: str, step: int, n_steps: int, **figures: float) -> None:
+    def look(_: str, step: int, n_steps: int, **numbers: float) -> None:
         for i, clock in enumerate(clocks):
             spent[i] += clock() - marks[i]
         with torch.no_grad():
-            scores = score_depth(networks.depth(item.image), item.depth, item.mask, item.fov_deg)
+            scores = score_depth(model.depth(item.image), item.depth, item.mask, item.fov_deg)
         found.update(step=step, side=scores["side"], mad_deg=scores["mad_deg"], wall_s=spent[0], cpu_s=spent[1])
         if scores["side"] <= wanted:
             raise EnoughError
@@ -184,7 +174,7 @@ def seconds_to_side(category: str, config: ShapeConfig, index: int, wanted: floa
     try:
         options = JointOptions(estimate_views=False, estimate_lights=False, own_light=item.light)
         random = torch.Generator().manual_seed(config.seed)
-        joint_step(networks, target, samples, None, config, options, random, look)
+        joint_step(model, target, samples, None, config, options, random, look)
         if found.get("step") != config.steps.n_joint:  # the last steps are not reported where they make no ten
             look("", config.steps.n_joint, config.steps.n_joint)
     except EnoughError:

@@ -13,14 +13,12 @@ import torch
 
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.score import score_depth
-from gan2shape.compose import compose
-from gan2shape.config import ShapeConfig
-from gan2shape.records import Observation
-from gan2shape.shape.loop import make_target, new_learner
-from gan2shape.shape.prior_shape import ellipsoid_depth
-from gan2shape.shape.reconstruct import open_generator
-from gan2shape.shape.slant import least, reproduction_residual
-from gan2shape.shape.stages import current_scene
+from gan2shape.core.compose import compose
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.records import Observation
+from gan2shape.prior.bundled import open_generator
+from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, reproduction_residual
+from gan2shape.shape.state import current_scene, make_target, new_state
 
 
 def main() -> None:
@@ -41,15 +39,14 @@ def main() -> None:
             latent = generator.prior.guess_latent(item.image)
             _, mask = generator(latent)
         target = make_target(Observation(item.image, mask, latent), generator)
-        learner = new_learner(config, latent.shape[-1], "cpu")
+        model = new_state(config, latent.shape[-1], "cpu").model
         residuals, sides = [], []
         for slant_deg in options.slants:
             depth = ellipsoid_depth(mask, config.prior_shape, config.render.fov_deg, slant_deg)
-            learner.networks.start_from(depth)
-            scene = current_scene(learner.networks, target, config.render)
+            scene = current_scene(ellipsoid_model(model, mask, config, slant_deg), target, config.render.fov_deg)
             residuals.append(reproduction_residual(scene, target, generator, config))
             sides.append(score_depth(depth, item.depth, item.mask, item.fov_deg)["side"])
-        rows.append((least(options.slants, residuals), options.slants[sides.index(min(sides))], sides))
+        rows.append((best_slant(options.slants, residuals), options.slants[sides.index(min(sides))], sides))
     sides = torch.tensor([row[2] for row in rows])
     chosen = torch.tensor([options.slants.index(row[0]) for row in rows])
     print(f"{len(rows)} objects, slants {options.slants}: right {sum(a == b for a, b, _ in rows)}")

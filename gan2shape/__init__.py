@@ -13,5 +13,5 @@ __all__ = ["Reconstruction", "reconstruct"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(import_module("gan2shape.shape.reconstruct"), name)
+        return getattr(import_module("gan2shape.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

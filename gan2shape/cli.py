@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gan2shape import outdir
-from gan2shape.complaints import PlainGroup, speaks_plainly
+from gan2shape.cli_errors import PlainGroup, speaks_plainly
+from gan2shape.core import files as outdir
 
 if TYPE_CHECKING:
-    from gan2shape.requests import RunRequest
+    from gan2shape.core.requests import RunRequest
 
 RUN_EXAMPLES = """
 Recover the 3D shape of one image.
@@ -133,32 +133,43 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Recover the 3D shape of one image."""
-    words = tuple(settings or ())
-    from gan2shape.requests import RunRequest, check_inputs, resumed
+    overrides = tuple(settings or ())
+    from gan2shape.core.requests import RunRequest, check_inputs, resumed
 
     inputs = {"--image": image, "--latent": latent, "--seed": seed}
     others = {"--category": category, "--preset": preset, "--mask": mask, "--out": out, "--generator": generator}
     check_inputs(inputs, {**others, "--features": features}, resume)
     if resume is not None:
-        request = resumed(resume, device, words)
+        request = resumed(resume, device, overrides)
     else:
         if generator is None:
             category = category or DEFAULT_CATEGORY
         preset = preset or DEFAULT_PRESET
         folder = out or outdir.next_run_dir(Path("runs"), f"{generator.stem if generator else category}-{preset}")
-        given = (category, preset, image, mask, latent, seed, device, folder, None, words)
-        request = RunRequest(*given, generator=generator, features=features)
+        request = RunRequest(
+            category=category,
+            preset=preset,
+            image=image,
+            mask=mask,
+            latent=latent,
+            seed=seed,
+            device=device,
+            out=folder,
+            overrides=overrides,
+            generator=generator,
+            features=features,
+        )
     if dry_run:
         _print_config(request, as_json)
         return
     with claimed(request.out):
-        from gan2shape.progress import open_reporter
-        from gan2shape.shape.api import run_job
+        from gan2shape.api import run as run_request
+        from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
-            result = run_job(request, report)
+            result = run_request(request, report)
     lines = [f"{name:16s} {path}" for name, path in result.files.items()]
-    lines += [f"{name:16s} {value:.4g}" for name, value in result.figures.items()]
+    lines += [f"{name:16s} {value:.4g}" for name, value in result.metrics.items()]
     emit({"verb": "run", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
 
 
@@ -166,10 +177,10 @@ def _print_config(request: "RunRequest", as_json: bool) -> None:
     """The configuration that the request would be run with, as YAML or as one JSON object."""
     from dataclasses import asdict
 
-    from gan2shape.compose import to_yaml
-    from gan2shape.shape.api import opened
+    from gan2shape.api import open_prior
+    from gan2shape.core.compose import to_yaml
 
-    config = opened(request)[1]
+    config = open_prior(request)[1]
     emit({"verb": "run", "dry_run": True, "config": asdict(config)}, as_json, [to_yaml(config).rstrip()])
 
 
@@ -227,9 +238,9 @@ def train(
     with claimed(out):
         from dataclasses import replace
 
-        from gan2shape.compose import compose
-        from gan2shape.gan.training import TrainConfig
-        from gan2shape.gan.training import train as train_gan
+        from gan2shape.core.compose import compose
+        from gan2shape.train.loop import TrainConfig
+        from gan2shape.train.loop import train as train_gan
 
         config = replace(compose(TrainConfig, overrides=settings or ()), kimg=kimg, device=device)
         began = time.perf_counter()
@@ -256,7 +267,7 @@ def bench_ladder(
     Example:  gan2shape bench ladder --category car --rung O1 --rung O2
     """
     from gan2shape.bench.run_ladder import main as ladder
-    from gan2shape.progress import open_reporter
+    from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
         rows = ladder(category, tuple(rung or ()), count, device, tuple(settings or ()), report, preset, generator)
@@ -284,7 +295,7 @@ def bench_shape(
     folder = out or Path("runs") / f"bench-{named}-{split}-{preset}"
     with claimed(folder):
         from gan2shape.bench.table import main as table
-        from gan2shape.progress import open_reporter
+        from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
             rows = table(category, preset, count, split, folder, device, tuple(settings or ()), report, generator)
@@ -308,7 +319,7 @@ def bench_card(
     Example:  gan2shape bench card --category car
     """
     from gan2shape.bench.card import main as card
-    from gan2shape.progress import open_reporter
+    from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
         measured = card(category, preset, count, tuple(settings or ()), dry_run, report, generator=generator)
@@ -327,8 +338,8 @@ def inspect(
 
     Example:  gan2shape inspect stylegan2-car.pkl
     """
-    from gan2shape.gan.checkpoints import describe
-    from gan2shape.gan.checkpoints import inspect as inspect_checkpoint
+    from gan2shape.checkpoints.open import describe
+    from gan2shape.checkpoints.open import inspect as inspect_checkpoint
 
     found = inspect_checkpoint(path)
     emit({"verb": "inspect", **found}, as_json, describe(found))
@@ -346,8 +357,8 @@ def convert(
 
     Example:  gan2shape convert stylegan2-car.pkl car.safetensors
     """
-    from gan2shape.gan.checkpoints import convert as convert_checkpoint
-    from gan2shape.gan.checkpoints import describe
+    from gan2shape.checkpoints.open import describe
+    from gan2shape.prior.checkpoint import convert as convert_checkpoint
 
     found = convert_checkpoint(path, out, class_index)
     emit({"verb": "convert", **found}, as_json, [*describe(found), f"{'file':14s} {out}"])
@@ -368,9 +379,9 @@ def prior(
 
     Example:  gan2shape prior stylegan2-car.pkl --category car
     """
-    from gan2shape.progress import open_reporter
-    from gan2shape.shape.own_prior import estimate_prior, told
-    from gan2shape.shape.reconstruct import resolve_device
+    from gan2shape.build.custom import estimate_prior, told
+    from gan2shape.core.devices import resolve_device
+    from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
         found = estimate_prior(path, category, resolve_device(device), report=report)

@@ -18,19 +18,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.compose import compose
-from gan2shape.config import ShapeConfig
-from gan2shape.gan.encoder import ENCODER_NAME, encoder_settings
-from gan2shape.gan.mask_head import train_mask_head, train_segmenter
-from gan2shape.gan.packs import load_pack, make_prior, save_pack
-from gan2shape.gan.sheets import samples_sheet
-from gan2shape.gan.state import load_encoder, load_networks
-from gan2shape.gan.training import TrainConfig, train
-from gan2shape.resources import weights_dir
-from gan2shape.shape.observe import masked_generator
-from gan2shape.shape.pretrained import NETWORK_NAME, settings
-from gan2shape.shape.pretraining import PretrainConfig, pretrain
+from gan2shape.build.masks import train_mask_head, train_segmenter
+from gan2shape.core.compose import compose
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.resources import weights_dir
+from gan2shape.nn.image_encoder import ENCODER_NAME, encoder_settings
+from gan2shape.prior.masked_generator import masked_generator
+from gan2shape.prior.packs import load_pack, make_prior, save_pack
+from gan2shape.prior.scene import NETWORK_NAME, settings
+from gan2shape.shape.pretrain import PretrainConfig, pretrain
 from gan2shape.synth.dataset import prerender, render_set
+from gan2shape.train.loop import TrainConfig, train
+from gan2shape.train.sheets import samples_sheet
+from gan2shape.train.state import load_encoder, load_networks
 
 PRETRAINING_NAME = "pretraining.pt"  # state of the scene networks, in the training folder
 SEGMENTER_IMAGES = 512  # synthetic renders with masks that teach the mask head; seeds below every exam
@@ -43,7 +43,8 @@ def finish_pack(category: str, run: Path, out: Path, card: dict) -> Path:
     generator, discriminator = load_networks(run)
     prior = make_prior(generator, discriminator, card)
     made = render_set(category, [SEGMENTER_FIRST_SEED + i for i in range(SEGMENTER_IMAGES)])
-    head = train_mask_head(prior.generator, train_segmenter(made.truth.image, made.truth.mask))
+    segmenter = train_segmenter(made.truth.image, made.truth.mask, report=print_progress)
+    head = train_mask_head(prior.generator, segmenter, report=print_progress)
     networks, configs = {"mask": head.state_dict()}, {"mask": vars(head.config)}
     encoder = load_encoder(run)
     if encoder is not None:

@@ -12,8 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from gan2shape.bench.exam import FIRST_SEED, array_hash, load_split, make_split
-from gan2shape.resources import exam_dir
+from gan2shape.bench.exam import (
+    FIRST_SEED,
+    array_hash,
+    load_split,
+    make_split,
+)
+from gan2shape.core.resources import exam_dir
 
 NEAREST_NAME = "nearest.json"  # beside the exam's arrays
 

@@ -21,21 +21,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gan2shape.api import run as run_request
 from gan2shape.bench.table import read_objects
-from gan2shape.compose import to_yaml
-from gan2shape.config import RenderConfig
-from gan2shape.export.pictures import cut_out, depth_picture, normal_picture, on_paper, sheet, to_uint8, write_png
-from gan2shape.outdir import write_text_atomic
-from gan2shape.progress import open_reporter
-from gan2shape.records import Scene
-from gan2shape.requests import REQUEST_NAME, RunRequest
-from gan2shape.resources import pack_dir
+from gan2shape.core.compose import to_yaml
+from gan2shape.core.config import RenderConfig
+from gan2shape.core.files import write_text_atomic
+from gan2shape.core.progress import open_reporter
+from gan2shape.core.records import Scene
+from gan2shape.core.requests import REQUEST_NAME, RunRequest
+from gan2shape.core.resources import pack_dir
+from gan2shape.export.pictures import (
+    cut_out,
+    depth_picture,
+    normal_picture,
+    on_paper,
+    sheet,
+    to_uint8,
+    write_png,
+)
+from gan2shape.prior.bundled import open_bundled
+from gan2shape.prior.cache import content_hash
+from gan2shape.scene.camera import yaw_views
+from gan2shape.scene.canvas import Canvas, fill_background
 from gan2shape.scene.light import normals_from_depth
-from gan2shape.shape.api import run_job
-from gan2shape.shape.draw import Canvas, draw_scene, fill_background
-from gan2shape.shape.effects import yaw_views
-from gan2shape.shape.prior_cache import content_hash
-from gan2shape.shape.reconstruct import open_bundled
+from gan2shape.scene.render import render_scene
 
 N_SEEDS = 8  # samples shown, from 0 on
 CLAY_YAWS_DEG, PHOTO_YAWS_DEG = (-40.0, -20.0, 20.0, 40.0), (-30.0, 30.0)
@@ -74,10 +83,11 @@ def turned(
     scene: Scene, mask: Tensor, background: Tensor, yaws_deg: tuple[float, ...], render: RenderConfig, what: str
 ) -> dict[str, np.ndarray]:
     """The scene at several yaws, by caption."""
-    views = yaw_views(yaws_deg, "cpu")
-    drawn = draw_scene(scene, Canvas(mask, background), views, scene.light.expand(len(views), 4), render)
+    views = yaw_views(yaws_deg, scene.depth)
+    lights = scene.light.expand(len(views), 4)
+    rendered = render_scene(scene, views, lights, render.fov_deg, Canvas(mask, background))
     names = [f"{what} {yaw:+.0f}°" for yaw in yaws_deg]
-    return dict(zip(names, (to_uint8(image) for image in drawn.image), strict=True))
+    return dict(zip(names, (to_uint8(image) for image in rendered.image), strict=True))
 
 
 def whole_sheet(rows: list[Row], render: RenderConfig) -> np.ndarray:
@@ -118,7 +128,7 @@ def seed_rows(folder: Path, category: str, preset: str, n_seeds: int = N_SEEDS) 
         if not made_by.is_file() or made_by.read_text(encoding="utf-8") != wanted:
             out.mkdir(parents=True, exist_ok=True)
             with open_reporter() as report:
-                run_job(RunRequest(category, preset, seed=seed, out=out), report)
+                run_request(RunRequest(category, preset, seed=seed, out=out), report)
             write_text_atomic(made_by, wanted)
         rows.append(Row(f"{category}, seed {seed}", out / "scene.npz"))
     return rows

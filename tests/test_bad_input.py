@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from gan2shape.cli import app
-from gan2shape.gan.discriminator import Discriminator, DiscriminatorConfig
-from gan2shape.gan.generator import Generator, GeneratorConfig
-from gan2shape.gan.mask_head import MaskHead, head_config
-from gan2shape.gan.packs import make_prior, save_pack
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.nn.mask_head import MaskHead, head_config
+from gan2shape.prior.packs import make_prior, save_pack
 
 QUICK = ["n_stages=1", "steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=2", "steps.batch=2"]
 QUICK += ["invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1", "prior_shape.slants_deg=[0.0]"]

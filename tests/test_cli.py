@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from gan2shape import cli
 from gan2shape.cli import app, format_rows
-from gan2shape.records import UserError
-from gan2shape.requests import RunRequest, RunResult
+from gan2shape.core.errors import UserError
+from gan2shape.core.requests import RunRequest, RunResult
 
 runner = CliRunner()
 HEAVY = ("torch", "numpy", "hydra", "omegaconf", "trimesh", "kornia", "PIL", "jinja2", "jaxtyping")
@@ -28,7 +28,7 @@ def child(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
 @pytest.fixture
 def job(monkeypatch):
     """Stands in for the method; the test may exchange `job.work`."""
-    stub = types.ModuleType("gan2shape.shape.api")
+    stub = types.ModuleType("gan2shape.api")
     stub.requests = []
 
     def work(request: RunRequest) -> RunResult:
@@ -38,13 +38,13 @@ def job(monkeypatch):
 
     stub.work = work
 
-    def run_job(request: RunRequest, report) -> RunResult:
+    def run(request: RunRequest, report) -> RunResult:
         stub.requests.append(request)
         report("joint step 1/1", 1, 2, loss=0.5)
         return stub.work(request)
 
-    stub.run_job = run_job
-    monkeypatch.setitem(sys.modules, "gan2shape.shape.api", stub)
+    stub.run = run
+    monkeypatch.setitem(sys.modules, "gan2shape.api", stub)
     return stub
 
 
@@ -94,7 +94,7 @@ def test_json_is_one_object_on_the_last_line(job, tmp_path) -> None:
     payload = json.loads(result.stdout.splitlines()[-1])
     assert payload["verb"] == "run"
     assert payload["files"] == {"mesh": (tmp_path / "a" / "mesh.glb").as_posix()}
-    assert payload["figures"] == {"psnr_db": 27.25}
+    assert payload["metrics"] == {"psnr_db": 27.25}
     assert payload["seconds"] == 1.5
 
 
@@ -238,9 +238,9 @@ def test_an_own_generator_is_handed_over_and_resumed(job, tmp_path, monkeypatch)
 
 
 def test_the_prior_verb_prints_what_is_not_measured(tmp_path, monkeypatch) -> None:
-    from gan2shape.config import LightPriorConfig, ViewPriorConfig
-    from gan2shape.shape import own_prior
-    from gan2shape.shape.read_ranges import as_page, category_ranges
+    from gan2shape.build import custom as own_prior
+    from gan2shape.core.config import LightPriorConfig, ViewPriorConfig
+    from gan2shape.prior.ranges import as_page, category_ranges
 
     found = {
         "object_share": 0.2, "head_against_clusters_iou": 0.9, "relief": 0.2, "sheet": "s.png", "file": Path("f"),

@@ -13,10 +13,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gan2shape.cli import app
-from gan2shape.gan.discriminator import Discriminator, DiscriminatorConfig
-from gan2shape.gan.generator import Generator, GeneratorConfig
-from gan2shape.gan.packs import make_prior, save_pack
-from tests.shape.test_own_gan import FORMATS, checkpoint
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.prior.packs import make_prior, save_pack
+from tests.prior.test_custom import FORMATS, checkpoint
 
 FILES = "mesh.glb mesh_lit.glb depth.png scene.npz scene.json config.yaml request.json report.html normal.png"
 STRIPS = [f"strip_{what}_{how}.png" for what in ("rotate", "relight") for how in ("3d", "gan")]

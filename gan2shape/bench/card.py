@@ -23,22 +23,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan2shape import outdir
 from gan2shape.bench.exam import COUNT, ExamObject, exam_objects
-from gan2shape.bench.ladder_gan import Bench, as_drawing, open_bench, project_given
+from gan2shape.bench.ladder_gan import (
+    Bench,
+    open_bench,
+    project_given,
+)
 from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.truth import LADDER_VIEWS, draw_lights, render_truth
-from gan2shape.config import ShapeConfig
-from gan2shape.gan.packs import CARD_NAME, read_card
+from gan2shape.checkpoints.open import CARD_NAME
+from gan2shape.core import files as outdir
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.resources import pack_dir
+from gan2shape.invert.loop import Plan, Stage, Step, optimise
+from gan2shape.invert.schedules import one_cycle
 from gan2shape.measure.metrics import iou, psnr_db
-from gan2shape.progress import Reporter, silent
-from gan2shape.records import UserError
-from gan2shape.resources import pack_dir
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.packs import read_card
 from gan2shape.scene.camera import compose_views, rotation
 from gan2shape.scene.light import rotate_light
-from gan2shape.shape.loop import new_learner
-from gan2shape.shape.observe import MaskedGenerator
 from gan2shape.shape.sampling import sample_views
+from gan2shape.shape.state import new_state
 from gan2shape.synth.dataset import draw_item
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import render_objects
@@ -47,6 +54,7 @@ TARGETS = ("heading", "lx", "ly")  # what the regressor reads
 MIRRORED = (-1.0, -1.0, 1.0)  # signs of the targets of a mirrored image
 REGRESSOR_FIRST_SEED, HELD_OUT_FIRST_SEED = 100_000, 800_000
 REGRESSOR_BATCH, REGRESSOR_NOISE = 16, 0.05  # pairs a step; standard deviation of the noise added to images
+REGRESSOR_LR = (2e-3 / 25, 2e-3)  # at the first step and at most
 REGRESSOR_TURN_DEG = 20.0  # the second image of a pair is turned by up to this
 CHANGE_WEIGHT = 2.0  # of the loss on a pair's difference, beside the loss on each image
 ASKED_YAW_DEG = 15.0  # turns asked of the projection
@@ -153,25 +161,24 @@ def train_regressor(pairs: Pairs, n_steps: int, report: Reporter = silent) -> Re
     signs = torch.tensor([(1.0, 1.0, 1.0), MIRRORED])
     both = torch.cat([pairs.targets.flatten(0, 1) * sign for sign in signs])
     mean, std = both.mean(0), both.std(0)
-    torch.manual_seed(0)
-    network = regressor_network()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=n_steps)
-    random = torch.Generator().manual_seed(0)
-    for step in range(n_steps):
-        chosen = torch.randint(len(pairs.images), (REGRESSOR_BATCH,), generator=random)
-        mirrored = torch.randint(2, (REGRESSOR_BATCH,), generator=random)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = regressor_network()
+    rng = torch.Generator().manual_seed(0)
+
+    def loss_of(step: Step) -> Float[Tensor, ""]:
+        chosen = torch.randint(len(pairs.images), (REGRESSOR_BATCH,), generator=rng)
+        mirrored = torch.randint(2, (REGRESSOR_BATCH,), generator=rng)
         images = pairs.images[chosen]
         images = torch.where(mirrored.view(-1, 1, 1, 1, 1) > 0, images.flip(4), images)
-        images = images + REGRESSOR_NOISE * torch.randn(images.shape, generator=random)
+        images = images + REGRESSOR_NOISE * torch.randn(images.shape, generator=rng)
         wanted = (pairs.targets[chosen] * signs[mirrored][:, None] - mean) / std
-        loss = regressor_loss(network(images.flatten(0, 1)).unflatten(0, (-1, 2)), wanted)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 49:
-            report("regressor", step + 1, n_steps, loss=float(loss.detach()))
+        return regressor_loss(network(images.flatten(0, 1)).unflatten(0, (-1, 2)), wanted)
+
+    low, peak = REGRESSOR_LR
+    stage = Stage("regressor", n_steps, one_cycle(low, peak, low / 1e4))
+    plan = Plan((stage,), betas=(one_cycle(0.95, 0.85, 0.95), 0.999), weight_decay=1e-2)
+    optimise(network.parameters(), loss_of, plan, report=report)
     return Regressor(network.eval(), mean, std)
 
 
@@ -193,9 +200,9 @@ def control(bench: Bench, regressor: Regressor, sizes: CardSizes) -> tuple[Tenso
     turned[:, 1] = math.radians(ASKED_YAW_DEG) * torch.tensor([1.0, -1.0]).repeat(n // 2)
     views = torch.cat([sample_views(sizes.n_training_views, LADDER_VIEWS, random), turned])
     truth = render_truth(item, views, draw_lights(item.category, views, random))
-    learner = new_learner(config, bench.observation.latent.shape[-1], "cpu")
-    given = as_drawing(truth.images, truth.masks)
-    images, _ = project_given(bench, learner, given, sum(config.steps.n_projection))
+    state = new_state(config, bench.observation.latent.shape[-1], "cpu")
+    given = as_render(truth.images, truth.masks)
+    images, _ = project_given(bench, state, given, sum(config.steps.n_projection))
     lamps = rotate_light(truth.lights, rotation(views[:, :3]))
     asked = torch.stack([views[:, 1], lamps[:, 2] - item.light[:, 2], lamps[:, 3] - item.light[:, 3]], 1)
     with torch.no_grad():

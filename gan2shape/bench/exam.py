@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.records import UserError
-from gan2shape.resources import exam_dir
+from gan2shape.core.errors import UserError
+from gan2shape.core.resources import exam_dir
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.registry import get_category
 

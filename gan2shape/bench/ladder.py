@@ -22,12 +22,15 @@ from torch import Tensor
 from gan2shape.bench.exam import ExamObject
 from gan2shape.bench.score import score_depth
 from gan2shape.bench.truth import TrueViews, true_views
-from gan2shape.config import ShapeConfig
-from gan2shape.progress import Reporter, silent
-from gan2shape.shape.networks import SceneNetworks
-from gan2shape.shape.prior_shape import ellipsoid_depth, flat_depth
-from gan2shape.shape.slant import least
-from gan2shape.shape.stages import JointOptions, Samples, Target, fit_depth, joint_step, target_from
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.invert.loop import Plan, Plateau, Stage, Step, optimise
+from gan2shape.invert.schedules import linear_fall
+from gan2shape.nn.scene_networks import SceneNetworks
+from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, flat_depth
+from gan2shape.shape.gauge import flat_base
+from gan2shape.shape.stages import JointOptions, joint_step
+from gan2shape.shape.state import Samples, SceneModel, Target, target_from
 
 N_TRUE_VIEWS = 160  # true renders an object, as in the feasibility trial
 N_SLANT_STEPS = 120  # of step 3 from each slanted ellipsoid, before the one that explains the renders best goes on
@@ -44,15 +47,17 @@ def score(item: ExamObject, depth: Float[Tensor, "1 1 S S"], started_s: float) -
     return {**score_depth(depth, item.depth, item.mask, item.fov_deg), "seconds": time.perf_counter() - started_s}
 
 
-def new_networks(config: ShapeConfig) -> SceneNetworks:
-    """Networks with seeded weights."""
-    torch.manual_seed(config.seed)
-    return SceneNetworks(config.render, config.networks, config.lights.mean)
+def new_model(config: ShapeConfig) -> SceneModel:
+    """Networks with seeded weights, at a plane."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        networks = SceneNetworks(config.render, config.networks, config.lights.mean)
+    return SceneModel(networks, flat_base(config.render.size))
 
 
 def as_samples(truth: TrueViews) -> Samples:
     """True renders in the place of projected samples."""
-    return Samples(truth.images, truth.masks, truth.views, truth.lights, torch.ones(len(truth.images)))
+    return Samples(truth.images, truth.masks, truth.views, truth.lights)
 
 
 def rung_flat(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
@@ -67,14 +72,29 @@ def rung_ellipsoid(item: ExamObject, config: ShapeConfig, report: Reporter = sil
 
 
 def rung_o0(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
-    """The depth network fitted to the true depth (the sheet behind the object at the object's farthest depth)."""
+    """The depth network fitted to the true depth (the plane behind the object at the object's farthest depth)."""
     started = time.perf_counter()
     inside = item.mask > 0.5
     wanted = torch.where(inside, item.depth, item.depth[inside].max())
-    networks = new_networks(config)
-    fit_depth(networks, target_of(item), wanted, config, report)
+    model = new_model(config)
+    fit_depth(model, target_of(item), wanted, config, report)
     with torch.no_grad():
-        return score(item, networks.depth(item.image), started)
+        return score(item, model.depth(item.image), started)
+
+
+def fit_depth(
+    model: SceneModel, target: Target, wanted: Float[Tensor, "1 1 S S"], config: ShapeConfig, report: Reporter
+) -> None:
+    """Fit the depth network to `wanted` (up to its mean, a gauge) until it stops improving."""
+    steps = config.steps
+
+    def loss_of(step: Step) -> Tensor:
+        error = (model.depth(target.image) - wanted) / config.render.depth_half_range
+        return (error - error.mean()).square().mean()
+
+    rate, stop = linear_fall(steps.lr, steps.lr_decay_from), Plateau(after=steps.lr_decay_from)
+    plan = Plan((Stage("fit", config.prior_shape.fit_steps, rate, stop=stop),), steps.betas)
+    optimise(model.networks.depth_net.parameters(), loss_of, plan, report=report)
 
 
 def _from_true_renders(
@@ -89,18 +109,17 @@ def _from_true_renders(
     target = target_of(item)
     samples = as_samples(true_views(item, N_TRUE_VIEWS, item.seed + VIEW_SEED_OFFSET))
 
-    def learnt_from(slant_deg: float, n_steps: int) -> tuple[SceneNetworks, float]:
-        networks = new_networks(config)
-        networks.start_from(ellipsoid_depth(item.mask, config.prior_shape, config.render.fov_deg, slant_deg))
-        random = torch.Generator().manual_seed(config.seed)
-        return networks, joint_step(networks, target, samples, None, config, options, random, report, n_steps)
+    def learnt_from(slant_deg: float, n_steps: int) -> tuple[SceneModel, float]:
+        model = ellipsoid_model(new_model(config), item.mask, config, slant_deg)
+        rng = torch.Generator().manual_seed(config.seed)
+        return model, joint_step(model, target, samples, None, config, options, rng, report, n_steps)
 
     chosen_deg = slants_deg[0]
     if len(slants_deg) > 1:
-        chosen_deg = least(slants_deg, [learnt_from(slant_deg, N_SLANT_STEPS)[1] for slant_deg in slants_deg])
-    networks, _ = learnt_from(chosen_deg, config.steps.n_joint)
+        chosen_deg = best_slant(slants_deg, [learnt_from(slant_deg, N_SLANT_STEPS)[1] for slant_deg in slants_deg])
+    model, _ = learnt_from(chosen_deg, config.steps.n_joint)
     with torch.no_grad():
-        return {**score(item, networks.depth(item.image), started), "slant_deg": chosen_deg}
+        return {**score(item, model.depth(item.image), started), "slant_deg": chosen_deg}
 
 
 def rung_o1(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Rungs of the ladder that need a GAN: O3, O4, C and O5 (see `ladder` for the list)."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float
@@ -11,24 +11,22 @@ from gan2shape.bench.exam import ExamObject
 from gan2shape.bench.ladder import N_TRUE_VIEWS, VIEW_SEED_OFFSET, score
 from gan2shape.bench.score import score_depth
 from gan2shape.bench.truth import LADDER_VIEWS, render_truth, true_views
-from gan2shape.config import ShapeConfig
-from gan2shape.gan.packs import Prior
-from gan2shape.progress import Reporter, silent
-from gan2shape.records import Observation, Scene
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.records import Observation, Render, Scene
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.packs import Prior
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import lamp_in_front, normals_from_depth, shade
-from gan2shape.shape.draw import Drawing, draw_scene
-from gan2shape.shape.loop import Learner, Outcome, learn, make_target, new_learner, start, step_random
+from gan2shape.scene.render import render_scene
+from gan2shape.shape.ellipsoid import choose_slant, ellipsoid_model
 from gan2shape.shape.losses import feature_distance
-from gan2shape.shape.observe import MaskedGenerator, observe_image
-from gan2shape.shape.projection import (
-    prior_features,
-    project_drawn,
-    projection_step,
-    train_encoder,
-)
+from gan2shape.shape.observe import observe_image
+from gan2shape.shape.projection import prior_features, project_images
+from gan2shape.shape.reconstruct import Reconstruction, reconstruct
 from gan2shape.shape.sampling import sample_lights, sample_views
-from gan2shape.shape.stages import JointOptions, Samples, Target, current_scene, joint_step
+from gan2shape.shape.stages import JointOptions, joint_step, projection_step, train_encoder
+from gan2shape.shape.state import ObjectState, Samples, Target, current_scene, make_target, new_state, step_rng
 
 RUNG_C_SAMPLES = 64  # pseudo samples that rung C compares with true renders
 
@@ -57,59 +55,59 @@ def open_bench(item: ExamObject, generator: MaskedGenerator, config: ShapeConfig
     return Bench(item, observation, target, generator, config, report)
 
 
-def as_drawing(images: Float[Tensor, "N 3 S S"], masks: Float[Tensor, "N 1 S S"]) -> Drawing:
+def as_render(images: Float[Tensor, "N 3 S S"], masks: Float[Tensor, "N 1 S S"]) -> Render:
     """True renders in the place of pseudo samples (depth and coordinates are not used by the projection)."""
     empty = torch.zeros_like(masks)
-    return Drawing(images, masks, empty, empty, images.new_zeros(len(images), *images.shape[2:], 2))
+    return Render(images, masks, empty, empty, images.new_zeros(len(images), *images.shape[2:], 2))
+
+
+def ellipsoid_state(bench: Bench) -> tuple[ObjectState, float]:
+    """New networks at the ellipsoid that the method would choose without a depth network, and its slant in degrees."""
+    config, latent = bench.config, bench.observation.latent
+    state = new_state(config, latent.shape[-1], bench.device)
+    slant_deg = choose_slant(state, bench.target, latent, bench.generator, config, bench.report)
+    return replace(state, model=ellipsoid_model(state.model, bench.observation.mask, config, slant_deg)), slant_deg
 
 
 def project_given(
-    bench: Bench, learner: Learner, given: Drawing, n_steps: int
+    bench: Bench, state: ObjectState, given: Render, n_steps: int
 ) -> tuple[Float[Tensor, "N 3 S S"], Float[Tensor, "N 1 S S"]]:
     """Train E on given images (rungs O3 and O4) and return their projections with masks."""
-    config, steps, prior = bench.config, bench.config.steps, bench.generator.prior
-    random = step_random(config, 1)
+    config, steps = bench.config, bench.config.steps
+    rng = step_rng(config, 1)
 
-    def next_batch(step: int) -> Drawing:
-        return pick(given, torch.randint(len(given.image), (steps.batch,), generator=random).to(bench.device))
+    def next_batch(step: int) -> Render:
+        return given.pick(torch.randint(len(given.image), (steps.batch,), generator=rng).to(bench.device))
 
-    latent, report = bench.observation.latent, bench.report
-    train_encoder(learner.encoder, next_batch, bench.target, latent, prior, config, n_steps, report)
-    parts = []
-    for indices in torch.arange(len(given.image), device=bench.device).split(steps.batch):
-        batch = pick(given, indices)
-        parts.append(project_drawn(learner.encoder, batch, bench.target, latent, prior, bench.generator, steps))
+    latent, image = bench.observation.latent, bench.target.image
+    train_encoder(state.encoder, next_batch, bench.target, latent, bench.generator, config, n_steps, bench.report)
+    parts = [
+        project_images(state.encoder, given.pick(rows), image, latent, bench.generator, steps)
+        for rows in torch.arange(len(given.image), device=bench.device).split(steps.batch)
+    ]
     images, masks = (torch.cat(column) for column in zip(*parts, strict=True))
     return images, masks
 
 
-def pick(drawn: Drawing, indices: Tensor) -> Drawing:
-    """Some of the drawings."""
-    return Drawing(*(getattr(drawn, name)[indices] for name in Drawing.__dataclass_fields__))
-
-
-def _from_projected(bench: Bench, given: Drawing, views: Tensor, lights: Tensor, started: float) -> dict[str, float]:
+def _from_projected(bench: Bench, given: Render, views: Tensor, lights: Tensor, started: float) -> dict[str, float]:
     """E on `given`, then step 3 with V and L estimated from nothing, from the ellipsoid the method would choose."""
     config = bench.config
-    learner = new_learner(config, bench.observation.latent.shape[-1], bench.device)
-    begun = start(learner, bench.target, bench.observation, bench.generator, config, bench.report)
-    images, masks = project_given(bench, learner, given, sum(config.steps.n_projection))
-    views, lights = views.to(bench.device), lights.to(bench.device)
-    samples = Samples(images, masks, views, lights, torch.ones(len(images), device=bench.device))
+    state, slant_deg = ellipsoid_state(bench)
+    images, masks = project_given(bench, state, given, sum(config.steps.n_projection))
+    samples = Samples(images, masks, views.to(bench.device), lights.to(bench.device))
     features = prior_features(bench.generator.prior)
-    joint_step(
-        learner.networks, bench.target, samples, features, config, JointOptions(), step_random(config, 2), bench.report
-    )
+    rng = step_rng(config, 2)
+    joint_step(state.model, bench.target, samples, features, config, JointOptions(), rng, bench.report)
     with torch.no_grad():
-        found = score(bench.item, learner.networks.depth(bench.target.image), started)
-    return {**found, "slant_deg": begun.slant_deg}
+        found = score(bench.item, state.model.depth(bench.target.image), started)
+    return {**found, "slant_deg": slant_deg}
 
 
 def rung_o3(bench: Bench) -> dict[str, float]:
     """True renders, projected by G and E."""
     began = time.perf_counter()
     truth = true_views(bench.item, N_TRUE_VIEWS, bench.item.seed + VIEW_SEED_OFFSET)
-    given = as_drawing(truth.images.to(bench.device), truth.masks.to(bench.device))
+    given = as_render(truth.images.to(bench.device), truth.masks.to(bench.device))
     return _from_projected(bench, given, truth.views, truth.lights, began)
 
 
@@ -117,15 +115,15 @@ def rung_o4(bench: Bench) -> dict[str, float]:
     """Pseudo samples of the true shape through our own renderer, projected."""
     began = time.perf_counter()
     scene = true_scene(bench)
-    random = step_random(bench.config, 3)
-    views = sample_views(N_TRUE_VIEWS, LADDER_VIEWS, random).to(bench.device)
-    lights = sample_lights(N_TRUE_VIEWS, bench.config.lights, scene.light[0], random).to(bench.device)
+    rng = step_rng(bench.config, 3)
+    views = sample_views(N_TRUE_VIEWS, LADDER_VIEWS, rng).to(bench.device)
+    lights = sample_lights(N_TRUE_VIEWS, bench.config.lights, scene.light[0], rng).to(bench.device)
     parts = [
-        draw_scene(scene, bench.target.canvas, some_views, some_lights, bench.config.render)
+        render_scene(scene, some_views, some_lights, bench.config.render.fov_deg, bench.target.canvas)
         for some_views, some_lights in zip(views.split(16), lights.split(16), strict=True)
     ]
-    drawn = Drawing(*(torch.cat([getattr(p, name) for p in parts]) for name in Drawing.__dataclass_fields__))
-    return _from_projected(bench, drawn, views, lights, began)
+    rendered = Render(*(torch.cat([getattr(part, spec.name) for part in parts]) for spec in fields(Render)))
+    return _from_projected(bench, rendered, views, lights, began)
 
 
 def true_scene(bench: Bench) -> Scene:
@@ -135,8 +133,8 @@ def true_scene(bench: Bench) -> Scene:
     depth = torch.where(inside, item.depth, item.depth[inside].max()).to(bench.device)
     light = item.light.to(bench.device)
     shading = shade(normals_from_depth(depth, item.fov_deg), light)
-    learner = new_learner(bench.config, bench.observation.latent.shape[-1], bench.device)
-    return Scene(depth, learner.networks.albedo(bench.target.surface, shading), light.new_zeros(1, 6), light)
+    state = new_state(bench.config, bench.observation.latent.shape[-1], bench.device)
+    return Scene(depth, state.model.networks.albedo(bench.target.surface, shading), light.new_zeros(1, 6), light)
 
 
 def rung_c(bench: Bench) -> dict[str, float]:
@@ -148,30 +146,29 @@ def rung_c(bench: Bench) -> dict[str, float]:
     """
     began = time.perf_counter()
     config, steps, prior = bench.config, bench.config.steps, bench.generator.prior
-    learner = new_learner(config, bench.observation.latent.shape[-1], bench.device)
-    start(learner, bench.target, bench.observation, bench.generator, config, bench.report)
-    latent = bench.observation.latent
-    projection_step(
-        learner.encoder, learner.networks, bench.target, latent, prior, config, steps.n_projection[0],
-        step_random(config, 1), bench.report,
-    )  # fmt: skip
-    scene = current_scene(learner.networks, bench.target, config.render)
-    random = step_random(config, 4)
-    views = sample_views(4 * RUNG_C_SAMPLES, config.views, random)
-    lights = sample_lights(len(views), config.lights, scene.light[0], random)
+    state, _ = ellipsoid_state(bench)
+    latent, n_steps = bench.observation.latent, steps.n_projection[0]
+    projection_step(state, bench.target, latent, bench.generator, config, n_steps, step_rng(config, 1), bench.report)
+    scene = current_scene(state.model, bench.target, config.render.fov_deg)
+    rng = step_rng(config, 4)
+    views = sample_views(4 * RUNG_C_SAMPLES, config.views, rng)
+    lights = sample_lights(len(views), config.lights, scene.light[0], rng)
     front = lamp_in_front(lights, rotation(views[:, :3]))
     views, lights = views[front][:RUNG_C_SAMPLES], lights[front][:RUNG_C_SAMPLES]
     truth = render_truth(bench.item, views, lights)
     with torch.no_grad():
-        drawn = draw_scene(scene, bench.target.canvas, views.to(bench.device), lights.to(bench.device), config.render)
-        made, _ = project_drawn(learner.encoder, drawn, bench.target, latent, prior, bench.generator, steps)
-    pseudo, projected = distances(drawn.image, truth, prior), distances(made, truth, prior)
-    between = (made - drawn.image).abs().mean(1, keepdim=True)
+        rendered = render_scene(
+            scene, views.to(bench.device), lights.to(bench.device), config.render.fov_deg, bench.target.canvas
+        )
+        made, _ = project_images(state.encoder, rendered, bench.target.image, latent, bench.generator, steps)
+    pseudo, projected = distances(rendered.image, truth, prior), distances(made, truth, prior)
+    between = (made - rendered.image).abs().mean(1, keepdim=True)
     return {
         "pseudo_l1": pseudo[0], "projected_l1": projected[0], "pseudo_features": pseudo[1],
         "projected_features": projected[1], "gain_l1": 1 - projected[0] / pseudo[0],
         "gain_features": 1 - projected[1] / pseudo[1],
-        "moved_l1": float((between * drawn.mask).sum() / drawn.mask.sum()), "seconds": time.perf_counter() - began,
+        "moved_l1": float((between * rendered.mask).sum() / rendered.mask.sum()),
+        "seconds": time.perf_counter() - began,
     }  # fmt: skip
 
 
@@ -184,11 +181,11 @@ def distances(images: Float[Tensor, "N 3 S S"], truth, prior: Prior) -> tuple[fl
     return pixel, float(feature_distance(images, true_images, prior_features(prior)))
 
 
-def real_loop(bench: Bench, report: Reporter = silent) -> tuple[dict[str, dict[str, float]], Outcome]:
-    """Scores of each scene on the way (`Outcome.names`), with the seconds up to there; and what was learnt."""
+def real_loop(bench: Bench, report: Reporter = silent) -> tuple[dict[str, dict[str, float]], Reconstruction]:
+    """Scores of each scene on the way (`Reconstruction.names`), with the seconds up to there; and what was found."""
     began = time.perf_counter()
     seconds: list[float] = []
-    outcome = learn(
+    made = reconstruct(
         bench.observation,
         bench.generator,
         bench.config,
@@ -196,9 +193,9 @@ def real_loop(bench: Bench, report: Reporter = silent) -> tuple[dict[str, dict[s
         on_scene=lambda scene: seconds.append(time.perf_counter() - began),
     )
     item = bench.item
-    scores = [score_depth(scene.depth, item.depth, item.mask, item.fov_deg) for scene in outcome.scenes]
-    named = zip(outcome.names, scores, seconds, strict=True)
-    return {name: {**one, "seconds": until} for name, one, until in named}, outcome
+    scores = [score_depth(scene.depth, item.depth, item.mask, item.fov_deg) for scene in made.scenes]
+    named = zip(made.names, scores, seconds, strict=True)
+    return {name: {**one, "seconds": until} for name, one, until in named}, made
 
 
 def rung_o5(bench: Bench) -> dict[str, dict[str, float]]:

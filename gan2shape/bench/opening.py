@@ -7,14 +7,15 @@ one cannot be measured. Masks have to come from a network, since no user says wh
 from pathlib import Path
 
 from gan2shape.bench.exam import exam_objects
-from gan2shape.config import ShapeConfig
-from gan2shape.progress import say
-from gan2shape.records import UserError
-from gan2shape.resources import known_categories
-from gan2shape.shape.observe import MaskedGenerator, require_mask
-from gan2shape.shape.own_gan import SIZE_KEY, open_own
-from gan2shape.shape.prior_cache import find_estimated
-from gan2shape.shape.reconstruct import open_bundled, resolve_device
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.devices import resolve_device
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import say
+from gan2shape.core.resources import known_categories
+from gan2shape.prior.bundled import open_bundled
+from gan2shape.prior.cache import find_estimated
+from gan2shape.prior.custom import SIZE_KEY, open_own
+from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 
 
 def exam_category(category: str | None, generator: Path | None) -> str:

@@ -6,12 +6,12 @@ from gan2shape.bench import ladder, ladder_gan
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.score import of_flat, table_row
-from gan2shape.compose import nearest
-from gan2shape.config import ShapeConfig
+from gan2shape.core.compose import nearest
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
 from gan2shape.measure.statistics import mean_interval
-from gan2shape.progress import Reporter, silent
-from gan2shape.records import UserError
-from gan2shape.shape.observe import MaskedGenerator
+from gan2shape.prior.masked_generator import MaskedGenerator
 
 COUNT_TRUE, COUNT_GAN = 8, 4  # objects of the rungs without and with a GAN
 ORDER = (*ladder.TRUE_RUNGS, "O3", "O4", "C", "O5")

@@ -1,9 +1,9 @@
 """`gan2shape bench shape`: the method against its baselines on the frozen exam, one row per object as it goes,
 resumable.
 
-Rows: flat, mean depth, scaled ellipsoid, step 1 (the ellipsoid that the method starts from, slant chosen), what the
-pack's networks say (pretrained), each stage. Always the first objects of the split; each object's own scores go to
-`objects.jsonl` in the output folder at once, so that an interrupted run continues.
+Rows: flat, mean depth, scaled ellipsoid, step 1 (the ellipsoid on the prior's own mask, slant chosen), the initial
+depth (what the pack's depth network sees, or the ellipsoid), each stage. Always the first objects of the split; each
+object's own scores go to `objects.jsonl` in the output folder at once, so that an interrupted run continues.
 """
 
 import json
@@ -18,23 +18,25 @@ from torch import Tensor
 
 from gan2shape.bench.exam import ExamObject, exam_objects
 from gan2shape.bench.ladder import rung_ellipsoid, rung_flat
-from gan2shape.bench.ladder_gan import open_bench, real_loop
+from gan2shape.bench.ladder_gan import ellipsoid_state, open_bench, real_loop
 from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.score import METRICS, score_depth, table_row
-from gan2shape.compose import to_yaml
-from gan2shape.config import ShapeConfig
+from gan2shape.core.compose import to_yaml
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.files import to_json, write_atomic, write_text_atomic
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.resources import pack_dir
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.measure.statistics import paired_interval
-from gan2shape.outdir import to_json, write_atomic, write_text_atomic
-from gan2shape.progress import Reporter, silent
-from gan2shape.records import UserError
-from gan2shape.resources import pack_dir
-from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.prior_cache import content_hash
+from gan2shape.prior.cache import content_hash
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.shape.initialize import DEPTH_NETWORK
 from gan2shape.synth.dataset import render_set
 
 MEAN_DEPTH_OBJECTS = 256  # training seeds behind the mean-depth baseline
 OBJECTS_NAME = "objects.jsonl"
+STEP_1 = "step 1"  # the ellipsoid on the prior's own mask, slant chosen
 
 
 def mean_depth(category: str, half_range: float) -> Float[Tensor, "1 1 S S"]:
@@ -56,7 +58,9 @@ def score_object(
     began = time.perf_counter()
     bench = open_bench(item, generator, config, report)
     observed = time.perf_counter() - began
-    scenes, outcome = real_loop(bench, report)
+    scenes, made = real_loop(bench, report)
+    with torch.no_grad():
+        step_1 = ellipsoid_state(bench)[0].model.depth(bench.target.image)
     inside = item.mask > 0.5
     observation = bench.observation
     with torch.no_grad():
@@ -65,13 +69,14 @@ def score_object(
         "flat": rung_flat(item, config),
         "mean depth": score_depth(average, item.depth, item.mask, item.fov_deg),
         "scaled ellipsoid": rung_ellipsoid(item, config),
+        STEP_1: score_depth(step_1, item.depth, item.mask, item.fov_deg),
         **{name: {**one, "seconds": observed + one["seconds"]} for name, one in scenes.items()},
         "observation": {
             "mask_iou": iou(observation.mask.cpu() > 0.5, inside).item(),
             "inversion_psnr_db": psnr_db(inverted.cpu(), item.image, inside).item(),
         },
     }
-    scene = outcome.scenes[-1]
+    scene = made.scene
     arrays = {"image": item.image, "mask": observation.mask, "true_depth": item.depth, "true_mask": item.mask}
     arrays |= {"depth": scene.depth, "albedo": scene.albedo, "light": scene.light}
     return scores, {name: value.detach().cpu().numpy() for name, value in arrays.items()}
@@ -142,7 +147,7 @@ def make_rows(objects: list[dict], category: str, split: str, preset: str) -> li
     for method in methods:
         scores = [one[method] for one in objects]
         extra = {}
-        if (method == "pretrained" or method.startswith("stage")) and len(objects) > 1:
+        if (method == DEPTH_NETWORK or method.startswith("stage")) and len(objects) > 1:
             extra = {f"d_{name}": paired_difference(objects, method, name) for name in METRICS[:3]}
         rows.append(table_row(method, category, split, preset, scores, **extra))
     observed = {
@@ -153,7 +158,7 @@ def make_rows(objects: list[dict], category: str, split: str, preset: str) -> li
 
 def paired_difference(objects: list[dict], method: str, metric: str) -> list[float]:
     """[mean, half width] of `method` minus the baseline whose mean is better, over the same objects."""
-    baselines = {name: np.array([one[name][metric] for one in objects]) for name in ("scaled ellipsoid", "step 1")}
+    baselines = {name: np.array([one[name][metric] for one in objects]) for name in ("scaled ellipsoid", STEP_1)}
     better = min(baselines.values(), key=np.mean)
     return list(paired_interval(np.array([one[method][metric] for one in objects]), better))
 

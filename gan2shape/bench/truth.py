@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.bench.exam import ExamObject
-from gan2shape.config import ViewPriorConfig
+from gan2shape.core.config import ViewPriorConfig
 from gan2shape.scene.camera import compose_views, rotation
 from gan2shape.scene.light import lamp_in_front, rotate_light
 from gan2shape.shape.sampling import sample_views

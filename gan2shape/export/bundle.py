@@ -13,9 +13,15 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.core.files import write_atomic, write_bytes_atomic, write_text_atomic
 from gan2shape.export import pictures
-from gan2shape.export.mesh import Mesh, canonical_mask, glb_bytes, height_field_mesh, seen_in
-from gan2shape.outdir import write_atomic, write_bytes_atomic, write_text_atomic
+from gan2shape.export.mesh import (
+    Mesh,
+    canonical_mask,
+    glb_bytes,
+    height_field_mesh,
+    seen_in,
+)
 
 GRID_SIDE = 128  # smaller height fields are refined to about this many vertices a side
 

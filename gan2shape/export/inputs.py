@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.records import UserError
+from gan2shape.core.errors import UserError
 
 MIN_SIDE_PX = 8  # smaller pictures hold no object
 MIN_MASK_PX = 16  # of the resized mask: less is taken for empty

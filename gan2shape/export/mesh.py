@@ -22,9 +22,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.outdir import write_bytes_atomic
-from gan2shape.records import UserError
-from gan2shape.scene.camera import CENTRE_Z, DEFAULT_FOV_DEG, intrinsics, move, project, unproject
+from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_bytes_atomic
+from gan2shape.scene.camera import (
+    CENTRE_Z,
+    DEFAULT_FOV_DEG,
+    intrinsics,
+    move,
+    project,
+    unproject,
+)
 from gan2shape.scene.height_field import grid_faces
 from gan2shape.scene.render import warp
 

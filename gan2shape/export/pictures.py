@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.outdir import write_atomic
+from gan2shape.core.files import write_atomic
 
 LABEL_PX = 18  # height of a caption
 GAP_PX = 4  # between tiles

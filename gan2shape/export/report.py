@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gan2shape.core.resources import viz_dir
 from gan2shape.export import charts, pictures
 from gan2shape.export.mesh import Mesh, vertex_normals
-from gan2shape.resources import viz_dir
 
 if TYPE_CHECKING:
     from gan2shape.export.bundle import Bundle

@@ -5,18 +5,21 @@ few descend side by side, and half-way only the best one goes on.
 Loss: L1 of pixels and of the discriminator's first blocks (no VGG exists offline). Images in [-1, 1]; masks in [0, 1].
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan2shape.config import InvertConfig
-from gan2shape.gan.packs import Prior
-from gan2shape.progress import Reporter, silent
+from gan2shape.core.config import InvertConfig
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.invert.loop import Plan, Stage, Step, optimise
+from gan2shape.invert.schedules import cosine_fall
+from gan2shape.prior.packs import Prior
 
 FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric
+TRUNCATION = 0.7  # psi of random starts, as samples are published
+REMEDY = "try a lower invert.lr"
 
 
 @dataclass(frozen=True)
@@ -60,17 +63,16 @@ def invert(
     """Invert every image of a batch. `masks`, where given, say which pixels count (the rest counts a tenth).
 
     Deterministic with `seed` on one machine. Cost: about 3 x n_steps / 2 x (n_tracks + 1) forward passes of G and D an
-    image; one
-    track where the pack has an encoder.
+    image; one track where the pack has an encoder. Raises UserError where a loss is not finite.
     """
-    generator = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     n_images = len(images)
     weight = torch.ones_like(images[:, :1]) if masks is None else 0.1 + 0.9 * masks
     with torch.no_grad():
         features = list(prior.discriminator.features(images, n_feature_blocks(prior)))
     starts = prior.guess_latent(images)
     if starts is None:
-        starts = _rank_starts(images, features, weight, prior, config, generator)
+        starts = _rank_starts(images, features, weight, prior, config, rng)
     latents = _descend(starts, images, features, weight, prior, config, (0, config.n_steps // 2), report)
     keep = latents.view(n_images, -1, latents.shape[-1])
     with torch.no_grad():
@@ -91,15 +93,11 @@ def _losses(latents, images, features, weight, prior: Prior, config: InvertConfi
     return image_loss(prior.generator.synthesis(latents), images, features, weight, prior, config)
 
 
-def _rank_starts(images, features, weight, prior: Prior, config: InvertConfig, generator: torch.Generator) -> Tensor:
-    """[B * n_tracks, D]: for each image the mean latent and the best of `n_starts` random ones, pulled half-way to the
-    mean.
-    """
-    z = torch.randn(config.n_starts, prior.generator.config.z_dim, generator=generator).to(images.device)
+def _rank_starts(images, features, weight, prior: Prior, config: InvertConfig, rng: torch.Generator) -> Tensor:
+    """[B * n_tracks, D]: for each image the best of the mean latent and `n_starts` random ones, pulled to the mean."""
+    z = torch.randn(config.n_starts, prior.generator.config.z_dim, generator=rng).to(images.device)
     with torch.no_grad():
-        candidates = prior.w_mean + 0.7 * (
-            prior.generator.mapping(z) - prior.w_mean
-        )  # psi .7, as samples are published
+        candidates = prior.w_mean + TRUNCATION * (prior.generator.mapping(z) - prior.w_mean)
         candidates = torch.cat([prior.w_mean[None], candidates])
         made = prior.generator.synthesis(candidates)
         losses = []
@@ -113,21 +111,14 @@ def _rank_starts(images, features, weight, prior: Prior, config: InvertConfig, g
 
 def _descend(
     latents, images, features, weight, prior: Prior, config: InvertConfig, span: tuple[int, int], report: Reporter
-):
-    """Adam from step span[0] to span[1] of the whole schedule; the rate is flat, then a cosine to 0 over the second
-    half.
-    """
+) -> Tensor:
+    """Steps span[0] to span[1] of the schedule: the rate is flat, then falls along a cosine over the second half."""
     free = nn.Parameter(latents.clone())
-    optimizer = torch.optim.Adam([free], lr=config.lr, betas=(0.9, 0.99))
     images, weight, *features = _repeat(len(latents) // len(images), images, weight, *features)
-    half = config.n_steps / 2
-    for step in range(*span):
-        fade = 1.0 if step < half else 0.5 * (1 + math.cos(math.pi * (step - half) / half))
-        optimizer.param_groups[0]["lr"] = config.lr * fade
-        loss = image_loss(prior.generator.synthesis(free), images, features, weight, prior, config)
-        optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()
-        optimizer.step()
-        if step % 10 == 9:
-            report("invert", step + 1, config.n_steps, loss=float(loss.detach().min()))
+
+    def loss_of(step: Step) -> Float[Tensor, " B"]:
+        return image_loss(prior.generator.synthesis(free), images, features, weight, prior, config)
+
+    stage = Stage("invert", config.n_steps, cosine_fall(config.lr, start=0.5))
+    optimise([free], loss_of, Plan((stage,), betas=(0.9, 0.99), remedy=REMEDY), report=report, span=span)
     return free.detach()

@@ -10,6 +10,7 @@ Conventions
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -160,3 +161,10 @@ def relative_view(view: Float[Tensor, "#B 6"], reference: Float[Tensor, "#B 6"])
     true views in the exam view's frame.
     """
     return compose_views(inverse_view(reference), view)
+
+
+def yaw_views(yaws_deg: Sequence[float], like: Tensor) -> Float[Tensor, "N 6"]:
+    """Views that differ from the canonical one by yaw alone, on the device and of the type of `like`."""
+    views = like.new_zeros(len(yaws_deg), 6)
+    views[:, 1] = like.new_tensor([math.radians(yaw_deg) for yaw_deg in yaws_deg])
+    return views

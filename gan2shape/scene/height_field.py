@@ -12,7 +12,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gan2shape.scene.camera import focal_px
-from gan2shape.scene.zbuffer import Boxes, boxes, draw, empty_keys, interpolate_at_pixels, vertices_to_draw, winners
+from gan2shape.scene.zbuffer import (
+    Boxes,
+    boxes,
+    draw,
+    empty_keys,
+    interpolate_at_pixels,
+    vertices_to_draw,
+    winners,
+)
 
 
 def grid_faces(size: int, device: torch.device | str | None = None) -> Int[Tensor, "F 3"]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from gan2shape.records import UserError
+from gan2shape.core.errors import UserError
 from gan2shape.scene.camera import DEFAULT_FOV_DEG, focal_px, pixel_slopes
 
 GAMMA = 2.2  # display exponent of `linear=True`

@@ -1,4 +1,4 @@
-"""Draw a height field with its texture in any view, differentiably.
+"""Render a height field with its texture in any view, differentiably.
 
 Method (Pan et al. 2021 §3.1, after Wu et al. 2020): the canonical depth is a grid mesh; its DEPTH is rasterised in the
 target view; each target pixel's surface point is moved back and projected into the canonical image, where `grid_sample`
@@ -8,7 +8,8 @@ Why the grid comes from the target depth and not from interpolated canonical coo
 depth and view (the point lies on the same triangle), so they have the same gradients; this way needs one interpolated
 number a pixel, and rounding errors run along the viewing ray, so that the identity view is exact.
 
-Conventions: `camera` and `light`; grids are in [-1, 1] with `align_corners=False`. The mesh: `height_field`.
+`render` is the one renderer: the method, the tests and the benchmark call it. Conventions: `camera` and `light`; grids
+are in [-1, 1] with `align_corners=False`. The mesh: `height_field`.
 """
 
 import math
@@ -18,12 +19,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.records import Render, Scene
+from gan2shape.core.records import Render, Scene
 from gan2shape.scene.camera import DEFAULT_FOV_DEG, focal_px, move_depth, pixel_slopes, rigid, rigid_back
-from gan2shape.scene.height_field import border_slopes, grid_faces, pad_depth, rasterize_grid
+from gan2shape.scene.canvas import Canvas
+from gan2shape.scene.height_field import border_slopes, pad_depth, rasterize_grid
 from gan2shape.scene.light import apply_light, normals_from_depth, shade
-
-__all__ = ["grid_faces", "render_depth", "render_scene", "sampling_grid", "warp", "warp_mask"]
 
 DEFAULT_DEPTH_RANGE = (0.9, 1.1)  # canonical depth lives in 1 +- 0.1
 
@@ -68,7 +68,7 @@ def sampling_grid(
     return torch.stack([own + (x - slope * z) / unit, own[:, None] + (y - slope[:, None] * z) / unit], -1)
 
 
-def shown_area(grid: Float[Tensor, "B H W 2"]) -> Float[Tensor, "B 1 H W"]:
+def visible_area(grid: Float[Tensor, "B H W 2"]) -> Float[Tensor, "B 1 H W"]:
     """Canonical pixels that each target pixel shows: the least over its four pairs of neighbours, from `sampling_grid`.
 
     1 in the canonical view; more where the surface is foreshortened; far less than 1 where it is stretched over what
@@ -82,23 +82,55 @@ def shown_area(grid: Float[Tensor, "B H W 2"]) -> Float[Tensor, "B 1 H W"]:
     return torch.stack(areas).amin(0)[:, None]
 
 
-def render_scene(
-    scene: Scene,
+def render(
+    depth: Float[Tensor, "#B 1 S S"],
+    albedo: Float[Tensor, "#B 3 S S"],
+    shading: Float[Tensor, "#B 1 S S"],
+    views: Float[Tensor, "#B 6"],
     fov_deg: float = DEFAULT_FOV_DEG,
+    canvas: Canvas | None = None,
     *,
-    depth_range: tuple[float, float] = DEFAULT_DEPTH_RANGE,
+    far: float = DEFAULT_DEPTH_RANGE[1],
     linear: bool = False,
 ) -> Render:
-    """Draw B views of a scene. Shading uses canonical normals and light, so shaded texture does not depend on the view.
+    """One scene, or B, shaded in the canonical frame and seen in B views.
 
-    `depth_range[1]` is the depth of uncovered pixels; their colour is the canonical image where that far plane would be
-    seen. A scene whose depth is one map expanded to B (stride 0) computes its normals once.
+    canvas: where the object is and what lies behind it; without, all of the height field is object, and uncovered
+    pixels repeat its border. far: depth of uncovered pixels. linear: shade in linear light.
     """
-    depth = scene.depth[:1] if len(scene.depth) > 1 and scene.depth.stride(0) == 0 else scene.depth
-    shading = shade(normals_from_depth(depth, fov_deg), scene.light)
-    image = apply_light(scene.albedo, shading, linear=linear)
-    target, mask, grid = render_depth(depth, scene.view, fov_deg, far=depth_range[1])
-    return Render(image=warp(image, grid), depth=target, mask=mask, grid=grid)
+    texture = apply_light(albedo, shading, linear=linear)
+    target_depth, covered, grid = render_depth(depth, views, fov_deg, far=far)
+    if canvas is None:
+        return Render(warp(texture, grid), covered, target_depth, covered, grid)
+    # Colour times coverage is fetched, so that no pixel of the background behind the outline's far side comes along.
+    layers = torch.cat([canvas.mask * texture, canvas.mask.expand(len(texture), -1, -1, -1)], 1)
+    seen = covered * warp(layers, grid)
+    mask = seen[:, 3:]
+    image = seen[:, :3] + (1 - mask) * canvas.background
+    return Render(image.clamp(-1, 1), mask, target_depth, covered, grid)
+
+
+def render_scene(
+    scene: Scene,
+    views: Float[Tensor, "#B 6"],
+    lights: Float[Tensor, "#B 4"],
+    fov_deg: float = DEFAULT_FOV_DEG,
+    canvas: Canvas | None = None,
+    **options,
+) -> Render:
+    """`render` of a scene's depth and albedo under B lights of the canonical frame: shaded texture does not depend on
+    the view.
+    """
+    shading = shade(normals_from_depth(scene.depth, fov_deg), lights)
+    return render(scene.depth, scene.albedo, shading, views, fov_deg, canvas, **options)
+
+
+def render_input_view(
+    albedo: Float[Tensor, "1 3 S S"], shading: Float[Tensor, "1 1 S S"], canvas: Canvas
+) -> Float[Tensor, "1 3 S S"]:
+    """The scene in the input's own view. The canonical frame is that view, so nothing has to be warped."""
+    texture = apply_light(albedo, shading)
+    return (canvas.mask * texture + (1 - canvas.mask) * canvas.background).clamp(-1, 1)
 
 
 def warp(image: Float[Tensor, "#B C S S"], grid: Float[Tensor, "#B H W 2"]) -> Float[Tensor, "#B C H W"]:
@@ -106,14 +138,3 @@ def warp(image: Float[Tensor, "#B C S S"], grid: Float[Tensor, "#B H W 2"]) -> F
     batch = max(len(image), len(grid))
     image, grid = image.expand(batch, -1, -1, -1), grid.expand(batch, -1, -1, -1)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def warp_mask(
-    mask: Float[Tensor, "#B 1 S S"], grid: Float[Tensor, "#B H W 2"], covered: Float[Tensor, "#B 1 H W"]
-) -> Float[Tensor, "#B 1 H W"]:
-    """Forward warp of a canonical mask: where the masked part of the surface is seen in the target view.
-
-    `grid` and `covered` come from `render_depth`, which has already decided what hides what; the mask is 0 off the
-    surface.
-    """
-    return warp(mask, grid) * covered

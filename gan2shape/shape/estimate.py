@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import torch
 
-from gan2shape.config import ShapeConfig
-from gan2shape.gan.encoder import ENCODER_NAME
+from gan2shape.core.config import ShapeConfig
+from gan2shape.nn.image_encoder import ENCODER_NAME
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.scene import pretrained_networks
 from gan2shape.scene.render import render_depth
-from gan2shape.shape.observe import MaskedGenerator
-from gan2shape.shape.pretrained import pretrained_networks
+from gan2shape.shape.ellipsoid import JUDGED_YAWS_DEG, N_JUDGED_BATCHES, N_SLANT_STEPS
 from gan2shape.shape.projection import prior_features
-from gan2shape.shape.slant import N_JUDGED, N_STEPS, TURNS_DEG
 
 WITH_GRADIENT = 3.0  # forward and backward against forward alone
 REDRAWN = 1.0  # more, where large images are drawn a second time on the way back
@@ -41,12 +41,13 @@ def counts(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> tu
     n_stages = config.stages_from(known)
     stages = [steps.n_projection[min(i, len(steps.n_projection) - 1)] for i in range(n_stages)]
     encodes = ENCODER_NAME in generator.prior.networks  # then no projector has to learn which slant is right
-    slant_steps = N_STEPS if len(tried) > 1 and not encodes else 0
-    judged = N_JUDGED * len(tried) if len(tried) > 1 and not encodes else 0
-    turned = 2 * len(TURNS_DEG) * len(tried) if len(tried) > 1 and encodes else 0
+    chooses = len(tried) > 1 and not known
+    slant_steps = N_SLANT_STEPS if chooses and not encodes else 0
+    judged = N_JUDGED_BATCHES * len(tried) if chooses and not encodes else 0
+    rotated = 2 * len(JUDGED_YAWS_DEG) * len(tried) if chooses and encodes else 0
     learnt = steps.batch * (sum(stages) + slant_steps)  # images of projection steps
     joint = steps.batch * steps.n_joint * n_stages
-    collected = steps.n_collect * n_stages + steps.batch * judged + turned
+    collected = steps.n_collect * n_stages + steps.batch * judged + rotated
     n_tracks, n_starts = (1, 0) if encodes else (config.invert.n_tracks, config.invert.n_starts)
     inverted = config.invert.n_steps / 2 * (n_tracks + 1) if inverts else 0
     redrawn = REDRAWN if generator.prior.generator.config.resolution > config.render.size else 0.0

@@ -1,32 +1,35 @@
-"""Losses of the three steps: pure functions, one number each."""
+"""Every term of the three steps' objectives: pure functions, one number each."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.gan.perceptual import relative_distance
+from gan2shape.core.config import StepConfig, ViewPriorConfig
+from gan2shape.core.records import Render
+from gan2shape.nn.feature_metric import relative_distance
+from gan2shape.scene.render import visible_area
+from gan2shape.shape.sampling import truncated_sd
 
 FeatureMaps = Callable[[Tensor], Sequence[Tensor]]  # image [B,3,S,S] -> feature maps, shallow to deep
+MIN_SPREAD = 1e-12  # of squared angles, where views do not spread at all
+PULL_UNIT_RAD = 0.1745  # angles count in units of 10 degrees, so that pulls on views and lights have comparable sizes
 
 
 def masked_l1(
-    images: Float[Tensor, "B 3 S S"],
-    targets: Float[Tensor, "B 3 S S"],
-    masks: Float[Tensor, "B 1 S S"],
-    weights: Float[Tensor, " B"] | None = None,
+    images: Float[Tensor, "B 3 S S"], targets: Float[Tensor, "B 3 S S"], masks: Float[Tensor, "B 1 S S"]
 ) -> Float[Tensor, ""]:
-    """Mean |difference| over the soft masks; `weights` (mean 1) says how much each image counts."""
+    """Mean over images of the mean |difference| over each one's soft mask."""
     error = (images - targets).abs().mean(1, keepdim=True) * masks
-    per_image = error.sum((1, 2, 3)) / masks.sum((1, 2, 3)).clamp_min(1.0)
-    return per_image.mean() if weights is None else (per_image * weights).mean()
+    return (error.sum((1, 2, 3)) / masks.sum((1, 2, 3)).clamp_min(1.0)).mean()
 
 
 def feature_distance(
     images: Float[Tensor, "B 3 S S"], targets: Float[Tensor, "B 3 S S"], features: FeatureMaps
 ) -> Float[Tensor, ""]:
-    """Relative distance of the discriminator's blocks (`gan.perceptual`); the targets' side carries no gradient.
+    """Relative distance of the discriminator's blocks (`nn.feature_metric`); the targets' side carries no gradient.
 
     GAN2Shape section 3.3 uses the discriminator as perceptual metric in step 2; here also in place of LPIPS, which
     cannot be had offline.
@@ -45,3 +48,56 @@ def smoothness(depth: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tens
     yy = (d[..., 2:, :] - 2 * d[..., 1:-1, :] + d[..., :-2, :]).abs().mean()
     xy = (d[..., 1:, 1:] - d[..., 1:, :-1] - d[..., :-1, 1:] + d[..., :-1, :-1]).abs().mean()
     return xx + yy + 2 * xy
+
+
+def visible_difference(
+    rendered: Render, images: Float[Tensor, "B 3 S S"], masks: Float[Tensor, "B 1 S S"], steps: StepConfig
+) -> Float[Tensor, ""]:
+    """Pixels where the render shows what the input shows of the object, and where its mask spills over the wanted one.
+
+    A height field has no sides: rotated, it stretches from its outline to the plane behind it over what the input does
+    not show. What a projection has there says nothing about the shape, and taken for evidence it pulls outlines in
+    until the stretch is gone.
+    """
+    shows = rendered.mask.detach() * (visible_area(rendered.grid) > steps.least_area)
+    loss = steps.pixel_weight * masked_l1(rendered.image, images, shows)
+    if steps.mask_weight > 0:
+        spilt = (rendered.mask - masks).clamp_min(0) * (shows > 0)
+        loss = loss + steps.mask_weight * spilt.sum() / shows.sum().clamp_min(1.0)
+    return loss
+
+
+def projection_loss(
+    images: Float[Tensor, "B 3 S S"],
+    offset: Float[Tensor, "B *L D"],
+    pseudo: Render,
+    features: FeatureMaps,
+    steps: StepConfig,
+) -> Float[Tensor, ""]:
+    """Pixels inside the pseudo sample's mask, discriminator features of the whole, and |offset|^2 (GAN2Shape equation
+    4).
+    """
+    error = (images - pseudo.image).abs().mean(1, keepdim=True)
+    pixel = (error * pseudo.mask).sum() / pseudo.mask.sum().clamp_min(1.0)
+    return (
+        steps.pixel_weight * pixel
+        + steps.projection_feature_weight * feature_distance(images, pseudo.image, features)
+        + steps.latent_weight * offset.square().mean()
+    )
+
+
+def view_spread_loss(views: Float[Tensor, "B 6"], prior: ViewPriorConfig) -> Float[Tensor, ""]:
+    """How far the spread of estimated yaws and pitches is from that of the target ones: squared relative error of
+    their rms.
+
+    Depth scale and yaw are one gauge at a narrow field of view: a deeper shape whose yaw is smaller looks the same. The
+    spread of the views is known, because we drew them, even where no single one is; it fixes the gauge.
+    """
+    target = truncated_sd(prior.limit_sd) * views.new_tensor([prior.pitch_sd_deg, prior.yaw_sd_deg]) * (math.pi / 180)
+    estimated = views[:, :2].square().mean(0).clamp_min(MIN_SPREAD).sqrt()  # sqrt has no gradient at 0
+    return (estimated / target.clamp_min(1e-3) - 1.0).square().sum()
+
+
+def view_error(estimated: Float[Tensor, "B 6"], target: Float[Tensor, "B 6"]) -> Float[Tensor, "B 3"]:
+    """Difference of the three angles in units of 10 degrees."""
+    return (estimated[:, :3] - target[:, :3]) / PULL_UNIT_RAD

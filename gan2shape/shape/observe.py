@@ -1,94 +1,34 @@
-"""From what the user gives (an image, a latent, or nothing) to an Observation: image, object mask, latent."""
-
-from dataclasses import dataclass
+"""From what a caller gives (an image, a latent, or a seed) to an Observation: image, object mask, latent."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.config import ShapeConfig
-from gan2shape.gan.mask_head import MaskHead, MaskHeadConfig
-from gan2shape.gan.packs import Prior
-from gan2shape.gan.working_size import resized
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.records import Observation
 from gan2shape.invert.w_space import invert
-from gan2shape.progress import Reporter, silent
-from gan2shape.records import Observation, UserError
+from gan2shape.prior.masked_generator import MaskedGenerator, observe_latent, observe_seed, require_mask
 
-SAMPLE_TRUNCATION = 0.7  # psi of samples that serve as input (published)
-
-
-@dataclass(frozen=True)
-class MaskedGenerator:
-    """The frozen generator with its mask head: latents -> images and object masks."""
-
-    prior: Prior
-    head: MaskHead | None
-    centre: Float[Tensor, " D"] | None = None  # what samples are truncated towards; the measured mean of w unless given
-    needs_mask: bool = False  # without a head, the user has to say what the object is
-    notes: tuple[str, ...] = ()  # sentences for the user and the report
-
-    def __call__(
-        self, latents: Float[Tensor, "B *L D"]
-    ) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"] | None]:
-        """Images in [-1, 1] and masks in [0, 1].
-
-        Without a head, everything is object, or, where the user has to say what is, there is no mask.
-        """
-        if self.head is None:
-            images = self.prior.generator.synthesis(latents).clamp(-1, 1)
-            return images, None if self.needs_mask else torch.ones_like(images[:, :1])
-        images, features = self.prior.generator.synthesis(latents, return_features=True)
-        seen = [maps for maps in features if maps.shape[-1] <= self.head.config.size]
-        return images.clamp(-1, 1), resized(self.head(seen), images.shape[-1])
+MIN_MASK_LEVEL = 0.7  # of the mask's brightest pixel: the method's own level of "object" (published)
 
 
-def masked_generator(prior: Prior) -> MaskedGenerator:
-    """Generator and mask head of a pack."""
-    if "mask" not in prior.networks:
-        return MaskedGenerator(prior, None)
-    return MaskedGenerator(prior, build_head(prior.network_configs["mask"], prior.networks["mask"]))
-
-
-def build_head(settings: dict, state: dict[str, Tensor]) -> MaskHead:
-    """A frozen mask head from what a pack or a cache holds, on the device of its weights."""
-    head = MaskHead(MaskHeadConfig(**{**settings, "feature_channels": tuple(settings["feature_channels"])}))
-    head.load_state_dict(state)
-    return head.to(next(iter(state.values())).device).eval().requires_grad_(False)
-
-
-def require_mask(generator: MaskedGenerator) -> None:
-    """Raises UserError where neither a head nor the user says what the object is."""
-    if generator.head is None and generator.needs_mask:
-        name = generator.prior.card.get("checkpoint", "CHECKPOINT")
-        raise UserError(
-            f"Nothing says which part of a picture of {name} is the object: "
-            f"run `gan2shape prior {name} --category …` once, or give --mask (all white if everything is)."
-        )
-
-
-def observe_latent(
-    latent: Float[Tensor, "1 *L D"], generator: MaskedGenerator, mask: Float[Tensor, "1 1 S S"] | None = None
+def observe(
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    image: Float[Tensor, "1 3 S S"] | None = None,
+    latent: Float[Tensor, "1 *L D"] | None = None,
+    seed: int = 0,
+    mask: Float[Tensor, "1 1 S S"] | None = None,
+    report: Reporter = silent,
 ) -> Observation:
-    """What the generator draws for a latent; its mask is the one given, else the head's."""
-    if mask is None:
-        require_mask(generator)
-    with torch.no_grad():
-        image, seen = generator(latent)
-    return Observation(image, seen if mask is None else mask.to(image.device), latent)
-
-
-def sample_latents(z: Float[Tensor, "N Z"], generator: MaskedGenerator) -> Float[Tensor, "N D"]:
-    """w at truncation .7, as published samples are: towards the checkpoint's own mean, of a pack the measured one."""
-    centre = generator.prior.w_mean if generator.centre is None else generator.centre
-    with torch.no_grad():
-        return centre + SAMPLE_TRUNCATION * (generator.prior.generator.mapping(z.to(centre.device)) - centre)
-
-
-def observe_seed(seed: int, generator: MaskedGenerator, mask: Float[Tensor, "1 1 S S"] | None = None) -> Observation:
-    """A sample of the generator."""
-    z_dim = generator.prior.generator.config.z_dim
-    z = torch.randn(1, z_dim, generator=torch.Generator().manual_seed(seed))
-    return observe_latent(sample_latents(z, generator), generator, mask)
+    """The latent's image, the image's latent, or (with neither) the generator's sample `seed`."""
+    if latent is not None:
+        return observe_latent(latent.to(generator.prior.w_mean.device), generator, mask)
+    if image is not None:
+        return observe_image(image, generator, config, mask, report)
+    return observe_seed(seed, generator, mask)
 
 
 def observe_image(
@@ -110,6 +50,6 @@ def observe_image(
     if mask is None:
         with torch.no_grad():
             _, mask = generator(found.latent)
-    if float(mask.max()) < 0.7:
+    if float(mask.max()) < MIN_MASK_LEVEL:
         raise UserError("No object was found in the image: give its mask with --mask.")
     return Observation(image, mask.to(image.device), found.latent)

@@ -1,35 +1,51 @@
-"""The Python interface: `gan2shape.reconstruct(image | latent | None, category="car") -> Reconstruction`."""
+"""The method: depth, albedo, view and light of one observed image (Pan et al., ICLR 2021). Table of contents:
+
+    observe      image, mask and latent                                        shape/observe.py (invert/, prior/)
+    initialise   an ellipsoid with a slant, or a pack's depth network           shape/initialize.py
+    stages       albedo step -> projection step -> joint step, n times          shape/stages.py
+                 pseudo samples are rendered                                    scene/render.py
+                 and pulled onto the GAN                                        shape/projection.py
+    result       the scene, rendered and exported                               here, export/
+
+After each step the state is kept (shape/state.py); every step has its own random numbers, so that a run that was
+interrupted and resumed gives what an uninterrupted one gives.
+"""
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.compose import compose, to_yaml
-from gan2shape.config import ShapeConfig
+from gan2shape.core.compose import to_yaml
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.records import Observation, Render, Scene
 from gan2shape.export.bundle import Bundle, write_all
-from gan2shape.gan.packs import load_pack
-from gan2shape.gan.working_size import resized
-from gan2shape.progress import Reporter, silent
-from gan2shape.records import Observation, Render, Scene, UserError
-from gan2shape.resources import pack_dir
+from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import normals_from_depth, rotate_light, shade
-from gan2shape.shape.draw import draw_input, draw_scene
-from gan2shape.shape.effects import strips
-from gan2shape.shape.loop import Outcome, learn
-from gan2shape.shape.observe import (
-    MaskedGenerator,
-    masked_generator,
-    observe_image,
-    observe_latent,
-    observe_seed,
+from gan2shape.scene.render import render_input_view, render_scene
+from gan2shape.shape.initialize import DEPTH_NETWORK, initialize
+from gan2shape.shape.stages import STEP_NAMES, run_step
+from gan2shape.shape.state import (
+    STATE_NAME,
+    ObjectState,
+    Progress,
+    Target,
+    current_scene,
+    load_state,
+    make_target,
+    new_state,
+    save_state,
 )
-from gan2shape.shape.own_gan import SIZE_KEY, open_own
+from gan2shape.shape.strips import effect_strips
+
+OnScene = Callable[[Scene], None]
 
 
 @dataclass(frozen=True)
@@ -37,15 +53,23 @@ class Reconstruction:
     """What was found for one image. The canonical frame is the input's own view."""
 
     observation: Observation
-    outcome: Outcome
+    scenes: tuple[Scene, ...]  # in the order in which they were held: the initial one first, the result last
+    state: ObjectState
+    target: Target
+    progress: Progress
     generator: MaskedGenerator
     config: ShapeConfig
-    seconds: dict[str, float]  # wall time by part, the inversion included
+    seconds: dict[str, float]  # wall time by part
 
     @property
     def scene(self) -> Scene:
         """Depth, albedo, view (zero) and light."""
-        return self.outcome.scenes[-1]
+        return self.scenes[-1]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each scene is: what the depth began at ("ellipsoid" or "depth network"), "stage 1", "stage 2" …"""
+        return (self.progress.initial, *(f"stage {i}" for i in range(1, len(self.scenes))))
 
     def render(
         self,
@@ -55,9 +79,9 @@ class Reconstruction:
         light: tuple[float, float, float, float] | None = None,
         light_frame: str = "canonical",
     ) -> Render:
-        """The scene from another side and under another lamp.
+        """The scene in another view and under another light.
 
-        light: (ambient, diffuse, lx, ly), lamp above for ly < 0; the input's own unless given. `light_frame` says
+        light: (ambient, diffuse, lx, ly), from above for ly < 0; the input's own unless given. `light_frame` says
         whether its direction is meant in the canonical frame or in the new camera's ("camera"). Raises UserError for
         another word.
         """
@@ -66,12 +90,11 @@ class Reconstruction:
         device = self.scene.depth.device
         angles = torch.tensor([pitch_deg, yaw_deg, roll_deg], device=device) * (math.pi / 180)
         view = torch.nn.functional.pad(angles, (0, 3))[None]
-        lamp = self.scene.light if light is None else torch.tensor([light], device=device)
+        chosen = self.scene.light if light is None else torch.tensor([light], device=device)
         if light is not None and light_frame == "camera":
-            lamp = rotate_light(lamp, rotation(angles[None]).transpose(1, 2))
+            chosen = rotate_light(chosen, rotation(angles[None]).transpose(1, 2))
         with torch.no_grad():
-            drawn = draw_scene(self.scene, self.outcome.target.canvas, view, lamp, self.config.render)
-        return Render(drawn.image, drawn.depth, drawn.mask, drawn.grid)
+            return render_scene(self.scene, view, chosen, self.config.render.fov_deg, self.target.canvas)
 
     def export(self, out_dir: str | Path) -> dict[str, Path]:
         """Write meshes, pictures, arrays and the report into a folder; returns short name -> path."""
@@ -80,10 +103,11 @@ class Reconstruction:
     @torch.no_grad()
     def bundle(self) -> Bundle:
         """Everything that is exported."""
-        scene, target, render = self.scene, self.outcome.target, self.config.render
-        normals = normals_from_depth(scene.depth, render.fov_deg)
+        scene, camera = self.scene, self.config.render
+        normals = normals_from_depth(scene.depth, camera.fov_deg)
         shading = shade(normals, scene.light)
-        images, labels = strips(self.outcome, self.observation.latent, self.generator, self.config)
+        latent = self.observation.latent
+        images, labels = effect_strips(scene, self.target, self.state.encoder, latent, self.generator, self.config)
         return Bundle(
             category=self.config.category,
             image=self.observation.image,
@@ -92,73 +116,106 @@ class Reconstruction:
             albedo=scene.albedo.clamp(-1, 1),
             normal=normals,
             shading=shading,
-            recon=draw_input(scene.albedo, shading, target.canvas),
+            recon=render_input_view(scene.albedo, shading, self.target.canvas),
             view=scene.view,
             light=scene.light,
-            latent=self.observation.latent,
-            fov_deg=render.fov_deg,
-            depth_half_range=render.depth_half_range,
+            latent=latent,
+            fov_deg=camera.fov_deg,
+            depth_half_range=camera.depth_half_range,
             strips=images,
             strip_labels=labels,
-            losses=list(self.outcome.progress.losses),
+            losses=list(self.progress.losses),
             timings=self.seconds,
             config_yaml=to_yaml(self.config),
-            notes=[
-                started_from(self.outcome),
-                *self.generator.notes,
-            ],
+            notes=[how_it_began(self.progress, len(self.scenes) - 1), *self.generator.notes],
         )
 
 
-def started_from(outcome: Outcome) -> str:
+def reconstruct(
+    observation: Observation,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    report: Reporter = silent,
+    state_dir: Path | None = None,
+    on_scene: OnScene | None = None,
+) -> Reconstruction:
+    """Initialise, then run all stages. With `state_dir` the state is written after each step, and a state found there
+    is continued. `on_scene` is given each scene as soon as it is held, but not those of a continued state.
+
+    Raises UserError when a loss is not finite or the state there belongs to another configuration.
+    """
+    target = make_target(observation, generator if config.learn_from_inversion else None)
+    state = new_state(config, observation.latent.shape[-1], observation.image.device)
+    origin = {"image": observation.image, "w_mean": generator.prior.w_mean}  # what a state belongs to
+    path = None if state_dir is None else state_dir / STATE_NAME
+    scenes: tuple[Scene, ...] = ()
+    if path is not None and path.is_file():
+        state, progress, scenes = load_state(path, state, config, origin)
+    if not scenes:
+        state, progress = initialize(state, target, observation.latent, generator, config, report)
+        scenes = held((), state, target, config, on_scene)
+        if path is not None:
+            save_state(path, state, progress, scenes, config, origin)
+    from_network = progress.initial == DEPTH_NETWORK
+    n_stages = config.stages_from(from_network)
+    for index in range(progress.n_done, len(STEP_NAMES) * n_stages):
+        stage, name = index // len(STEP_NAMES), STEP_NAMES[index % len(STEP_NAMES)]
+        noted: list[dict] = []
+        noting = note_to(noted, report, f"{name} {stage + 1}/{n_stages}")
+        began = time.perf_counter()
+        state = run_step(state, target, observation.latent, generator, config, index, noting, from_network)
+        spent = time.perf_counter() - began
+        if name == STEP_NAMES[-1]:
+            scenes = held(scenes, state, target, config, on_scene)
+        seconds = {**progress.seconds, name: progress.seconds.get(name, 0.0) + spent}
+        progress = replace(progress, n_done=index + 1, losses=progress.losses + tuple(noted), seconds=seconds)
+        if path is not None:
+            save_state(path, state, progress, scenes, config, origin)
+    scenes = (*scenes[:-1], with_input_albedo(scenes[-1], observation, state, target, config.render.fov_deg))
+    target = replace(target, canvas=make_target(observation).canvas)
+    return Reconstruction(observation, scenes, state, target, progress, generator, config, progress.seconds)
+
+
+def held(
+    scenes: tuple[Scene, ...], state: ObjectState, target: Target, config: ShapeConfig, on_scene: OnScene | None
+) -> tuple[Scene, ...]:
+    """The scenes so far and the present one."""
+    scene = current_scene(state.model, target, config.render.fov_deg)
+    if on_scene is not None:
+        on_scene(scene)
+    return (*scenes, scene)
+
+
+def with_input_albedo(
+    scene: Scene, observation: Observation, state: ObjectState, target: Target, fov_deg: float
+) -> Scene:
+    """The learnt shape and light with the albedo of the input itself (the same scene where the inversion is exact)."""
+    networks = state.model.networks
+    if target.image is observation.image or not networks.explains_input:
+        return scene
+    shading = shade(normals_from_depth(scene.depth, fov_deg), scene.light)
+    return replace(scene, albedo=networks.albedo(make_target(observation).surface, shading))
+
+
+def note_to(notes: list[dict], report: Reporter, stage: str) -> Reporter:
+    """A reporter that also writes down what it is told, under the stage's name."""
+
+    def noted(_: str, step: int, n_steps: int, **numbers: float) -> None:
+        notes.append({"stage": stage, "step": step, **numbers})
+        report(stage, step, n_steps, **numbers)
+
+    return noted
+
+
+def how_it_began(progress: Progress, n_stages: int) -> str:
     """What the shape began at and how much was learnt on this object, in a sentence."""
-    stages = sum(name.startswith("stage") for name in outcome.names)
-    if outcome.progress.pretrained:
-        return f"Start: the pack's own networks, trained on images that it reproduces; stages on this object: {stages}."
-    return f"Start: an ellipsoid with a slant of {outcome.progress.slant_deg:g} degrees; stages: {stages}."
+    if progress.initial == DEPTH_NETWORK:
+        return f"Initial depth: the pack's own depth network; stages on this object: {n_stages}."
+    return f"Initial depth: an ellipsoid with a slant of {progress.slant_deg:g} degrees; stages: {n_stages}."
 
 
-def resolve_device(name: str) -> torch.device:
-    """`auto` is cuda, else cpu; mps only where it is named: nobody has tried it, and a first run should end well.
-    Raises UserError for a device that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"The device {name!r} cannot be used here: try --device auto.") from error
-    return device
-
-
-def open_generator(category: str, device: torch.device | str = "cpu") -> MaskedGenerator:
-    """The bundled prior of a category. Raises UserError when its weights are missing or damaged."""
-    folder = pack_dir(category)
-    if not folder.is_dir():
-        raise UserError(
-            f"There are no weights for {category} in {folder.parent}: build them with scripts/build_pack.py."
-        )
-    return masked_generator(load_pack(folder, device))
-
-
-def open_bundled(
-    category: str, preset: str | None, overrides: tuple[str, ...] = (), device: str = "auto"
-) -> tuple[MaskedGenerator, ShapeConfig]:
-    """The bundled generator of a category, and the configuration at its side, whatever a preset says (`paper`: 128).
-
-    Raises UserError for missing or damaged weights, unknown words, and where the user asked for another side.
-    """
-    config = compose(ShapeConfig, category, preset, overrides)
-    generator = open_generator(category, resolve_device(device))
-    side = generator.prior.generator.config.resolution
-    if config.render.size != side and any(word.startswith(SIZE_KEY) for word in overrides):
-        raise UserError(f"render.size={config.render.size} does not fit the bundled generator: leave it at {side}.")
-    return generator, replace(config, render=replace(config.render, size=side))
-
-
-def check_given(image: object, mask: object, latent: object, n_layers: int, w_dim: int) -> None:
-    """Raises UserError for inputs that are no tensors, or tensors of other shapes than `reconstruct` states."""
+def check_inputs(image: object, mask: object, latent: object, n_layers: int, w_dim: int) -> None:
+    """Raises UserError for inputs that are no tensors, or tensors of other shapes than `api.reconstruct` states."""
     for name, given, channels in (("image", image, 3), ("mask", mask, 1)):
         is_right = isinstance(given, Tensor) and given.ndim == 4 and given.shape == (1, channels, *2 * given.shape[3:])
         if given is not None and not is_right:
@@ -170,57 +227,3 @@ def check_given(image: object, mask: object, latent: object, n_layers: int, w_di
     if latent is not None and not (isinstance(latent, Tensor) and tuple(latent.shape) in shapes):
         known = " or ".join(str(list(shape)) for shape in shapes)
         raise UserError(f"latent has to be a tensor of shape {known} for this generator.")
-
-
-def reconstruct(
-    image: Float[Tensor, "1 3 S S"] | None = None,
-    latent: Float[Tensor, "1 *L D"] | None = None,
-    category: str | None = None,
-    *,
-    mask: Float[Tensor, "1 1 S S"] | None = None,
-    seed: int = 0,
-    preset: str = "draft",
-    device: str = "auto",
-    overrides: tuple[str, ...] = (),
-    config: ShapeConfig | None = None,
-    generator: MaskedGenerator | str | Path | None = None,
-    features: str | Path | None = None,
-    report: Reporter = silent,
-    state_dir: Path | None = None,
-) -> Reconstruction:
-    """Depth, albedo, view and light of one image, latent, or (with neither) of the generator's sample `seed`.
-
-    Args:
-        image: in [-1, 1]. mask: its object, in [0, 1]; found through the inversion unless given. Both are resized.
-        latent: w, or W+, of the generator.
-        category: whose bundled generator, and whose ranges of views, lights and relief; car unless given, or what
-            `gan2shape prior` was told about the `generator`.
-        generator: a StyleGAN2 checkpoint in the place of the bundled one (or what `open_own` has opened).
-        features: a TorchScript module, which is code that runs, to compare images with.
-        overrides: `key=value` words of the configuration; or give a whole `config`.
-        state_dir: folder where the state is kept after each step; a state found there is continued.
-    Raises UserError for what cannot be used, with cause and remedy.
-    """
-    if isinstance(generator, str | Path):
-        script = None if features is None else Path(features)
-        generator, own = open_own(Path(generator), category, preset, overrides, script, resolve_device(device))
-        config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
-    bundled = category or ShapeConfig.category
-    if generator is None:
-        generator, own = open_bundled(bundled, preset, overrides, device)
-        config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
-    config = config or compose(ShapeConfig, bundled, preset, overrides)
-    check_given(image, mask, latent, generator.prior.generator.n_layers, generator.prior.w_mean.shape[-1])
-    image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
-    device_used = generator.prior.w_mean.device
-    began = time.perf_counter()
-    if latent is not None:
-        observation = observe_latent(latent.to(device_used), generator, mask)
-    elif image is not None:
-        observation = observe_image(image, generator, config, mask, report)
-    else:
-        observation = observe_seed(seed, generator, mask)
-    observed = time.perf_counter()
-    outcome = learn(observation, generator, config, report, state_dir)
-    seconds = {"observe": observed - began, **outcome.progress.seconds, "total": time.perf_counter() - began}
-    return Reconstruction(observation, outcome, generator, config, seconds)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.config import LightPriorConfig, ViewPriorConfig
+from gan2shape.core.config import LightPriorConfig, ViewPriorConfig
 
 
 def sample_views(n: int, config: ViewPriorConfig, generator: torch.Generator) -> Float[Tensor, "n 6"]:

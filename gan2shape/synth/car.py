@@ -9,7 +9,16 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from gan2shape.synth.loft import Part, box, corner_normals, drum, merge, mirrored_shell, to_object_frame, wheel
+from gan2shape.synth.loft import (
+    Part,
+    box,
+    corner_normals,
+    drum,
+    merge,
+    mirrored_shell,
+    to_object_frame,
+    wheel,
+)
 from gan2shape.synth.objects import CategorySpec, ObjectMesh, ViewDistribution
 
 UNITS_PER_METRE = 0.0303  # constant scale: the longest pickup, at its widest view, leaves a margin in the frame

@@ -22,11 +22,17 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from gan2shape.records import UserError
+from gan2shape.core.errors import UserError
 from gan2shape.synth.natural import NaturalLook, draw_look, render_natural, render_natural_colour
 from gan2shape.synth.objects import CategorySpec, ObjectMesh
 from gan2shape.synth.registry import get_category
-from gan2shape.synth.render import CHUNK, TruthRender, render_colour, render_objects, turntable_view
+from gan2shape.synth.render import (
+    CHUNK,
+    TruthRender,
+    render_colour,
+    render_objects,
+    turntable_view,
+)
 
 RENDERINGS = "plain", "natural"
 EXAM_FIRST_SEED = 1_000_000

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from gan2shape.records import UserError
-from gan2shape.resources import assets_dir
+from gan2shape.core.errors import UserError
+from gan2shape.core.resources import assets_dir
 
 COLLAR_RANGE_DM = 5.2, 6.4  # what 0 ... 255 of the places' second channel means
 OPAQUE_FROM = 128  # alpha from which a texel exists

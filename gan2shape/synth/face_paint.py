@@ -43,7 +43,7 @@ def skin_texture(params: FaceParams) -> UInt8[np.ndarray, "h w 3"]:
         _lay(atlas, colour, own * hairs * (0.25 + 0.65 * darkness))
     if params.shoulders:
         _lay(atlas, np.array(params.clothes_rgb, np.float32), clothes_mask(params))
-    strongest = atlas.max(2)
+    strongest = np.maximum(np.maximum(atlas[..., 0], atlas[..., 1]), atlas[..., 2])  # max(2) takes 20 times as long
     if strongest.max() > BRIGHTEST:  # darker, not of another hue
         atlas *= np.minimum(1, BRIGHTEST / np.maximum(strongest, BRIGHTEST / 2))[..., None]
     return (255 * np.maximum(atlas, 0.01) + 0.5).astype(np.uint8)

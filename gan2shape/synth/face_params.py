@@ -127,8 +127,8 @@ def macro_weights(params: FaceParams) -> dict[str, float]:
 
 
 @cache
-def shape_axes() -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Axes of shape: (name, targets of its positive and, if there is one, negative end). `*` stands for l and r."""
+def shape_axes() -> tuple[tuple[str, tuple[str, ...], float], ...]:
+    """Axes of shape: name, targets of the positive and, if there is one, negative end, spread. `*` is l and r."""
     names = {name.replace("/l-", "/*-").replace("/r-", "/*-") for name in face_assets().targets}
     axes, seen = [], set()
     for name in sorted(name for name in names if not name.startswith(("macro/", "eyebrows/"))):
@@ -136,7 +136,7 @@ def shape_axes() -> tuple[tuple[str, tuple[str, ...]], ...]:
             continue
         ends = next(((a, b) for a, b in _ends(name) if a in names and b in names), (name,))
         seen.update(ends)
-        axes.append((name, ends))
+        axes.append((name, ends, next((sd for word, sd in SD_OF.items() if name.startswith(word)), SHAPE_SD)))
     return tuple(axes)
 
 
@@ -148,8 +148,7 @@ def _ends(name: str) -> list[tuple[str, str]]:
 
 def _sample_shape(rng: np.random.Generator) -> dict[str, float]:
     weights: dict[str, float] = {}
-    for name, ends in shape_axes():
-        sd = next((value for word, value in SD_OF.items() if name.startswith(word)), SHAPE_SD)
+    for name, ends, sd in shape_axes():
         value, left, right = rng.normal(), rng.normal(), rng.normal()
         if len(ends) == 1:  # a form of its own, used now and then
             _add(weights, ends[0], 0.0 if rng.uniform() > FORMS_SHARE else abs(value) * sd, 0.0, 0.0)
@@ -169,7 +168,7 @@ def _add(weights: dict[str, float], name: str, value: float, left: float, right:
 
 
 def _put(weights: dict[str, float], name: str, value: float) -> None:
-    value = round(float(np.clip(value, 0.0, 1.0)), 4)
+    value = round(min(max(float(value), 0.0), 1.0), 4)
     if value > 0:
         weights[name] = value
 

@@ -1,6 +1,6 @@
 """The categories that exist. A category is an entry of this dict, nothing else."""
 
-from gan2shape.records import UserError
+from gan2shape.core.errors import UserError
 from gan2shape.synth import car, face, head
 from gan2shape.synth.objects import CategorySpec
 

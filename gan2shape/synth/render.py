@@ -18,7 +18,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from gan2shape.scene.camera import CENTRE_Z, DEFAULT_FOV_DEG, intrinsics, project, rotation, rotation_to_angles
+from gan2shape.scene.camera import (
+    CENTRE_Z,
+    DEFAULT_FOV_DEG,
+    intrinsics,
+    project,
+    rotation,
+    rotation_to_angles,
+)
 from gan2shape.scene.light import lamp_direction
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.scanline import nearest_face

@@ -10,16 +10,30 @@ from typer.testing import CliRunner
 from gan2shape.bench import card
 from gan2shape.bench.exam import exam_objects
 from gan2shape.cli import app
-from gan2shape.gan.discriminator import Discriminator, DiscriminatorConfig
-from gan2shape.gan.generator import Generator, GeneratorConfig
-from gan2shape.gan.packs import make_prior, save_pack
-from gan2shape.records import UserError
+from gan2shape.core.errors import UserError
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.prior.packs import make_prior, save_pack
 from gan2shape.scene.camera import compose_views
 from gan2shape.synth.render import turntable_view
 
 TINY = card.CardSizes(8, 2, 4, n_controlled=1, n_training_views=4, n_turned=4, n_inverted=1, n_samples=8)
 QUICK = ["steps.n_projection=[2]", "steps.batch=2", "invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1"]
 runner = CliRunner()
+
+
+def test_the_regressor_learns_brightness_and_leaves_the_caller_s_random_numbers() -> None:
+    """Targets that stand in the images are read off new ones: each is an image half's or the whole one's brightness."""
+    rng = torch.Generator().manual_seed(0)
+    level = torch.rand(72, 2, 3, generator=rng) * 2 - 1  # heading and lx change sign in the mirror: left less right
+    left, right = level[..., :1] + level[..., 1:2], level[..., :1] - level[..., 1:2]
+    images = torch.cat([left, right], 2).repeat_interleave(32, -1)[:, :, None, None].expand(-1, -1, 3, 64, -1)
+    targets = torch.stack([level[..., 1], level[..., 1], level[..., 0]], -1)
+    before = torch.get_rng_state()
+    regressor = card.train_regressor(card.Pairs(images[:64], targets[:64]), 25)
+    assert torch.equal(torch.get_rng_state(), before)
+    read = regressor(images[64:].flatten(0, 1))
+    assert float((read - targets[64:].flatten(0, 1)).square().mean()) < 0.25 * float(targets.square().mean())
 
 
 def test_heading_is_the_turntable_s_azimuth_when_seen_level():

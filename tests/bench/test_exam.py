@@ -6,14 +6,20 @@ import torch
 
 from gan2shape.bench import exam
 from gan2shape.bench.ladder import rung_flat
-from gan2shape.bench.score import of_flat, score_depth, score_mask, table_row
+from gan2shape.bench.score import (
+    of_flat,
+    score_depth,
+    score_mask,
+    table_row,
+)
 from gan2shape.bench.table import OBJECTS_NAME, append_object, read_objects
 from gan2shape.bench.truth import draw_lights, render_truth, true_views
-from gan2shape.config import RenderConfig, ShapeConfig
-from gan2shape.records import UserError
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
 from gan2shape.scene.camera import rotation
+from gan2shape.scene.canvas import Canvas, fill_background
 from gan2shape.scene.light import lamp_in_front
-from gan2shape.shape.draw import Canvas, draw, fill_background
+from gan2shape.scene.render import render
 
 CATEGORIES = ("car", "head")
 
@@ -96,7 +102,7 @@ def test_a_turned_car_is_where_our_own_renderer_turns_its_true_depth(axis):
     def missed(asked: torch.Tensor) -> float:
         """Mean difference of pictures where the drawn surface is."""
         surface, colour = (map_.expand(2, -1, -1, -1) for map_ in (depth, item.image))
-        made = draw(surface, colour, shading, canvas, asked, RenderConfig())
+        made = render(surface, colour, shading, asked, 10.0, canvas)
         return float(((made.image - truth.images).abs().mean(1, keepdim=True) * made.mask).sum() / made.mask.sum())
 
     assert missed(views) < 0.6 * missed(-views)

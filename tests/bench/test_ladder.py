@@ -4,8 +4,8 @@ import pytest
 
 from gan2shape.bench import ladder
 from gan2shape.bench.exam import exam_objects
-from gan2shape.compose import compose
-from gan2shape.config import ShapeConfig
+from gan2shape.core.compose import compose
+from gan2shape.core.config import ShapeConfig
 
 
 @pytest.mark.slow

@@ -9,13 +9,13 @@ from typer.testing import CliRunner
 from gan2shape.bench import card, run_ladder, table
 from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.cli import app
-from gan2shape.gan.checkpoints import convert
-from gan2shape.records import UserError
-from gan2shape.resources import pack_dir
-from gan2shape.shape.prior_cache import keep_estimated
+from gan2shape.core.errors import UserError
+from gan2shape.core.resources import pack_dir
+from gan2shape.prior.cache import keep_estimated
+from gan2shape.prior.checkpoint import convert
 from tests.bench.test_card import TINY
-from tests.shape.test_own_gan import thin
-from tests.shape.test_own_prior import an_estimate
+from tests.build.test_custom import an_estimate
+from tests.prior.test_custom import thin
 
 QUICK = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=1", "steps.batch=2", "steps.n_collect=2",
          "steps.n_albedo=1", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip
@@ -38,7 +38,7 @@ def copied(tmp_path) -> Path:
 def test_a_copy_of_a_pack_is_measured_as_the_pack_is(copied) -> None:
     words = (("O5",), 1, "cpu", (*QUICK, "n_stages=0"))
     bundled, own = run_ladder.main("car", *words), run_ladder.main("car", *words, generator=copied)
-    assert [row["method"] for row in own] == ["O5 step 1", "O5 pretrained"]
+    assert [row["method"] for row in own] == ["O5 depth network"]
     assert [row["side"] for row in own] == pytest.approx([row["side"] for row in bundled], rel=1e-3)
 
 
@@ -48,7 +48,7 @@ def test_the_table_keeps_generators_apart(copied, tmp_path, monkeypatch) -> None
     def rows(generator: Path | None) -> list[dict]:
         return table.main("car", "smoke", 1, "val", tmp_path / "rows", "cpu", QUICK, generator=generator)
 
-    assert "pretrained" in [row["method"] for row in rows(copied)]
+    assert "depth network" in [row["method"] for row in rows(copied)]
     assert rows(copied.rename(tmp_path / "renamed.safetensors")), "the same contents go on"
     with pytest.raises(UserError, match="other settings"):
         rows(None)

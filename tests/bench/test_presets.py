@@ -3,8 +3,8 @@
 import pytest
 
 from gan2shape.bench import run_ladder
-from gan2shape.records import UserError
-from gan2shape.shape.reconstruct import open_bundled
+from gan2shape.core.errors import UserError
+from gan2shape.prior.bundled import open_bundled
 
 
 def test_a_bundled_generator_is_worked_with_at_its_own_side() -> None:
@@ -17,7 +17,7 @@ def test_the_ladder_runs_under_the_published_preset() -> None:
     quick = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=1", "steps.batch=2", "steps.n_collect=2",
              "steps.n_albedo=1", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip
     rows = run_ladder.main("car", ("flat", "O5"), 1, "cpu", quick, preset="paper")
-    assert [row["method"] for row in rows] == ["flat", "O5 step 1", "O5 pretrained", "O5 stage 1"]
+    assert [row["method"] for row in rows] == ["flat", "O5 depth network", "O5 stage 1"]
 
 
 def test_another_side_that_was_asked_for_is_refused() -> None:

@@ -2,8 +2,8 @@
 
 import torch
 
+from gan2shape.core.records import Scene
 from gan2shape.export.bundle import Bundle
-from gan2shape.records import Scene
 from gan2shape.scene.light import apply_light, normals_from_depth, shade
 from gan2shape.scene.render import render_scene
 
@@ -35,14 +35,12 @@ def bundle(size: int = 64, **changes) -> Bundle:
     albedo, view, light = paint(size), torch.tensor([VIEW]), torch.tensor([LIGHT])
     normal = normals_from_depth(depth, FOV_DEG)
     shading = shade(normal, light)
-    rendered = render_scene(Scene(depth, albedo, view, light), FOV_DEG)
+    rendered = render_scene(Scene(depth, albedo, view, light), view, light, FOV_DEG)
     canonical = apply_light(albedo, shading)
     turned = torch.linspace(-0.4, 0.4, 7)
     views = torch.zeros(7, 6)
     views[:, 1] = turned
-    spin = render_scene(
-        Scene(depth.expand(7, -1, -1, -1), albedo.expand(7, -1, -1, -1), views, light.expand(7, -1)), FOV_DEG
-    ).image.clamp(-1, 1)
+    spin = render_scene(Scene(depth, albedo, view, light), views, light.expand(7, -1), FOV_DEG).image.clamp(-1, 1)
     losses = [
         {"stage": stage, "step": step, "total": 1 / (step + 1), "pixel": 0.5 / (step + 2)}
         for stage in ("albedo 1", "projection 1", "joint 1")

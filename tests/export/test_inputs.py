@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from gan2shape.core.errors import UserError
 from gan2shape.export.inputs import read_image, read_mask, resized
-from gan2shape.records import UserError
 
 SIZE = 32
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from gan2shape.core.files import write_atomic
 from gan2shape.export import pictures
-from gan2shape.outdir import write_atomic
 
 
 def test_images_round_to_the_nearest_byte_and_clip() -> None:

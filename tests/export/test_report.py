@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from gan2shape.core.errors import UserError
 from gan2shape.export.bundle import meshes, scene_description, write_all
 from gan2shape.export.charts import curves, line_chart
 from gan2shape.export.report import render_report, with_total
-from gan2shape.records import UserError
 from tests.export.objects import LIGHT, VIEW, bundle, ellipsoid
 
 

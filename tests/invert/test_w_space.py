@@ -20,3 +20,12 @@ def test_the_same_seed_gives_the_same_latent():
     image = generator.generator.synthesis(generator.w_mean[None]).detach() + 0.1
     first, second = (invert(image, generator, CONFIG.invert, seed=2).latent for _ in range(2))
     assert torch.equal(first, second)
+
+
+def test_the_caller_s_random_numbers_stay_and_reports_count_over_both_halves():
+    generator, steps = tiny_generator().prior, []
+    image = generator.generator.synthesis(generator.w_mean[None]).detach() + 0.1
+    before = torch.get_rng_state()
+    invert(image, generator, CONFIG.invert, seed=2, report=lambda *row, **_: steps.append(row))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert steps == [("invert", step, 40) for step in (10, 20, 30, 40)]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gan2shape.records import UserError
+from gan2shape.core.errors import UserError
 from gan2shape.scene import camera, light
 
 from .oracles import head, pixel_rays

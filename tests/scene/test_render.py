@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from gan2shape.records import Scene
+from gan2shape.core.records import Render, Scene
 from gan2shape.scene import camera
+from gan2shape.scene.canvas import Canvas
 from gan2shape.scene.height_field import border_grid, grid_faces, rasterize_grid
 from gan2shape.scene.light import apply_light, normals_from_depth, shade
 from gan2shape.scene.mesh_raster import rasterize
-from gan2shape.scene.render import render_depth, render_scene, sampling_grid, warp, warp_mask
+from gan2shape.scene.render import (
+    render_depth,
+    render_scene,
+    sampling_grid,
+    warp,
+)
 
 from .oracles import embree_first_hit, head, pixel_rays, texture
 
@@ -29,6 +35,11 @@ MAX_DIFFERENT = 0.002
 def view_of(**degrees: float) -> torch.Tensor:
     names = ("pitch", "yaw", "roll")
     return torch.tensor([[math.radians(degrees.get(name, 0.0)) for name in names] + [0.0, 0.0, 0.0]])
+
+
+def render_all(scene: Scene, **options) -> Render:
+    """The scene in its own views and lights, all of it object."""
+    return render_scene(scene, scene.view, scene.light, FOV, **options)
 
 
 def scene_of(view: torch.Tensor, size: int = 64, albedo: torch.Tensor | None = None) -> Scene:
@@ -52,7 +63,7 @@ def scene_of(view: torch.Tensor, size: int = 64, albedo: torch.Tensor | None = N
 def test_identity_view_changes_nothing(size, tolerance):
     noise = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     scene = scene_of(torch.zeros(2, 6), size, albedo=noise)
-    render = render_scene(scene, FOV)
+    render = render_all(scene)
     plain = apply_light(noise, shade(normals_from_depth(head(size), FOV), LIGHT))
     assert (render.mask == 1).all()
     torch.testing.assert_close(render.depth, scene.depth, atol=1e-6, rtol=0)
@@ -134,7 +145,7 @@ def test_the_grid_rasteriser_equals_the_mesh_rasteriser(out_size):
 
 def test_uncovered_pixels_take_the_far_depth():
     scene = scene_of(VIEWS)
-    render = render_scene(scene, FOV, depth_range=(0.8, 1.3))
+    render = render_all(scene, far=1.3)
     empty = render.mask == 0
     assert empty.any()
     assert (render.depth[empty] == 1.3).all()
@@ -172,7 +183,7 @@ def test_where_the_front_turns(degrees, row, column):
     depth = (1.0 - 0.08 * torch.exp(-r2 / 0.1))[None, None]
     albedo = (1 - 2 * torch.exp(-r2 / 0.01)).expand(1, 3, size, size)
     light = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-    image = render_scene(Scene(depth, albedo, view_of(**degrees), light), FOV).image[0, 0]
+    image = render_all(Scene(depth, albedo, view_of(**degrees), light)).image[0, 0]
     found = divmod(int(image.argmin()), size)
     moved = torch.tensor(found) - size // 2
     expected = torch.tensor([row, column])
@@ -185,7 +196,7 @@ def test_positive_roll_turns_clockwise_on_the_screen():
     albedo = torch.full((1, 3, size, size), -1.0)
     albedo[:, :, 4:9, 30:35] = 1.0  # a white patch at the top
     light = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-    image = render_scene(Scene(torch.ones(1, 1, size, size), albedo, view_of(roll=90), light), FOV).image[0, 0]
+    image = render_all(Scene(torch.ones(1, 1, size, size), albedo, view_of(roll=90), light)).image[0, 0]
     assert image[32, 58] > 0.9  # now at image right
     assert image[6, 32] < -0.9
 
@@ -197,7 +208,7 @@ def test_translation_moves_the_picture_right_and_down(component, row, column):
     view[0, component] = pixels * 2 * math.tan(math.radians(FOV) / 2) / size  # 8 px at depth 1
     albedo = texture(size)
     light = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
-    image = render_scene(Scene(torch.ones(1, 1, size, size), albedo, view, light), FOV).image
+    image = render_all(Scene(torch.ones(1, 1, size, size), albedo, view, light)).image
     kept = size - pixels
     torch.testing.assert_close(
         image[:, :, row * pixels :, column * pixels :],
@@ -217,7 +228,7 @@ def test_moving_away_makes_it_smaller():
 def test_shaded_texture_does_not_depend_on_the_view():
     size = 64
     scene = scene_of(VIEWS[:2])
-    render = render_scene(scene, FOV)
+    render = render_all(scene)
     canonical = apply_light(texture(size), shade(normals_from_depth(head(size), FOV), LIGHT))
     torch.testing.assert_close(render.image, warp(canonical.expand(2, -1, -1, -1), render.grid))
 
@@ -226,17 +237,17 @@ def test_a_lamp_above_brightens_the_top_of_a_picture():
     at = (torch.arange(64) + 0.5) / 64 * 2 - 1
     ball = (1.1 - 0.1 * (1 - 0.45 * (at[None, :] ** 2 + at[:, None] ** 2)).sqrt())[None, None]
     light = torch.tensor([[0.4, 0.6, 0.0, -0.5]])
-    image = render_scene(Scene(ball, torch.zeros(1, 3, 64, 64), torch.zeros(1, 6), light), FOV).image
+    image = render_all(Scene(ball, torch.zeros(1, 3, 64, 64), torch.zeros(1, 6), light)).image
     assert image[:, :, :20].mean() > image[:, :, -20:].mean() + 0.1
 
 
 def test_one_shared_depth_equals_a_batch_of_copies():
-    shared = render_scene(scene_of(VIEWS), FOV)
+    shared = render_all(scene_of(VIEWS))
     scene = scene_of(VIEWS)
-    copies = render_scene(Scene(scene.depth.clone(), scene.albedo.clone(), scene.view, scene.light.clone()), FOV)
+    copies = render_all(Scene(scene.depth.clone(), scene.albedo.clone(), scene.view, scene.light.clone()))
     for name in ("image", "depth", "mask", "grid"):
         torch.testing.assert_close(getattr(shared, name), getattr(copies, name))
-    alone = render_scene(scene_of(VIEWS[2:3]), FOV)
+    alone = render_all(scene_of(VIEWS[2:3]))
     torch.testing.assert_close(alone.image, shared.image[2:3])
 
 
@@ -265,15 +276,18 @@ def test_warp_there_and_back():
     assert error.quantile(0.99) < 1e-2
 
 
-def test_a_warped_mask_follows_the_surface():
+def test_the_mask_follows_the_surface_and_parts_of_it_add_up():
     size, view = 64, view_of(yaw=20)
-    _, mask, grid = render_depth(head(size), view, FOV)
-    everything = warp_mask(torch.ones(1, 1, size, size), grid, mask)
-    torch.testing.assert_close(everything, mask)
-    left = torch.zeros(1, 1, size, size)
+    scene, background = scene_of(view), torch.zeros(1, 3, size, size)
+
+    def mask_of(canonical: torch.Tensor) -> torch.Tensor:
+        return render_scene(scene, view, LIGHT, FOV, Canvas(canonical, background)).mask
+
+    whole, left = torch.ones(1, 1, size, size), torch.zeros(1, 1, size, size)
     left[..., : size // 2] = 1
-    parts = warp_mask(left, grid, mask) + warp_mask(1 - left, grid, mask)
-    torch.testing.assert_close(parts, mask)
+    covered = render_all(scene).covered
+    torch.testing.assert_close(mask_of(whole), covered)
+    torch.testing.assert_close(mask_of(left) + mask_of(1 - left), covered)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -286,7 +300,7 @@ def test_gradients_of_depth_view_albedo_and_light(shared):
     light = torch.tensor([[0.5, 0.5, 0.2, -0.4], [0.6, 0.3, -0.1, 0.1]], dtype=torch.float64)
 
     def outputs(depth, albedo, view, light):
-        render = render_scene(Scene(depth.expand(2, -1, -1, -1), albedo, view, light), FOV)
+        render = render_all(Scene(depth.expand(2, -1, -1, -1), albedo, view, light))
         # Off the surface the border colour is repeated: a kink, but no part of the object.
         return render.image * render.mask, render.depth, render.grid * render.mask[:, 0, ..., None]
 
@@ -302,7 +316,7 @@ def test_gradients_at_silhouettes_are_finite(yaw_deg):
     depth = (1.1 - 0.2 * disc)[None, None].requires_grad_()  # a cliff: its walls are stretched triangles
     view = view_of(yaw=yaw_deg).repeat(2, 1).requires_grad_()
     albedo = (torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) - 0.5).requires_grad_()
-    render = render_scene(Scene(depth.expand(2, -1, -1, -1), albedo, view, LIGHT.expand(2, -1)), FOV)
+    render = render_all(Scene(depth.expand(2, -1, -1, -1), albedo, view, LIGHT.expand(2, -1)))
     on_surface = render.grid * render.mask[:, 0, ..., None]
     (render.image.square().mean() + render.depth.mean() + on_surface.mean()).backward()
     for tensor in (depth, view, albedo):
@@ -323,7 +337,7 @@ def test_a_view_behind_the_camera_draws_nothing():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_draws_what_the_cpu_draws():
     scene = scene_of(VIEWS)
-    here = render_scene(scene, FOV)
-    there = render_scene(Scene(*(t.cuda() for t in (scene.depth, scene.albedo, scene.view, scene.light))), FOV)
+    here = render_all(scene)
+    there = render_all(Scene(*(t.cuda() for t in (scene.depth, scene.albedo, scene.view, scene.light))))
     assert (here.mask != there.mask.cpu()).float().mean() < MAX_DIFFERENT
     assert ((here.depth - there.depth.cpu()).abs() > 1e-5).float().mean() < MAX_DIFFERENT

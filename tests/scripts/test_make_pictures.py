@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan2shape.config import RenderConfig
+from gan2shape.core.config import RenderConfig
+from gan2shape.core.requests import REQUEST_NAME, RunRequest
 from gan2shape.export.pictures import GAP_PX, LABEL_PX
-from gan2shape.requests import REQUEST_NAME, RunRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 16
@@ -99,7 +99,7 @@ def test_seeds_are_shown_in_order_and_missing_ones_are_made(script, tmp_path, mo
         write_scene(request.out / "scene.npz", 0.1 * request.seed, with_truth=False)
         (request.out / REQUEST_NAME).write_text(json.dumps(asdict(request), default=str))
 
-    monkeypatch.setattr(script, "run_job", job)
+    monkeypatch.setattr(script, "run_request", job)
     rows = script.seed_rows(tmp_path, "car", "smoke")
     assert asked == [0, 1, 2, 3, 4, 5, 6, 7]
     assert [row.path.parent.name for row in rows] == [f"seed-{seed}" for seed in range(8)]

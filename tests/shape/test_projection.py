@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gan2shape.config import StepConfig
-from gan2shape.shape.draw import Drawing
-from gan2shape.shape.networks import Encoder
+from gan2shape.core.config import StepConfig
+from gan2shape.core.records import Render
+from gan2shape.nn.scene_networks import VectorEncoder
 from gan2shape.shape.projection import project, refine
 from tests.shape.tiny import CONFIG, SIZE, tiny_generator, tiny_observation, with_encoder
 
@@ -21,7 +21,7 @@ def images() -> torch.Tensor:
 def test_e_adds_to_the_change_that_the_pack_s_encoder_sees(images, pack_encoder):
     generator = with_encoder(tiny_generator())
     observation, prior = tiny_observation(generator), generator.prior
-    silent_e = Encoder(8, SIZE, CONFIG.networks, last_scale=0.0)
+    silent_e = VectorEncoder(8, SIZE, CONFIG.networks, last_scale=0.0)
     latents, offsets = project(
         silent_e,
         prior,
@@ -46,7 +46,7 @@ def test_far_from_the_input_only_a_part_of_what_the_encoder_missed_in_it_stays(i
     observation = tiny_observation(generator)
     prior = replace(generator.prior, w_cov=1e-12 * torch.eye(8))
     latent = observation.latent + 0.5 if n_rows is None else (observation.latent + 0.5)[:, None].repeat(1, n_rows, 1)
-    silent_e = Encoder(8, SIZE, CONFIG.networks, last_scale=0.0)
+    silent_e = VectorEncoder(8, SIZE, CONFIG.networks, last_scale=0.0)
     guess, own = prior.guess_latent(images), prior.guess_latent(observation.image)
     for kept in (0.0, 0.25, 1.0):
         steps = StepConfig(residual_kept=kept)
@@ -60,7 +60,7 @@ def test_without_an_encoder_in_the_pack_e_stands_alone(images):
     generator = tiny_generator()
     observation = tiny_observation(generator)
     torch.manual_seed(0)
-    e = Encoder(8, SIZE, CONFIG.networks)
+    e = VectorEncoder(8, SIZE, CONFIG.networks)
     found = [
         project(e, generator.prior, observation.latent, images, observation.image, StepConfig(pack_encoder=given))[0]
         for given in (True, False)
@@ -75,7 +75,7 @@ def test_the_input_projects_onto_its_own_latent(mapping_tail, n_rows):
     observation = tiny_observation(generator)
     latent = observation.latent if n_rows is None else observation.latent[:, None].repeat(1, n_rows, 1)
     torch.manual_seed(0)
-    e = Encoder(8, SIZE, CONFIG.networks, last_scale=1.0)
+    e = VectorEncoder(8, SIZE, CONFIG.networks, last_scale=1.0)
     with torch.no_grad():
         latents, _ = project(
             e, generator.prior, latent, observation.image, observation.image, StepConfig(mapping_tail=mapping_tail)
@@ -87,7 +87,7 @@ def test_a_heavier_weight_keeps_refined_latents_nearer_to_where_e_left_them(imag
     generator = tiny_generator()
     prior = generator.prior
     masks = torch.ones_like(images[:, :1])
-    drawn = Drawing(images, masks, masks, masks, torch.zeros(3, SIZE, SIZE, 2))
+    drawn = Render(images, masks, masks, masks, torch.zeros(3, SIZE, SIZE, 2))
     start = prior.w_mean.expand(3, -1)
     steps = replace(CONFIG.steps, refine_steps=20)
     moved = [

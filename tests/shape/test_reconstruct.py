@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import gan2shape
-from gan2shape.progress import silent
-from gan2shape.records import UserError
-from gan2shape.shape.loop import learn
-from gan2shape.shape.observe import observe_image, observe_seed
-from gan2shape.shape.reconstruct import Reconstruction, check_given, resolve_device
+from gan2shape.core.devices import resolve_device
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import silent
+from gan2shape.prior.masked_generator import observe_seed
+from gan2shape.shape.observe import observe_image
+from gan2shape.shape.reconstruct import Reconstruction, check_inputs, reconstruct
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation
 
 
@@ -16,8 +17,7 @@ from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_obser
 def made() -> Reconstruction:
     generator = tiny_generator()
     observation = tiny_observation(generator)
-    outcome = learn(observation, generator, CONFIG, silent)
-    return Reconstruction(observation, outcome, generator, CONFIG, {"total": 1.0})
+    return reconstruct(observation, generator, CONFIG, silent)
 
 
 def test_the_package_offers_the_function_without_importing_it_early():
@@ -65,7 +65,7 @@ def test_a_lamp_may_be_given_in_the_camera_s_frame(made):
 )
 def test_inputs_of_other_kinds_are_one_sentence(given):
     with pytest.raises(UserError, match="has to be a tensor of shape"):
-        check_given(**{"image": None, "mask": None, "latent": None, **given}, n_layers=6, w_dim=8)
+        check_inputs(**{"image": None, "mask": None, "latent": None, **given}, n_layers=6, w_dim=8)
 
 
 def test_export_writes_every_file(made, tmp_path):

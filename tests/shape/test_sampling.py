@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from gan2shape.config import LightPriorConfig, ViewPriorConfig
+from gan2shape.core.config import LightPriorConfig, ViewPriorConfig
+from gan2shape.shape.losses import view_spread_loss
 from gan2shape.shape.sampling import sample_lights, sample_views, truncated_sd
-from gan2shape.shape.stages import spread_loss
 
 
 def test_views_have_the_asked_spread_and_limit():
@@ -44,5 +44,5 @@ def test_the_same_seed_gives_the_same_numbers():
 def test_the_spread_loss_vanishes_at_the_asked_spread_and_sees_a_smaller_one():
     config = ViewPriorConfig()
     views = sample_views(20_000, config, torch.Generator().manual_seed(1))
-    assert spread_loss(views, config) < 1e-3
-    assert abs(spread_loss(0.5 * views, config).item() - 2 * 0.25) < 0.02
+    assert view_spread_loss(views, config) < 1e-3
+    assert abs(view_spread_loss(0.5 * views, config).item() - 2 * 0.25) < 0.02

@@ -2,52 +2,56 @@
 
 import torch
 
-from gan2shape.progress import silent
-from gan2shape.shape import loop
-from gan2shape.shape.prior_shape import ellipsoid_depth
-from gan2shape.shape.slant import choose_slant, judge, least, reproduction_residual
-from gan2shape.shape.stages import current_scene
+from gan2shape.core.progress import silent
+from gan2shape.shape.ellipsoid import (
+    best_slant,
+    choose_slant,
+    ellipsoid_model,
+    projection_residual,
+    reproduction_residual,
+)
+from gan2shape.shape.state import current_scene, make_target, new_state
 from tests.shape.tiny import tiny_generator, tiny_observation, with_encoder, with_prior_shape
 
 
 def test_the_choice_is_offered_repeatable_and_has_no_side_effect_on_the_scene():
     generator = tiny_generator()
     observation = tiny_observation(generator)
-    target = loop.make_target(observation, generator)
+    target = make_target(observation, generator)
     config = with_prior_shape(slants_deg=(-25.0, 25.0))
     found = []
     for _ in range(2):
-        learner = loop.new_learner(config, 8, "cpu")
-        before = {name: value.clone() for name, value in learner.networks.state_dict().items()}
-        found.append(
-            choose_slant(learner.networks, learner.encoder, target, observation.latent, generator, config, silent)
-        )
-        assert all(torch.equal(before[name], value) for name, value in learner.networks.state_dict().items())
+        state = new_state(config, 8, "cpu")
+        before = {name: value.clone() for name, value in state.model.networks.state_dict().items()}
+        found.append(choose_slant(state, target, observation.latent, generator, config, silent))
+        assert all(torch.equal(before[name], value) for name, value in state.model.networks.state_dict().items())
     assert found[0] == found[1]
     assert found[0] in (-25.0, 25.0)
-    scores = [judge(learner.networks, learner.encoder, target, observation.latent, generator, config) for _ in range(2)]
+    scores = [
+        projection_residual(state.model, state.encoder, target, observation.latent, generator, config) for _ in range(2)
+    ]
     assert scores[0] == scores[1] > 0
 
 
 def test_the_least_residual_wins():
-    assert least((-25.0, 0.0, 25.0), (0.3, 0.2, 0.1)) == 25.0
-    assert least((-25.0, 25.0), (0.1, 0.3)) == -25.0
+    assert best_slant((-25.0, 0.0, 25.0), (0.3, 0.2, 0.1)) == 25.0
+    assert best_slant((-25.0, 25.0), (0.1, 0.3)) == -25.0
 
 
 def test_a_pack_with_an_encoder_is_asked_directly():
     generator = with_encoder(tiny_generator())
     observation = tiny_observation(generator)
-    target = loop.make_target(observation, generator)
+    target = make_target(observation, generator)
     config = with_prior_shape(slants_deg=(-25.0, 25.0))
-    learner = loop.new_learner(config, 8, "cpu")
-    before = {name: value.clone() for name, value in learner.encoder.state_dict().items()}
-    found = choose_slant(learner.networks, learner.encoder, target, observation.latent, generator, config, silent)
-    assert all(torch.equal(before[name], value) for name, value in learner.encoder.state_dict().items())
+    state = new_state(config, 8, "cpu")
+    before = {name: value.clone() for name, value in state.encoder.state_dict().items()}
+    found = choose_slant(state, target, observation.latent, generator, config, silent)
+    assert all(torch.equal(before[name], value) for name, value in state.encoder.state_dict().items())
     residuals = []
     for slant_deg in config.prior_shape.slants_deg:
-        depth = ellipsoid_depth(observation.mask, config.prior_shape, config.render.fov_deg, slant_deg)
-        learner.networks.start_from(depth)
-        scene = current_scene(learner.networks, target, config.render)
+        scene = current_scene(
+            ellipsoid_model(state.model, observation.mask, config, slant_deg), target, config.render.fov_deg
+        )
         residuals.append(reproduction_residual(scene, target, generator, config))
     assert residuals[0] != residuals[1]
-    assert found == least(config.prior_shape.slants_deg, residuals)
+    assert found == best_slant(config.prior_shape.slants_deg, residuals)

@@ -6,13 +6,21 @@ from dataclasses import replace
 
 import torch
 
-from gan2shape.config import InvertConfig, NetworkConfig, PriorShapeConfig, RenderConfig, ShapeConfig, StepConfig
-from gan2shape.gan.encoder import ENCODER_NAME, encoder_beside, encoder_settings
-from gan2shape.gan.mask_head import MaskHead, head_config
-from gan2shape.gan.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from gan2shape.gan.packs import make_prior
-from gan2shape.records import Observation
-from gan2shape.shape.observe import MaskedGenerator, observe_latent
+from gan2shape.core.config import (
+    InvertConfig,
+    NetworkConfig,
+    PriorShapeConfig,
+    RenderConfig,
+    ShapeConfig,
+    StepConfig,
+)
+from gan2shape.core.records import Observation
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.nn.image_encoder import ENCODER_NAME, encoder_beside, encoder_settings
+from gan2shape.nn.mask_head import MaskHead, head_config
+from gan2shape.prior.masked_generator import MaskedGenerator, observe_latent
+from gan2shape.prior.packs import make_prior
 
 SIZE = 32
 

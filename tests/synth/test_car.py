@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from gan2shape.synth import car
-from gan2shape.synth.loft import CREASE_DEG, box, corner_normals, signed_volume, wheel
+from gan2shape.synth.loft import (
+    CREASE_DEG,
+    box,
+    corner_normals,
+    signed_volume,
+    wheel,
+)
 
 STYLES = list(car.STYLES)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gan2shape.records import UserError
+from gan2shape.core.errors import UserError
 from gan2shape.synth.dataset import (
     EXAM_FIRST_SEED,
     draw_item,

@@ -49,7 +49,7 @@ def test_weights_sum_to_one_and_targets_exist():
 
 def test_both_ends_and_both_sides_of_every_axis_are_drawn():
     drawn = set().union(*(sampled(seed).targets for seed in range(80)))
-    wanted = {end.replace("*", side) for _, ends in shape_axes() for end in ends for side in ("l", "r")}
+    wanted = {end.replace("*", side) for _, ends, _ in shape_axes() for end in ends for side in ("l", "r")}
     assert len(shape_axes()) > 80
     assert wanted <= drawn
 

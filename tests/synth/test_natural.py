@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan2shape.records import UserError
+from gan2shape.core.errors import UserError
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import lamp_direction
 from gan2shape.synth.backdrop import draw_backdrop

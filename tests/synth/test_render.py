@@ -9,7 +9,13 @@ from gan2shape.scene.light import lamp_direction, normals_from_depth
 from gan2shape.synth import car
 from gan2shape.synth.loft import corner_normals
 from gan2shape.synth.objects import LightDistribution, ObjectMesh
-from gan2shape.synth.render import FAR_DEPTH, render_colour, render_object, render_objects, turntable_view
+from gan2shape.synth.render import (
+    FAR_DEPTH,
+    render_colour,
+    render_object,
+    render_objects,
+    turntable_view,
+)
 
 LIGHT = torch.tensor([[0.4, 0.6, -0.3, -0.5]])
 

@@ -1,0 +1,1 @@
+"""A pack from nothing, or for a custom generator."""

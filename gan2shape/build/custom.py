@@ -1,0 +1,142 @@
+"""`gan2shape prior`: what can be learnt about a checkpoint from its own samples, once, for all later runs.
+
+The object mask is learnt (`gan.foreground`). Views and lamps are read by the networks that the named category's pack
+carries (`read_ranges`), where it does and as far as they are believed; what is not is the category's. Strengths of
+lamps and relief are never measured. The answer says of each range where it comes from.
+"""
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.build.foreground import ForegroundConfig, learn_masks
+from gan2shape.core.compose import compose
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.resources import pack_dir
+from gan2shape.nn.sized_generator import at_size
+from gan2shape.prior.cache import EstimatedPrior, keep_estimated
+from gan2shape.prior.checkpoint import load_generator
+from gan2shape.prior.custom import (
+    WORKING_SIZE,
+    checked_side,
+    own_centre,
+    source_of,
+)
+from gan2shape.prior.masked_generator import MaskedGenerator, sample_latents
+from gan2shape.prior.packs import Prior, load_pack
+from gan2shape.prior.ranges import (
+    KEYS,
+    N_READ,
+    Range,
+    as_page,
+    category_ranges,
+    described,
+    draw_images,
+    read_ranges,
+)
+from gan2shape.prior.scene import pretrained_networks
+from gan2shape.train.sheets import save_png, tile
+
+N_SHOWN, N_COLUMNS = 24, 8  # samples on the sheet, each with its object cut out
+SHEET_SEED = 1  # of the samples on it
+LEAST_IOU = 0.6  # of head and clusters: .78 and .87 on the bundled generators, .31 on one with random weights
+LEAST_SHARE, MOST_SHARE = 0.02, 0.9  # of the pixels: outside, the object was not found
+
+
+def estimate_prior(
+    path: Path,
+    category: str | None = None,
+    device: torch.device | str = "cpu",
+    config: ForegroundConfig | None = None,
+    report: Reporter = silent,
+) -> dict[str, Any]:
+    """Learn masks of a checkpoint's samples, read their views and lamps, and keep both; returns it in plain values.
+
+    Raises UserError for a file that cannot be used and where no object stands clear of the border.
+    """
+    began = time.perf_counter()
+    defaults = compose(ShapeConfig, category, None)
+    prior = load_generator(path, device)
+    size = min(WORKING_SIZE, checked_side(path, prior))
+    generator = at_size(prior.generator, size)
+    centre = prior.w_mean if own_centre(prior) is None else own_centre(prior)
+    learnt = learn_masks(generator, centre, config, report)
+    if not LEAST_SHARE < learnt.object_share < MOST_SHARE:
+        raise UserError(
+            f"No object that stands clear of the border was found in samples of {path} "
+            f"({learnt.object_share:.0%} of the pixels): give --mask with each run instead."
+        )
+    ranges = ranges_of(prior, category, defaults, report)
+    page = {
+        "checkpoint": Path(path).name,
+        "size": size,
+        "object_share": round(learnt.object_share, 4),
+        "head_against_clusters_iou": round(learnt.agreement, 4),
+        "source": source_of(category),  # of what is not measured
+        "ranges": as_page(ranges),
+        "view_limit_sd": defaults.views.limit_sd,
+        "relief": defaults.prior_shape.relief,
+    }
+    state = learnt.head.state_dict()
+    weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page))
+    opened = MaskedGenerator(replace(prior, generator=generator), learnt.head, centre)
+    sheet = save_png(tile(shown(opened), N_COLUMNS), weights.with_suffix(".png"))
+    return {**page, "category": category, "file": weights, "sheet": sheet, "seconds": time.perf_counter() - began}
+
+
+def ranges_of(prior: Prior, category: str | None, config: ShapeConfig, report: Reporter = silent) -> dict[str, Range]:
+    """Of views and lamps: read by the networks of the category's pack, where it carries such; else the category's."""
+    folder = None if category is None else pack_dir(category)
+    if folder is None or not folder.is_dir():
+        return category_ranges(config.views, config.lights)
+    pack = load_pack(folder, prior.w_mean.device)
+    side = pack.generator.config.resolution
+    networks = pretrained_networks(pack, replace(config, render=replace(config.render, size=side)))
+    if networks is None:
+        return category_ranges(config.views, config.lights)
+    report("views and lamps", 0, N_READ)
+    images, known = (draw_images(one.generator, side, N_READ) for one in (prior, pack))
+    report("views and lamps", N_READ, N_READ)
+    return read_ranges(networks, images, config.views, config.lights, known)
+
+
+def shown(opened: MaskedGenerator) -> Float[Tensor, "N 3 S S"]:
+    """Rows of samples, each above the same samples with everything but the object in grey."""
+    z_dim = opened.prior.generator.config.z_dim
+    z = torch.randn(N_SHOWN, z_dim, generator=torch.Generator().manual_seed(SHEET_SEED))
+    rows = []
+    for few in sample_latents(z, opened).split(N_COLUMNS):
+        with torch.no_grad():
+            images, masks = opened(few)
+        rows += [images, images * masks]
+    return torch.cat(rows)
+
+
+def told(found: dict[str, Any]) -> list[str]:
+    """The answer for people."""
+    source, limit = found["source"], found["view_limit_sd"]
+    ranges = {key: Range(**one) for key, one in found["ranges"].items()}
+    lines = [
+        f"{'object mask':14s}learnt from samples; the object covers {found['object_share']:.0%} of a picture; "
+        f"IoU {found['head_against_clusters_iou']:.2f} with the clusters, which run past the outline, on fresh samples"
+    ]
+    if found["head_against_clusters_iou"] < LEAST_IOU:
+        lines.append(
+            f"{'':14s}DOUBTFUL, with so low an IoU: look at the sheet, and give --mask with each run if it is wrong"
+        )
+    for key, name in zip(KEYS, ("yaw", "pitch", "lamp x", "lamp y"), strict=True):
+        lines.append(f"{name:14s}{described(key, ranges[key], limit, source)}")
+    return [
+        *lines,
+        f"{'strengths':14s}of lamps NOT measured ({source})",
+        f"{'relief':14s}{found['relief']:g}; NOT measured ({source})",
+        f"{'look at':14s}{found['sheet']}",
+        f"{'kept in':14s}{found['file']}",
+    ]

@@ -1,0 +1,1 @@
+"""What every layer uses: errors, records, configuration, files, devices, progress, resources."""

@@ -1,0 +1,94 @@
+"""Which device, which number format and how many CPU threads pay on this machine, now.
+
+On a machine that others use too, more threads can be far slower than one: each parallel section waits for its slowest
+thread, and waiting burns the core that it needs.
+"""
+
+import os
+import time
+
+import torch
+from torch.nn import functional as F
+
+from gan2shape.core.errors import UserError
+
+PROBE_SHAPE = (8, 64, 32, 32)  # activations of the timing probe
+PROBE_RUNS = 4
+THREAD_PROBE_RUNS = 30
+PROBE_GAIN = 1.2  # bf16 must be this much faster to be chosen
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto": CUDA if there is any, else the CPU. Raises UserError if the named device is absent."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(name.split(":", maxsplit=1)[0], False):
+        raise UserError(f"device {name!r} is not available on this machine: use cpu or auto.")
+    return torch.device(name)
+
+
+def convolution_seconds(dtype: torch.dtype, device: torch.device) -> float:
+    """Least of a few timings of one 3x3 convolution."""
+    x = torch.ones(PROBE_SHAPE, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(PROBE_SHAPE[1], PROBE_SHAPE[1], 3, 3, dtype=dtype, device=device)
+    timings = []
+    for _ in range(PROBE_RUNS):
+        start = time.perf_counter()
+        F.conv2d(x, weight, padding=1).sum().item()
+        timings.append(time.perf_counter() - start)
+    return min(timings)
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """float32 or bfloat16 for autocast. "auto" asks the GPU, or times the CPU (many emulate bf16, slowly)."""
+    if precision in ("fp32", "bf16"):
+        return torch.float32 if precision == "fp32" else torch.bfloat16
+    if precision != "auto":
+        raise UserError(f"precision {precision!r} is unknown: use auto, fp32 or bf16.")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type != "cpu":
+        return torch.float32
+    slow, fast = convolution_seconds(torch.float32, device), convolution_seconds(torch.bfloat16, device)
+    return torch.bfloat16 if slow > PROBE_GAIN * fast else torch.float32
+
+
+def choose_threads(n_threads: int, device: torch.device) -> int:
+    """Set the number of CPU threads and return it: `n_threads`, or for 0 whichever of 1 and all is faster now.
+
+    With 0, a number given through the environment variable OMP_NUM_THREADS stays.
+    """
+    available = os.cpu_count() or 1
+    is_free = n_threads == 0 and "OMP_NUM_THREADS" not in os.environ
+    if is_free and device.type == "cpu" and available > 1:
+        seconds = {n: convolution_seconds_with(n, device) for n in (1, available)}
+        n_threads = min(seconds, key=seconds.get)
+    torch.set_num_threads(n_threads or torch.get_num_threads())
+    return torch.get_num_threads()
+
+
+def convolution_seconds_with(n_threads: int, device: torch.device) -> float:
+    """Duration of a burst of convolutions with `n_threads` threads (the sum: stalls count)."""
+    torch.set_num_threads(n_threads)
+    x = torch.ones(PROBE_SHAPE, device=device).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(PROBE_SHAPE[1], PROBE_SHAPE[1], 3, 3, device=device)
+    F.conv2d(x, weight, padding=1)
+    start = time.perf_counter()
+    for _ in range(THREAD_PROBE_RUNS):
+        F.conv2d(x, weight, padding=1)
+    return time.perf_counter() - start
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` is cuda, else cpu; mps only where it is named: nobody has tried it, and a first run should end well.
+    Raises UserError for a device that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"The device {name!r} cannot be used here: try --device auto.") from error
+    return device

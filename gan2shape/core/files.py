@@ -1,0 +1,114 @@
+"""Run folders and atomic files: claimed early, so that an unwritable place is found before any work is done."""
+
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+RUN_NUMBER = re.compile(r"^(\d{4,})")
+
+
+def next_run_dir(base: Path, label: str) -> Path:
+    """`base/0007-label`, one above the highest number there. Nothing is created."""
+    numbers = [int(m[1]) for p in (base.iterdir() if base.is_dir() else ()) if (m := RUN_NUMBER.match(p.name))]
+    return base / f"{max(numbers, default=-1) + 1:04d}-{label}"
+
+
+def claim(out_dir: Path) -> list[Path]:
+    """Create `out_dir` and prove that a file can be written there.
+
+    Returns the folders that were created, innermost first, for `release`. Raises UserError where the place is a file
+    or cannot be written; nothing is left behind then.
+    """
+    created: list[Path] = []
+    try:
+        for folder in reversed([out_dir, *out_dir.parents]):
+            if not folder.exists():
+                folder.mkdir()
+                created.insert(0, folder)
+        with tempfile.TemporaryFile(dir=out_dir):
+            pass
+    except OSError as error:
+        from gan2shape.core.errors import UserError  # late: it brings torch
+
+        release(created)
+        cause = (error.strerror or str(error)).lower()
+        raise UserError(f"cannot write to {out_dir} ({cause}): choose another folder with --out.") from error
+    return created
+
+
+def release(created: list[Path]) -> None:
+    """Remove the folders that `claim` made, as far as they are still empty."""
+    for folder in created:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+@contextmanager
+def as_before_if_bad(paths: Iterable[Path]) -> Iterator[None]:
+    """Work that writes these files; where it ends in a UserError, each is again what it was, or gone.
+
+    An interrupt, or a mistake of ours, leaves what has been written: a run can be resumed from it.
+    """
+    from gan2shape.core.errors import UserError  # late: it brings torch
+
+    before = {path: path.read_bytes() if path.is_file() else None for path in paths}
+    try:
+        yield
+    except UserError:
+        for path, data in before.items():
+            if data is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_bytes_atomic(path, data)
+        raise
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill a temporary file beside `path`, then move it there; a failure leaves neither."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last, for writers that choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> Path:
+    """`data` at `path`, whole or not at all."""
+    return write_atomic(path, lambda temporary: temporary.write_bytes(data))
+
+
+def to_json(payload: Any, indent: int | None = None) -> str:
+    """JSON as other programs read it: paths with forward slashes, plain numbers, null for what is not finite."""
+    return json.dumps(_plain(payload), indent=indent, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, Path):
+        return value.as_posix()
+    if hasattr(value, "item"):  # a number of numpy or torch
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def write_text_atomic(path: Path, text: str) -> Path:
+    """UTF-8 `text` at `path`, whole or not at all, with plain line ends on every system."""
+    return write_bytes_atomic(path, text.encode("utf-8"))

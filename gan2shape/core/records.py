@@ -1,0 +1,50 @@
+"""The frozen dataclasses that travel between packages.
+
+Conventions (stated once, used everywhere)
+------------------------------------------
+* Camera frame: x right, y down, z forward (OpenCV). Pixel centres lie at i + 0.5 (`align_corners=False`).
+* Images are float in [-1, 1], masks float in [0, 1], depth is the z coordinate, about 1 (range 1 +- half-range).
+* view = (pitch, yaw, roll, tx, ty, tz) in radians and scene units; light = (ambient, diffuse, lx, ly) with the
+direction
+  towards the lamp (lx, ly, -1) / norm in the canonical frame. Normals point to the camera (z < 0).
+* B is the batch, S the image side in pixels.
+"""
+
+from dataclasses import dataclass, fields
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One image to explain."""
+
+    image: Float[Tensor, "1 3 S S"]  # in [-1, 1]
+    mask: Float[Tensor, "1 1 S S"]  # the object, in [0, 1]
+    latent: Float[Tensor, "1 *L D"]  # w, or W+ with a row for each layer: the inversion of `image`
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A height field with its texture, seen by B cameras under B lights."""
+
+    depth: Float[Tensor, "B 1 S S"]  # canonical depth, about 1
+    albedo: Float[Tensor, "B 3 S S"]  # in [-1, 1]
+    view: Float[Tensor, "B 6"]  # (pitch, yaw, roll, tx, ty, tz), radians and scene units
+    light: Float[Tensor, "B 4"]  # (ambient, diffuse, lx, ly)
+
+
+@dataclass(frozen=True)
+class Render:
+    """A scene in B views. Pixels that no surface covers have mask and covered 0 and the far depth."""
+
+    image: Float[Tensor, "B 3 S S"]  # in [-1, 1]: the object over the background
+    mask: Float[Tensor, "B 1 S S"]  # of the object, soft; without a canvas the whole height field is object
+    depth: Float[Tensor, "B 1 S S"]  # z in the target camera
+    covered: Float[Tensor, "B 1 S S"]  # 1 where any part of the height field (object or background plane) is seen
+    grid: Float[Tensor, "B S S 2"]  # canonical coordinates in [-1, 1] (`grid_sample`) seen by each pixel
+
+    def pick(self, rows: Tensor) -> "Render":
+        """Some of the views."""
+        return Render(*(getattr(self, spec.name)[rows] for spec in fields(self)))

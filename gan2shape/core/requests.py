@@ -1,0 +1,98 @@
+"""What a caller asks of the main job, and what the job answers. Plain paths and numbers: importing this is instant."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+REQUEST_NAME = "request.json"  # beside the files of a run: what was asked, for `--resume`
+PATH_FIELDS = ("image", "mask", "latent", "out", "resume", "generator", "features")
+MUST_EXIST = ("--generator",)  # a pack is a folder
+MUST_BE_FILES = ("--image", "--latent", "--mask")
+LATER_FIELDS = {"generator": None, "features": None}  # absent from the requests of earlier versions
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run. At most one of `image`, `latent`, `seed` names the input; with none of them, seed 0 is sampled."""
+
+    category: str | None  # names a YAML and a pack; None where a `generator` brings what it needs
+    preset: str = "draft"  # names a YAML
+    image: Path | None = None  # photo or render to explain
+    mask: Path | None = None  # object mask of `image`, same size
+    latent: Path | None = None  # .pt, .npy, .npz or .safetensors with one w or W+
+    seed: int | None = None  # seed of the sample that the pack's generator draws
+    device: str = "auto"  # auto, cpu, cuda, cuda:0, mps
+    out: Path = Path("runs")  # folder of the files; it exists and is writable
+    resume: Path | None = None  # an earlier run's folder: go on after its last finished step
+    overrides: tuple[str, ...] = ()  # key=value of the typed configuration
+    generator: Path | None = None  # a StyleGAN2 checkpoint in the place of the category's pack
+    features: Path | None = None  # a TorchScript module (code!) that compares images
+
+    def to_json(self) -> str:
+        """For `request.json`. Relative paths become absolute: a run may be resumed from another folder."""
+        plain = asdict(self)
+        for name in PATH_FIELDS:
+            plain[name] = None if plain[name] is None else plain[name].absolute().as_posix()
+        return json.dumps(plain, indent=1)
+
+
+def resumed(folder: Path, device: str = "auto", overrides: tuple[str, ...] = ()) -> RunRequest:
+    """The request of the run in `folder`, to be gone on with there. Further overrides come after the first ones.
+
+    Raises UserError where there is no such run.
+    """
+    from gan2shape.core.errors import UserError  # late: it brings torch
+
+    try:
+        plain = json.loads((folder / REQUEST_NAME).read_text(encoding="utf-8"))
+        plain = {spec.name: {**LATER_FIELDS, **plain}[spec.name] for spec in fields(RunRequest)}
+        paths = {name: None if plain[name] is None else Path(plain[name]) for name in PATH_FIELDS}
+        first = RunRequest(**{**plain, **paths, "overrides": tuple(plain["overrides"])})
+        if not (isinstance(first.seed, int | None) and isinstance(first.category, str | None)):
+            raise TypeError("seed or category of another type")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{folder} holds no run to go on with: name a folder that `gan2shape run` has made.") from error
+    return replace(first, out=folder, resume=folder, device=device, overrides=(*first.overrides, *overrides))
+
+
+def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | None) -> None:
+    """Raise UserError for options that contradict each other or name files that are not there.
+
+    inputs, others: values by the option's name, None where it was not given; of `inputs` one is enough.
+    """
+    from gan2shape.core.errors import UserError
+
+    given = [name for name, value in inputs.items() if value is not None]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} exclude each other: give one input.")
+    superfluous = [*given, *(name for name, value in others.items() if value is not None)]
+    if resume is not None and superfluous:
+        raise UserError(
+            f"--resume takes everything but --device and key=value from the earlier run: leave {superfluous[0]} away."
+        )
+    if others["--mask"] is not None and inputs["--image"] is None and others["--generator"] is None:
+        raise UserError("--mask belongs to an --image: give both.")
+    for name, path in {**inputs, **others}.items():
+        if name in MUST_EXIST and path is not None and not path.exists():
+            raise UserError(f"{name} {path} does not exist: check the path.")
+        if name in MUST_BE_FILES and path is not None and not path.is_file():
+            raise UserError(f"{name} {path} is not a file: check the path.")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a job wrote and found."""
+
+    out_dir: Path  # where the files are
+    files: dict[str, Path] = field(default_factory=dict)  # short name -> path
+    metrics: dict[str, float] = field(default_factory=dict)  # measured numbers, units in the names
+    seconds: float = 0.0  # wall time of the job
+    notes: tuple[str, ...] = ()  # sentences about how it was done
+
+    def as_json(self) -> dict:
+        """Plain types for `--json`: paths become strings with forward slashes."""
+        plain = asdict(self)
+        plain["out_dir"] = self.out_dir.as_posix()
+        plain["files"] = {name: Path(path).as_posix() for name, path in self.files.items()}
+        return plain

@@ -1,0 +1,1 @@
+"""Networks: parameters and their forward passes, nothing else."""

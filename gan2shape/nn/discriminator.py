@@ -1,0 +1,116 @@
+"""StyleGAN2 discriminator (Karras et al. 2020), whose block outputs also serve as a perceptual distance.
+
+Conventions: images float in [-1, 1]; parameter names are the published PyTorch ones (`b32.conv0.weight`).
+With `unshuffle`, the image's 2 x 2 pixel blocks become channels first, and the blocks start at half the resolution.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan2shape.nn.layers import (
+    RESIDUAL_GAIN,
+    Conv,
+    FullyConnected,
+    full_precision,
+    minibatch_stddev,
+)
+
+FINAL_RESOLUTION = 4  # side at which the convolutions end
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The small default: 64 x 64 seen as 12 x 32 x 32, about 1 M parameters, .15 GFLOP an image."""
+
+    resolution: int = 64  # side of the image, a power of two
+    channels: tuple[int, ...] = (128, 128, 96, 48)  # channels at 4, 8, ..., the first block's resolution
+    architecture: str = "resnet"  # "resnet" or "orig"
+    resample: str = "fast"  # "fir": published blur and strided convolution; "fast": average pooling, then convolution
+    unshuffle: bool = True  # 2 x 2 pixels to channels before the first block
+    stddev_group: int = 4  # samples per group of the minibatch standard deviation
+    clamp: float | None = None  # clamp of activations (published for half precision: 256)
+    image_channels: int = 3  # RGB
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ("resnet", "orig"):
+            raise ValueError(f"unknown discriminator architecture {self.architecture!r}")
+        if len(self.resolutions) != len(self.channels):
+            raise ValueError(f"{len(self.channels)} widths do not fit the resolutions {self.resolutions}")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Sides of the blocks, coarse to fine: 4, 8, ..., first block."""
+        first = self.resolution // 2 if self.unshuffle else self.resolution
+        return tuple(FINAL_RESOLUTION * 2**i for i in range(first.bit_length() - 2))
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions and a halving of the side."""
+
+    def __init__(self, config: DiscriminatorConfig, index: int) -> None:
+        super().__init__()
+        width, out = config.channels[index], config.channels[index - 1]
+        down, is_residual = f"down_{config.resample}", config.architecture == "resnet"
+        gain = RESIDUAL_GAIN if is_residual else 1.0
+        self.has_fromrgb, self.has_residual = index == len(config.channels) - 1, is_residual
+        if self.has_fromrgb:
+            in_channels = config.image_channels * (4 if config.unshuffle else 1)
+            self.fromrgb = Conv(in_channels, width, 1, clamp=config.clamp)
+        self.conv0 = Conv(width, width, 3, clamp=config.clamp)
+        self.conv1 = Conv(width, out, 3, resample=down, gain=gain, clamp=config.clamp)
+        if is_residual:
+            self.skip = Conv(width, out, 1, bias=False, activate=False, resample=down, gain=gain)
+
+    def forward(self, x: Float[Tensor, "B I H W"]) -> Float[Tensor, "B O h w"]:
+        """Features at half the side."""
+        if self.has_fromrgb:
+            x = self.fromrgb(x)
+        y = self.conv1(self.conv0(x))
+        return y + self.skip(x) if self.has_residual else y
+
+
+class DiscriminatorEpilogue(nn.Module):
+    """Minibatch statistics, one convolution, two linear layers: the logit."""
+
+    def __init__(self, config: DiscriminatorConfig) -> None:
+        super().__init__()
+        width = config.channels[0]
+        self.stddev_group = config.stddev_group
+        self.conv = Conv(width + 1, width, 3, clamp=config.clamp)
+        self.fc = FullyConnected(width * FINAL_RESOLUTION**2, width, activate=True)
+        self.out = FullyConnected(width, 1, activate=False)
+
+    def forward(self, x: Float[Tensor, "B C 4 4"]) -> Float[Tensor, "B 1"]:
+        """Logit: positive for real."""
+        x = self.conv(minibatch_stddev(x, self.stddev_group))
+        return self.out(self.fc(full_precision(x.flatten(1))))
+
+
+class Discriminator(nn.Module):
+    """`discriminator(image)` -> logit [B, 1]; `discriminator.features(image, n_blocks)` -> block outputs."""
+
+    def __init__(self, config: DiscriminatorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or DiscriminatorConfig()
+        self.block_names = tuple(f"b{resolution}" for resolution in reversed(self.config.resolutions[1:]))
+        for offset, name in enumerate(self.block_names):
+            self.add_module(name, DiscriminatorBlock(self.config, len(self.block_names) - offset))
+        self.b4 = DiscriminatorEpilogue(self.config)
+
+    def features(self, image: Float[Tensor, "B C H W"], n_blocks: int = 3) -> list[Tensor]:
+        """Outputs of the first `n_blocks` blocks, fine to coarse; any image side that halves evenly is accepted."""
+        if n_blocks > len(self.block_names):
+            raise ValueError(f"the discriminator has {len(self.block_names)} blocks, {n_blocks} were asked for")
+        x = F.pixel_unshuffle(image, 2) if self.config.unshuffle else image
+        outputs = []
+        for name in self.block_names[:n_blocks]:
+            x = getattr(self, name)(x)
+            outputs.append(x)
+        return outputs
+
+    def forward(self, image: Float[Tensor, "B C S S"]) -> Float[Tensor, "B 1"]:
+        """Logit of each image: positive for real. Samples of a batch interact through the minibatch statistics."""
+        return self.b4(self.features(image, len(self.block_names))[-1])

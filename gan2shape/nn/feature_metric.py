@@ -1,0 +1,93 @@
+"""What measures "looks alike": feature maps of a frozen network.
+
+The method compares images by a discriminator's first blocks. A checkpoint without one borrows another network: the
+discriminator of a bundled pack, or a TorchScript module (a VGG or LPIPS network) that the user names. Images in
+[-1, 1].
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gan2shape.core.errors import UserError
+from gan2shape.nn.discriminator import Discriminator
+from gan2shape.nn.sized_generator import resized
+
+FEATURE_FLOOR = 1e-6  # smallest mean magnitude that features are measured against
+LPIPS_FLAG = "return_lpips"  # argument of NVIDIA's vgg16 module, which takes images in [0, 255]
+
+
+def relative_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Float[Tensor, ""]:
+    """Mean over feature maps of mean |f - f'| / mean |f'|: maps of different scale count about the same."""
+    total = found[0].new_zeros(())
+    for ours, theirs in zip(found, wanted, strict=True):
+        total = total + (ours - theirs).abs().mean() / theirs.abs().mean().clamp_min(FEATURE_FLOOR)
+    return total / len(wanted)
+
+
+class FeatureMetric(nn.Module):
+    """`features(image, n_blocks)` -> feature maps, as `Discriminator.features` gives them."""
+
+    block_names: tuple[str, ...] = ("features",)  # what there is to ask for
+
+    def features(self, image: Float[Tensor, "B C H W"], n_blocks: int = 3) -> list[Tensor]:
+        """At most `n_blocks` feature maps."""
+        raise NotImplementedError
+
+
+class DiscriminatorMetric(FeatureMetric):
+    """First blocks of a discriminator, as many as it has; `size` is the side it shall see, None for any."""
+
+    def __init__(self, discriminator: Discriminator, size: int | None = None) -> None:
+        super().__init__()
+        self.discriminator, self.size, self.block_names = discriminator, size, discriminator.block_names
+
+    def features(self, image: Float[Tensor, "B C H W"], n_blocks: int = 3) -> list[Tensor]:
+        seen = image if self.size is None else resized(image, self.size)
+        return self.discriminator.features(seen, min(n_blocks, len(self.block_names)))
+
+
+class ScriptMetric(FeatureMetric):
+    """A TorchScript module: images [B, 3, S, S] in [-1, 1] -> a tensor, or several, with B first.
+
+    NVIDIA's vgg16 is known by its `return_lpips` argument and gets what it wants: [0, 255], not resized.
+    """
+
+    def __init__(self, module: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.module = module
+        self.is_lpips = LPIPS_FLAG in str(module.forward.schema)
+
+    def features(self, image: Float[Tensor, "B C H W"], n_blocks: int = 3) -> list[Tensor]:
+        if self.is_lpips:
+            return [self.module(image * 127.5 + 127.5, resize_images=False, return_lpips=True)]
+        found = self.module(image)
+        return [found] if isinstance(found, Tensor) else list(found)
+
+
+def load_script(path: Path, size: int, device: torch.device | str = "cpu") -> ScriptMetric:
+    """The TorchScript module at `path`, tried on images of side `size`.
+
+    A TorchScript file holds CODE, which runs: load only one that you trust. Raises UserError for what cannot be used.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"--features {path} is not a file: check the path.")
+    remedy = "give a TorchScript module that maps images [B, 3, S, S] to features"
+    try:
+        module = torch.jit.load(str(path), map_location=device).eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UserError(f"{path} is no TorchScript module: {remedy}.") from error
+    for parameter in module.parameters():  # script modules refuse to be frozen as a whole
+        parameter.requires_grad_(False)
+    metric = ScriptMetric(module)
+    try:
+        with torch.no_grad():
+            found = metric.features(torch.zeros(2, 3, size, size, device=device))
+    except Exception as error:  # whatever somebody else's module raises
+        raise UserError(f"{path} fails on images of {size} x {size} pixels: {remedy}.") from error
+    if not found or not all(isinstance(maps, Tensor) and maps.ndim >= 2 and len(maps) == 2 for maps in found):
+        raise UserError(f"{path} gives no features of each image: {remedy}.")
+    return metric

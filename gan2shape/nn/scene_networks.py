@@ -1,0 +1,174 @@
+"""The networks that hold a scene (depth, albedo, view, light) and the projector E.
+
+GAN2Shape section 3.1 and its appendix fix ranges and signs; widths here are a quarter of the published ones, because
+one 64-pixel image needs no more (feasibility trial). Every network sees images in [-1, 1]. The canonical frame IS the
+input's frame: V and L are read relative to the input where `relative_to` says so, which fixes the gauge instead of
+regularising it.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gan2shape.core.config import NetworkConfig, RenderConfig
+from gan2shape.core.errors import UserError
+
+LEAKY_SLOPE = 0.2  # as published
+LEAST_SHADING = 0.1  # divisor of the quotient albedo; darker pixels carry no colour
+GREATEST_ALBEDO = 1.5  # in [0, 1] units; above 1 where the light's guess is too dark
+DEPTH_LAST_SCALE = 0.01  # of the depth network's last weights: it begins at its start
+GROUP_CHANNELS = 4  # channels per normalisation group, as published
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(max(1, channels // GROUP_CHANNELS), channels)
+
+
+class AutoEncoder(nn.Module):
+    """Image [B,3,S,S] -> map [B,C,S,S] without output activation. S must be a multiple of 2^(number of widths)."""
+
+    def __init__(self, out_channels: int, size: int, config: NetworkConfig):
+        super().__init__()
+        widths = config.autoencoder_channels
+        coarse = size // 2 ** len(widths)
+        down: list[nn.Module] = []
+        before = 3
+        for width in widths:
+            down += [nn.Conv2d(before, width, 4, 2, 1), _norm(width), nn.LeakyReLU(LEAKY_SLOPE)]
+            before = width
+        down += [nn.Conv2d(before, config.code_dim, coarse), nn.LeakyReLU(LEAKY_SLOPE)]
+        up: list[nn.Module] = [nn.ConvTranspose2d(config.code_dim, widths[-1], coarse), nn.LeakyReLU(LEAKY_SLOPE)]
+        before = widths[-1]
+        for width in reversed((widths[0], *widths[:-1])):
+            up += [
+                nn.Upsample(scale_factor=2),
+                nn.Conv2d(before, width, 3, 1, 1),
+                _norm(width),
+                nn.LeakyReLU(LEAKY_SLOPE),
+            ]
+            before = width
+        up += [nn.Conv2d(before, before, 3, 1, 1), nn.LeakyReLU(LEAKY_SLOPE), nn.Conv2d(before, out_channels, 5, 1, 2)]
+        self.body = nn.Sequential(*down, *up)
+
+    def forward(self, image: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C S S"]:
+        return self.body(image)
+
+
+class DepthPyramid(nn.Module):
+    """Free grids of growing side, enlarged bilinearly and summed: [1,1,S,S] whatever the image. Zero at the start.
+
+    One step of Adam moves all sides alike, so that coarse form is found first and detail is added to it.
+    """
+
+    def __init__(self, size: int, config: NetworkConfig):
+        super().__init__()
+        sides = [side for side in config.pyramid_sides if side <= size]
+        self.grids = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, side, side)) for side in sides)
+        self.size, self.gain = size, config.pyramid_gain
+
+    def forward(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
+        shape = (self.size, self.size)
+        grown = [functional.interpolate(g, shape, mode="bilinear", align_corners=False) for g in self.grids]
+        return self.gain * torch.stack(grown).sum(0)
+
+
+def check_sizes(size: int, config: NetworkConfig) -> None:
+    """Raises UserError where the networks halve an image of this side more often than they can."""
+    for name in ("autoencoder_channels", "encoder_channels"):
+        n = len(getattr(config, name))
+        if size % 2**n:
+            raise UserError(f"networks.{name} has {n} widths, which a side of {size} cannot be halved for: give fewer.")
+    if config.depth == "pyramid" and min(config.pyramid_sides) > size:
+        raise UserError(f"networks.pyramid_sides are all above the side of {size}: give smaller ones.")
+
+
+def depth_parameters(size: int, config: NetworkConfig) -> nn.Module:
+    """What the depth is added up from, at or near zero. Raises UserError for an unknown kind."""
+    if config.depth == "pyramid":
+        return DepthPyramid(size, config)
+    if config.depth != "network":
+        raise UserError(f"networks.depth={config.depth} is unknown: write network or pyramid.")
+    network = AutoEncoder(1, size, config)
+    with torch.no_grad():
+        network.body[-1].weight.mul_(DEPTH_LAST_SCALE)
+        network.body[-1].bias.zero_()
+    return network
+
+
+def as_depth(raw: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tensor, "B 1 S S"]:
+    """1 + half_range tanh(raw - mean raw): the mean distance is a gauge."""
+    return 1.0 + half_range * torch.tanh(raw - raw.mean((1, 2, 3), keepdim=True))
+
+
+class VectorEncoder(nn.Module):
+    """Image [B,3,S,S] -> vector [B,D], nearly zero at the start so that every scene begins at its prior."""
+
+    def __init__(self, out_dim: int, size: int, config: NetworkConfig, last_scale: float = 0.1):
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 3
+        for width in config.encoder_channels:
+            layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(LEAKY_SLOPE)]
+            before = width
+        coarse = size // 2 ** len(config.encoder_channels)
+        layers += [nn.Conv2d(before, config.encoder_dim, coarse), nn.LeakyReLU(LEAKY_SLOPE), nn.Flatten()]
+        self.body = nn.Sequential(*layers)
+        self.last = nn.Linear(config.encoder_dim, out_dim)
+        with torch.no_grad():
+            self.last.weight.mul_(last_scale)
+            self.last.bias.zero_()
+
+    def forward(self, image: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]:
+        return self.last(self.body(image))
+
+
+class SceneNetworks(nn.Module):
+    """D, A, V, L of the paper with their output ranges (section 3.1). Only parameters and ranges live here."""
+
+    def __init__(self, render: RenderConfig, config: NetworkConfig, light_mean: tuple[float, float, float, float]):
+        super().__init__()
+        check_sizes(render.size, config)
+        self.depth_net = depth_parameters(render.size, config)
+        self.albedo_net = AutoEncoder(3, render.size, config) if config.albedo == "network" else None
+        self.view_net = VectorEncoder(5, render.size, config)
+        self.light_net = VectorEncoder(4, render.size, config)
+        self.depth_half_range = render.depth_half_range
+        angle = math.radians(config.angle_range_deg)
+        self.register_buffer("view_range", torch.tensor([angle] * 3 + [config.shift_range] * 2), persistent=False)
+        self.register_buffer("light_mean", torch.tensor(light_mean), persistent=False)
+
+    @property
+    def explains_input(self) -> bool:
+        """Whether the albedo reproduces the input by construction, so that no step has to learn it."""
+        return self.albedo_net is None
+
+    def albedo(self, image: Float[Tensor, "B 3 S S"], shading: Float[Tensor, "B 1 S S"]) -> Float[Tensor, "B 3 S S"]:
+        """Canonical albedo, about [-1, 1].
+
+        As published, an autoencoder's (-1, 1). As a quotient, what `scene.light.apply_light` turns back into the input
+        under the input's own `shading`: the canonical frame is the input's, every canonical pixel is seen there, and
+        nothing is left for a network to learn. Relit colour is then a ratio image, and its whole gradient goes into
+        depth and light.
+        """
+        if self.albedo_net is not None:
+            return torch.tanh(self.albedo_net(image))
+        return ((image / 2 + 0.5) / shading.clamp_min(LEAST_SHADING)).clamp(0, GREATEST_ALBEDO) * 2 - 1
+
+    def views(self, images: Float[Tensor, "B 3 S S"], reference: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "B 6"]:
+        """Views of `images` relative to the input `reference`, whose own view is zero by construction; tz is 0."""
+        raw = self.view_net(torch.cat([images, reference]))
+        return self.relative_views(raw[:-1], raw[-1:])
+
+    def relative_views(self, raw: Float[Tensor, "B 5"], raw_reference: Float[Tensor, "#B 5"]) -> Float[Tensor, "B 6"]:
+        """Views from what the view network says about images and their references."""
+        return functional.pad(torch.tanh(raw - raw_reference) * self.view_range, (0, 1))
+
+    def lights(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 4"]:
+        """(ambient, diffuse, lx, ly) about the category's mean; half the tanh range for the two strengths
+        (published).
+        """
+        offset = torch.tanh(self.light_net(images)) * self.light_mean.new_tensor([0.5, 0.5, 1.0, 1.0])
+        return self.light_mean + offset

@@ -1,0 +1,66 @@
+"""A large generator seen at the side that the method works at, within a laptop's memory.
+
+Images are averaged over areas (as published); latents, names and weights stay the same. Large images are drawn a few at
+a time, and where a gradient is wanted each few are drawn a second time on the way back instead of being remembered.
+"""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from gan2shape.nn.generator import Generator
+
+PIXELS_AT_ONCE = 4 * 256**2  # about 2 GB of activations with the published widths
+
+
+class SizedSynthesis(nn.Module):
+    """A synthesis network whose images have another side."""
+
+    def __init__(self, synthesis: nn.Module, size: int) -> None:
+        super().__init__()
+        self.synthesis, self.size = synthesis, size
+        self.n_layers = synthesis.n_layers
+        self.n_at_once = max(1, PIXELS_AT_ONCE // synthesis.config.resolution**2)
+
+    def forward(
+        self, w: Float[Tensor, "B *L D"], noise: str = "const", return_features: bool = False
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Images [B, C, size, size]; with `return_features` also the features of resolutions up to `size`."""
+
+        def drawn(few: Tensor) -> tuple[Tensor, ...]:
+            image, features = self.synthesis(few, noise, return_features=True)
+            kept = [maps for maps in features if maps.shape[-1] <= self.size] if return_features else []
+            return (resized(image, self.size), *kept)
+
+        if len(w) <= self.n_at_once:
+            image, *features = drawn(w)
+        else:
+            remembers = torch.is_grad_enabled() and w.requires_grad
+            parts = [
+                checkpoint(drawn, few, use_reentrant=False) if remembers else drawn(few)
+                for few in w.split(self.n_at_once)
+            ]
+            image, *features = (torch.cat(column) for column in zip(*parts, strict=True))
+        return (image, features) if return_features else image
+
+
+def resized(images: Float[Tensor, "B C H H"], size: int) -> Float[Tensor, "B C S S"]:
+    """Square images at another side: area averages down, bilinear up (published)."""
+    if images.shape[-1] == size:
+        return images
+    if images.shape[-1] > size:
+        return F.interpolate(images, size=(size, size), mode="area")
+    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def at_size(generator: Generator, size: int) -> Generator:
+    """The same generator (shared weights) with images of side `size`; itself where that is its own side."""
+    if generator.config.resolution == size:
+        return generator
+    sized = copy.copy(generator)
+    sized._modules = {**generator._modules, "synthesis": SizedSynthesis(generator.synthesis, size)}
+    return sized.eval()

@@ -1,0 +1,122 @@
+"""What `gan2shape prior` found for a checkpoint, kept beside it (or, where that folder cannot be written, in the user's
+cache) under the hash of the checkpoint's contents: a renamed or moved file is recognised, a retrained one is not.
+
+Two files: the mask head's weights (safetensors, no code) and a JSON page for people. GAN2SHAPE_CACHE names another
+cache folder.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from gan2shape.checkpoints.open import PACK_NAME
+from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_bytes_atomic, write_text_atomic
+from gan2shape.prior.ranges import measured_words
+
+CACHE_FORMAT = "gan2shape-estimated-prior-1"
+STEM = "gan2shape-prior-"  # then the hash
+HASH_DIGITS = 16
+PREFIX = "mask/"  # of the head's weights
+
+
+@dataclass(frozen=True)
+class EstimatedPrior:
+    """What is kept."""
+
+    head_settings: dict[str, Any]  # of the mask head
+    head_state: dict[str, Tensor]
+    category: str | None  # whose views, lights and relief were chosen; None: the typed defaults
+    page: dict[str, Any] = field(default_factory=dict)  # figures and sentences for people, and the ranges
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Ranges that were measured, as `key=value` of the configuration; none in the files of earlier versions."""
+        return measured_words(self.page.get("ranges", {}))
+
+
+def content_hash(path: Path) -> str:
+    """First digits of the SHA-256 of a checkpoint (of a pack's folder: of its weights). UserError if unreadable."""
+    path = Path(path)
+    try:
+        with (path / PACK_NAME if path.is_dir() else path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:HASH_DIGITS]
+    except OSError as error:
+        cause = (error.strerror or str(error)).lower()
+        raise UserError(f"{path} cannot be read ({cause}): check the path.") from error
+
+
+def user_cache() -> Path:
+    """The folder for caches of this user, by the system's custom."""
+    if "GAN2SHAPE_CACHE" in os.environ:
+        return Path(os.environ["GAN2SHAPE_CACHE"])
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "gan2shape"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "gan2shape"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gan2shape"
+
+
+def cache_folders(path: Path) -> list[Path]:
+    """Where the estimate for a checkpoint may be, best first."""
+    path = Path(path)
+    return [path if path.is_dir() else path.parent, user_cache()]
+
+
+def find_estimated(path: Path, device: torch.device | str = "cpu") -> EstimatedPrior | None:
+    """What was found for this checkpoint earlier; None if nothing was. Raises UserError for damaged files."""
+    name = STEM + content_hash(path)
+    for folder in cache_folders(path):
+        weights = folder / f"{name}.safetensors"
+        if weights.is_file():
+            return _read(weights, device)
+    return None
+
+
+def _read(weights: Path, device: torch.device | str) -> EstimatedPrior:
+    try:
+        with safe_open(weights, framework="pt", device=str(device)) as stored:
+            notes = stored.metadata() or {}
+            state = {name.removeprefix(PREFIX): stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        if notes.get("format") != CACHE_FORMAT:
+            raise ValueError("another format")
+        page = json.loads(notes["page"])
+        estimated = EstimatedPrior(json.loads(notes["head"]), state, page["category"], page)
+        _ = estimated.words  # damage shows here
+        return estimated
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{weights} is damaged: delete it and run `gan2shape prior` again.") from error
+
+
+def keep_estimated(path: Path, estimated: EstimatedPrior) -> Path:
+    """Write beside the checkpoint or, where that is impossible, into the user's cache; returns the weights' path.
+
+    Raises UserError where neither can be written.
+    """
+    name = STEM + content_hash(path)
+    state = {PREFIX + key: value.detach().cpu().contiguous().clone() for key, value in estimated.head_state.items()}
+    notes = {
+        "format": CACHE_FORMAT,
+        "head": json.dumps(estimated.head_settings),
+        "page": json.dumps({**estimated.page, "category": estimated.category}),
+    }
+    cause: OSError | None = None
+    for folder in cache_folders(path):
+        try:
+            weights = write_bytes_atomic(folder / f"{name}.safetensors", save(state, notes))
+            write_text_atomic(folder / f"{name}.json", json.dumps(json.loads(notes["page"]), indent=1) + "\n")
+            return weights
+        except OSError as error:
+            cause = error
+    raise UserError(
+        f"Neither the checkpoint's folder nor {user_cache()} can be written: set GAN2SHAPE_CACHE to a folder that can."
+    ) from cause

@@ -1,0 +1,201 @@
+"""Packs: a category's prior in one safetensors file and a card beside it.
+
+`prior.safetensors` holds float16 weights under `generator/…`, `discriminator/…`, `networks/<name>/…`, the latent
+statistics in float32 under `statistics/…`, and every configuration as JSON in the file's metadata. `card.json` is for
+people: training images, duration, seed, measured quality, licence, limits. Nothing is pickled.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gan2shape.checkpoints.open import CARD_NAME, PACK_FORMAT, PACK_NAME
+from gan2shape.core.errors import UserError
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.feature_metric import FeatureMetric
+from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.nn.image_encoder import ENCODER_NAME, ImageEncoder, build_encoder
+
+READABLE_BY_ALL = 0o644  # mode of a pack's file
+STATISTICS_SAMPLES = 20_000  # latents behind w_mean and w_cov
+STATISTICS_BATCH = 2_000
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The frozen GAN of one category, and what was learnt about it."""
+
+    generator: Generator  # averaged weights, eval mode, no gradients
+    # Its blocks serve as perceptual distance; None for bare generators, which may borrow another network.
+    discriminator: Discriminator | FeatureMetric | None
+    w_mean: Float[Tensor, "D"]  # mean of w over the latent distribution
+    w_cov: Float[Tensor, "D D"]  # covariance of w
+    networks: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # state dicts of further networks, by name
+    network_configs: dict[str, dict] = field(default_factory=dict)  # what is needed to build them
+    card: dict = field(default_factory=dict)  # category, training, measurements, licence, limits
+
+    @property
+    def w_std(self) -> Float[Tensor, "D"]:
+        """Standard deviation of each component of w."""
+        return self.w_cov.diagonal().clamp(min=0).sqrt()
+
+    @cached_property
+    def encoder(self) -> ImageEncoder | None:
+        """The image encoder that was trained beside the generator, frozen; None where there is none (as beside foreign
+        ones).
+        """
+        if ENCODER_NAME not in self.networks:
+            return None
+        encoder = build_encoder(self.network_configs[ENCODER_NAME], self.networks[ENCODER_NAME])
+        return freeze(encoder.to(self.w_mean.device, memory_format=torch.channels_last))
+
+    def guess_latent(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"] | None:
+        """w of each image in one pass of the encoder, without gradient; None where there is none."""
+        if self.encoder is None:
+            return None
+        with torch.no_grad():
+            return self.generator.mapping(self.encoder(images)[0])
+
+
+@torch.no_grad()
+def latent_statistics(
+    generator: Generator, n_samples: int = STATISTICS_SAMPLES, seed: int = 0
+) -> tuple[Float[Tensor, "D"], Float[Tensor, "D D"]]:
+    """Mean and covariance of w over random z."""
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(n_samples, generator.config.z_dim, generator=rng).to(generator.w_avg.device)
+    first, second, origin = 0.0, 0.0, generator.mapping(z[:STATISTICS_BATCH]).mean(dim=0)
+    for part in z.split(STATISTICS_BATCH):  # summed as it goes, about a point near the mean: all w at once are large
+        w = (generator.mapping(part) - origin).cpu().double()
+        first, second = first + w.sum(dim=0), second + w.t() @ w
+    mean = first / n_samples
+    covariance = (second - n_samples * mean[:, None] * mean) / (n_samples - 1)
+    return origin + mean.float().to(origin.device), covariance.float().to(origin.device)
+
+
+def make_prior(generator: Generator, discriminator: Discriminator | None, card: dict | None = None) -> Prior:
+    """Freeze trained networks (the AVERAGED generator) and measure the latent statistics."""
+    freeze(generator)
+    if discriminator is not None:
+        freeze(discriminator)
+    w_mean, w_cov = latent_statistics(generator)
+    return Prior(generator, discriminator, w_mean, w_cov, card=dict(card or {}))
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Eval mode, no parameter gradients."""
+    return module.eval().requires_grad_(False)
+
+
+def save_pack(folder: str | Path, prior: Prior, dtype: torch.dtype = torch.float16) -> Path:
+    """Write the pack and its card into `folder`, each atomically. Returns the path of the safetensors file."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = write_prior(folder / PACK_NAME, prior, dtype)
+    card = folder / CARD_NAME
+    temporary = card.with_name(CARD_NAME + ".tmp")
+    temporary.write_text(json.dumps(prior.card, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    os.replace(temporary, card)
+    return path
+
+
+def write_prior(path: Path, prior: Prior, dtype: torch.dtype, further_metadata: dict[str, str] | None = None) -> Path:
+    """One safetensors file with everything but the card, written whole or not at all. Returns its path."""
+    tensors = {f"generator/{name}": tensor.to(dtype) for name, tensor in prior.generator.state_dict().items()}
+    metadata = {"format": PACK_FORMAT, "generator": json.dumps(asdict(prior.generator.config))}
+    if prior.discriminator is not None:
+        state = prior.discriminator.state_dict()
+        tensors |= {f"discriminator/{name}": tensor.to(dtype) for name, tensor in state.items()}
+        metadata["discriminator"] = json.dumps(asdict(prior.discriminator.config))
+    for network, state in prior.networks.items():
+        tensors |= {
+            f"networks/{network}/{name}": t.to(dtype) if t.is_floating_point() else t for name, t in state.items()
+        }
+    metadata["network_configs"] = json.dumps(prior.network_configs)
+    tensors |= {"statistics/w_mean": prior.w_mean.float(), "statistics/w_cov": prior.w_cov.float()}
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            temporary,
+            metadata=metadata | (further_metadata or {}),
+        )
+        temporary.chmod(READABLE_BY_ALL)  # `save_file` leaves it to its owner, which breaks a shared install
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors (floating ones as float32) and metadata of a pack file. Raises UserError if it is none."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (not a dict)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is damaged or no pack: restore it, or build it with scripts/build_pack.py.") from error
+    if metadata.get("format") != PACK_FORMAT:
+        raise UserError(f"{path} is no pack of this version ({PACK_FORMAT}): rebuild it.")
+    # Cloned: what is read stays mapped to the file, which could not be replaced on Windows then.
+    return {name: t.float().clone() if t.is_floating_point() else t.clone() for name, t in tensors.items()}, metadata
+
+
+def strip_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Entries below `prefix`, without it."""
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
+    """Read a pack (its folder or file) for use: float32, eval mode, frozen. Raises UserError with cause and remedy."""
+    path = Path(path)
+    path = path / PACK_NAME if path.is_dir() else path
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give the folder of a pack.")
+    tensors, metadata = read_tensors(path)
+    try:
+        prior = build_prior({name: tensor.to(device) for name, tensor in tensors.items()}, metadata, device)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:  # parts missing, or of other shapes
+        raise UserError(f"{path} is damaged: restore it, or build it with scripts/build_pack.py.") from error
+    return replace(prior, card=read_card(path.with_name(CARD_NAME)))
+
+
+def build_prior(tensors: dict[str, Tensor], metadata: dict[str, str], device: torch.device | str) -> Prior:
+    """The networks of a pack from its tensors, which lie on `device`; without its card."""
+    generator = Generator(GeneratorConfig(**read_config(metadata["generator"])))
+    generator.load_state_dict(strip_prefix(tensors, "generator/"))
+    discriminator = None
+    if "discriminator" in metadata:
+        discriminator = Discriminator(DiscriminatorConfig(**read_config(metadata["discriminator"])))
+        discriminator.load_state_dict(strip_prefix(tensors, "discriminator/"))
+        discriminator = freeze(discriminator.to(device, memory_format=torch.channels_last))
+    names = {name.split("/")[1] for name in tensors if name.startswith("networks/")}
+    return Prior(
+        generator=freeze(generator.to(device, memory_format=torch.channels_last)),
+        discriminator=discriminator,
+        w_mean=tensors["statistics/w_mean"],
+        w_cov=tensors["statistics/w_cov"],
+        networks={name: strip_prefix(tensors, f"networks/{name}/") for name in sorted(names)},
+        network_configs=json.loads(metadata.get("network_configs", "{}")),
+    )
+
+
+def read_card(path: Path) -> dict:
+    """A card's contents; nothing where there is no card. Raises UserError for a damaged one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"The card {path} is damaged: restore it, or delete it.") from error
+
+
+def read_config(text: str) -> dict:
+    """Configuration fields from JSON, lists as tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}

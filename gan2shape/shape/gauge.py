@@ -1,0 +1,120 @@
+"""The gauges of a depth map: what images do not fix, as pure functions.
+
+The mean distance is one. At a narrow field of view depth scale and yaw are another, and so are, nearly, a sideways tilt
+and the mean of the yaws (the generalised bas-relief ambiguity of Belhumeur et al. 1999).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+STEEPEST = 0.98  # largest |depth - 1| of an initial depth over its half-range; tanh has no gradient beyond
+MIN_DEPTH_SD = 1e-4  # of distance 1: below it a shape is flat and has no depth scale
+MIN_MOMENT = 1e-3  # square pixels of half the width, keeps the plane's equations solvable
+GAUSSIAN_REACH = 3.0  # sd after which a Gaussian is cut off
+MIN_COVERAGE = 1e-3  # share of a Gaussian within the mask that a mean needs
+
+
+@dataclass(frozen=True)
+class DepthBase:
+    """What an object's depth network adds to, and what was done about gauges since."""
+
+    initial: Float[Tensor, "1 1 S S"]  # the depth that the stages began at
+    logits: Float[Tensor, "1 1 S S"]  # of its unit depth, before tanh
+    scale: Float[Tensor, ""]  # factor on depth about distance 1
+    correction: Float[Tensor, "1 1 S S"]  # added to depth
+
+
+def depth_base(depth: Float[Tensor, "1 1 S S"], half_range: float) -> DepthBase:
+    """Begin at this depth map: the network learns what is added to it, so that the start is exact and costs no fit.
+
+    (The published code fits the network to the ellipsoid for 1000 steps; a start that is fitted badly is a wrong
+    start.)
+    """
+    unit = (depth - depth.mean()) / half_range
+    logits = torch.atanh(unit.clamp(-STEEPEST, STEEPEST))
+    initial = 1.0 + half_range * torch.tanh(logits)
+    return DepthBase(initial, logits, torch.ones_like(depth[0, 0, 0, 0]), torch.zeros_like(depth))
+
+
+def flat_base(size: int, device: torch.device | str = "cpu") -> DepthBase:
+    """Begin at a plane: depth is what the network says."""
+    return depth_base(torch.ones(1, 1, size, size, device=device), 1.0)
+
+
+def depth_from_raw(raw: Float[Tensor, "1 1 S S"], base: DepthBase, half_range: float) -> Float[Tensor, "1 1 S S"]:
+    """1 + half-range tanh(base + network - mean network), scaled and corrected."""
+    raw = base.logits + raw - raw.mean((1, 2, 3), keepdim=True)
+    return 1.0 + base.scale * half_range * torch.tanh(raw) + base.correction
+
+
+def across(like: Float[Tensor, "1 1 S S"]) -> Float[Tensor, "1 1 1 S"]:
+    """-1 to 1 from the first to the last column."""
+    return torch.linspace(-1.0, 1.0, like.shape[-1], device=like.device)[None, None, None, :]
+
+
+def depth_sd(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> Float[Tensor, ""]:
+    """Standard deviation of the depth inside the mask."""
+    weight = mask / mask.sum().clamp_min(1.0)
+    return (weight * (depth - (weight * depth).sum()).square()).sum().sqrt()
+
+
+def sideways_tilt(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> Float[Tensor, ""]:
+    """Slope along x of the plane nearest to the depth inside the mask, per half the image's width."""
+    side = torch.linspace(-1.0, 1.0, depth.shape[-1], device=depth.device)
+    columns = torch.stack([torch.ones_like(depth), side.expand_as(depth), side[:, None].expand_as(depth)], -1)
+    columns = columns.flatten(0, 3)
+    weighted = columns * mask.reshape(-1, 1)
+    damping = MIN_MOMENT * torch.eye(3, device=depth.device)  # a mask of one row or column has no such plane
+    return torch.linalg.solve(weighted.t() @ columns + damping, weighted.t() @ depth.flatten())[1]
+
+
+@torch.no_grad()
+def restore_gauge(base: DepthBase, depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> DepthBase:
+    """The base under which `depth` has its initial depth scale (less the sideways tilt) and sideways tilt in `mask`.
+
+    Projections inherit both gauges from the pseudo samples, and their view changes by more than was asked: every stage
+    would deepen the shape and tilt it. How deep objects of a category are, and to which side this one tilts, is known
+    better than that. The tilt upwards is found well, and stays.
+    """
+    wanted, found = sideways_tilt(base.initial, mask), sideways_tilt(depth, mask)
+    ramp = across(depth)
+    found_sd = depth_sd(depth - found * ramp, mask).clamp_min(MIN_DEPTH_SD)
+    scale = depth_sd(base.initial - wanted * ramp, mask) / found_sd
+    correction = base.correction * scale + (wanted - scale * found) * ramp
+    return replace(base, scale=base.scale * scale, correction=correction)
+
+
+@torch.no_grad()
+def keep_high_pass(
+    base: DepthBase, depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"], cutoff: float, share: float
+) -> DepthBase:
+    """The base under which of `depth`'s change from the initial depth only `share` of its high-pass part is left.
+
+    cutoff: sd of the Gaussian that divides coarse from fine, as a part of the image's width. Projections of one object
+    tell fine form well and coarse form badly: what they get wrong (view changes that are followed in part, silhouettes
+    of pseudo samples without sides) is smooth. An initial depth that thousands of objects have taught knows that
+    better. Of what is fine a part is the noise of these few samples.
+    """
+    change = depth - base.initial
+    fine = change - low_pass(change, mask, cutoff * mask.shape[-1])
+    return replace(base, correction=base.correction + (share * fine - change))
+
+
+def low_pass(
+    values: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"], sd_px: float
+) -> Float[Tensor, "1 1 S S"]:
+    """What is left of `values` inside the mask under a Gaussian of this sd; pixels outside do not count. Nothing far
+    outside.
+    """
+    from kornia.filters import gaussian_blur2d  # late: it takes a second, which a run without stages does not need
+
+    side = 2 * math.ceil(GAUSSIAN_REACH * sd_px) + 1
+
+    def blurred(x: Tensor) -> Tensor:
+        return gaussian_blur2d(x, side, (sd_px, sd_px), border_type="constant")
+
+    return blurred(values * mask) / blurred(mask).clamp_min(MIN_COVERAGE)

@@ -1,0 +1,339 @@
+"""Joint pre-training: one depth, view and light network for many images of a generator (GAN2Shape, experiments).
+
+    pool      images that the generator learnt from, as it reproduces them (without any: its samples), their masks, and
+              the ellipsoid (with its slant) that each would start from
+    fit       the depth network learns the ellipsoids: what single samples got wrong is outvoted
+    joint     steps 2 and 3 of the loop for a new batch of images at every step: draw the FIT under other views and
+              lights, let the pack's encoder say what real images look so, explain those by depth, view and light
+    rounds    the same again, drawing what the round before has found (`prior_shape.pretraining_gains`: one each); the
+              result is the weights at the end of the last one
+
+No label and no exam image enters: single images and the generator are the only teachers. The drawings that are
+projected stay the same through a round: drawn from the depth that is being learnt, they would flatten it (a flatter
+shape turns less, is projected onto less of a turn, and is made flatter still); drawn under lamps that are being learnt,
+they drift with them. Views are the ones that were asked; projections follow a part of them, which leaves the relief to
+be put right (`pretrained`). The depth that is seen in a projection has to be the drawn one, turned: what a car's front
+does not tell of its length its side does.
+
+Images are first passed through the pack's encoder: latents that it does not know lose colour and form when turned.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_atomic
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.records import Render
+from gan2shape.invert.loop import Plan, Stage, Step, optimise
+from gan2shape.invert.schedules import linear_fall
+from gan2shape.nn.scene_networks import SceneNetworks
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.packs import freeze
+from gan2shape.prior.scene import category_networks, load_learnt
+from gan2shape.scene.canvas import Canvas, over_background
+from gan2shape.scene.light import normals_from_depth, shade
+from gan2shape.scene.render import render, visible_area
+from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, reproduction_residual
+from gan2shape.shape.gauge import flat_base
+from gan2shape.shape.initialize import category_depth
+from gan2shape.shape.losses import smoothness, view_error, visible_difference
+from gan2shape.shape.sampling import sample_lights, sample_views
+from gan2shape.shape.state import SceneModel, Target, current_scene, target_from
+from gan2shape.train.state import read_checkpoint
+
+LEAST_MASK, LEAST_SHARE = 0.9, 0.03  # of a sample's mask: its greatest value, and the share of the image above half
+POOL_BATCH = 50  # samples drawn at once
+MOST_DRAWN = 4  # times as many samples as are wanted, until it is given up
+BESIDE_WEIGHT = 0.1  # of pixels beside the object when the start is fitted; inside it is 1 more
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Counts and weights. Ranges, learning rate and the weights of pixels and masks are `ShapeConfig`'s."""
+
+    n_objects: int = 3000  # images that depth, view and light are learnt from (published: 200)
+    n_fit_objects: int = 400  # the first of them, whose ellipsoids are fitted: choosing a slant takes long
+    n_fit: int = 500  # steps of the fit
+    n_warm: int = 50  # first joint steps, in which depth stays: view and light networks know nothing yet
+    n_joint: int = 1500  # joint steps of a round, the first's warm ones included
+    fit_batch: int = 16  # samples a fitting step, every other one mirrored
+    batch: int = 6  # images a joint step
+    n_views: int = 2  # drawings of each of them
+    view_pull: float = 0.1  # weight of |V(projection) - asked view|^2
+    light_pull: float = 0.1  # the same for light
+    own_light_pull: float = 0.1  # the same of an image's own light, towards the category's mean
+    self_weight: float = 0.3  # of reading views of drawings, which are known exactly
+    agreement_weight: float = 0.5  # of the depth of a projection being the drawn depth
+    smooth_weight: float = 0.02  # as `steps.smooth_weight`; thousands of images need less than one
+    keep_every: int = 250  # steps between states on disk
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Which shapes are drawn for projection."""
+
+    networks: SceneNetworks  # as they were when the round began
+    relief_gain: float = 1.0
+    is_depth: bool = False  # whether those shapes are taken for the depth too, while views and lights warm up
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images to learn from; rows belong together."""
+
+    images: Float[Tensor, "N 3 S S"]
+    masks: Float[Tensor, "N 1 S S"]
+    latents: Float[Tensor, "N D"]
+    guesses: Float[Tensor, "N D"]  # what the pack's encoder sees in the images
+    backgrounds: Float[Tensor, "N 3 S S"]
+    surfaces: Float[Tensor, "N 3 S S"]
+    starts: Float[Tensor, "N 1 S S"] | None = None  # ellipsoids as depth maps, where they are fitted
+
+    def pick(self, rows: Tensor) -> "Pool":
+        """Some of the images."""
+        values = (getattr(self, f.name) for f in fields(self))
+        return Pool(*(None if value is None else value[rows] for value in values))
+
+
+def pretrain(
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    plan: PretrainConfig,
+    state_path: Path,
+    report: Reporter = silent,
+    images: Float[Tensor, "M 3 S S"] | None = None,
+) -> SceneNetworks:
+    """Fit, then learn jointly, going on from `state_path` where that exists.
+
+    `images` in [-1, 1] are single images of the category, those that the generator learnt from; without, its samples
+    serve. Raises UserError where the generator has no encoder, too few images show an object, the state is another
+    generator's, and where the loss is not finite.
+    """
+    if generator.prior.encoder is None:
+        raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
+    device = generator.prior.w_mean.device
+    with torch.random.fork_rng(devices=[]):  # every network that is made below draws its first weights
+        torch.manual_seed(plan.seed)
+        networks = category_networks(config).to(device, memory_format=torch.channels_last)
+        saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
+        if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
+            raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
+        pool = make_pool(generator, plan.n_objects, plan.seed, images)
+        for index in range(saved["round"], 2 + len(config.prior_shape.pretraining_gains)):
+            learn_round(index, networks, pool, generator, config, plan, saved, state_path, report)
+            saved = {"step": 0}
+    return freeze(networks)
+
+
+def learn_round(
+    index: int,
+    networks: SceneNetworks,
+    pool: Pool,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    plan: PretrainConfig,
+    saved: dict,
+    state_path: Path,
+    report: Reporter,
+) -> None:
+    """The fit (round 0) or a joint round, from the step of a `saved` state to the end; `networks` learn in place."""
+    before = freeze(copy.deepcopy(networks))  # what this round renders
+    if saved["step"] > 0:
+        load_learnt(networks, saved["networks"])
+        load_learnt(before, saved["before"])
+    gains = (1.0, *config.prior_shape.pretraining_gains)
+    name, n_steps = (f"joint {index}/{len(gains)}", plan.n_joint) if index else ("fit", plan.n_fit)
+    learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)
+
+    def loss_of(step: Step) -> Float[Tensor, ""]:
+        rng = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step.index)
+        if index == 0:
+            return fit_loss(networks, learnt_from, config, plan, step.index, rng)
+        drawn = Drawn(before, gains[index - 1], is_depth=index == 1 and step.index < plan.n_warm)
+        return joint_pretraining_loss(networks, drawn, learnt_from, generator, config, plan, rng)
+
+    def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        if (step.index + 1) % plan.keep_every == 0:
+            modules = {"networks": networks, "before": before, "optimizer": optimizer}
+            save_training(state_path, modules, index, step.index + 1, generator)
+
+    steps = config.steps
+    stage = Stage(name, n_steps, linear_fall(steps.lr, steps.lr_decay_from))
+    optimise(
+        networks.parameters(),
+        loss_of,
+        Plan((stage,), betas=steps.betas, remedy="try a lower steps.lr"),
+        report=report,
+        after_step=keep,
+        span=(saved["step"], n_steps),
+        optimizer_state=saved.get("optimizer"),
+    )
+
+
+def save_training(path: Path, modules: dict, index: int, step: int, generator: MaskedGenerator) -> None:
+    """Write what a restart needs under a temporary name, then replace the old file. Round 0 is the fit."""
+    state = {name: module.state_dict() for name, module in modules.items()}
+    state |= {"round": index, "step": step, "w_mean": generator.prior.w_mean}  # the last tells generators apart
+    write_atomic(path, lambda temporary: torch.save(state, temporary))
+
+
+@torch.no_grad()
+def make_pool(
+    generator: MaskedGenerator, n_objects: int, seed: int, images: Float[Tensor, "M 3 S S"] | None = None
+) -> Pool:
+    """Images whose object is seen, as the generator reproduces them. Raises UserError where too few show an object."""
+    prior, rows, n_seen, n_found = generator.prior, [], 0, 0
+    source = drawn_samples(generator, n_objects, seed) if images is None else images.split(POOL_BATCH)
+    for some in source:
+        latents = prior.guess_latent(some.to(prior.w_mean.device))
+        shown, masks = generator(latents)
+        seen = (masks.amax((1, 2, 3)) >= LEAST_MASK) & ((masks > 0.5).float().mean((1, 2, 3)) >= LEAST_SHARE)
+        rows.append((shown[seen], masks[seen], latents[seen], prior.guess_latent(shown[seen])))
+        n_seen, n_found = n_seen + len(some), n_found + int(seen.sum())
+        if n_found >= n_objects:
+            break
+    else:
+        raise UserError(f"Only {n_found} of {n_seen} images show an object: look at the pack's samples.")
+    shown, masks, latents, guesses = (torch.cat(column)[:n_objects] for column in zip(*rows, strict=True))
+    targets = [target_from(image[None], mask[None]) for image, mask in zip(shown, masks, strict=True)]
+    backgrounds = torch.cat([target.canvas.background for target in targets])
+    return Pool(shown, masks, latents, guesses, backgrounds, torch.cat([target.surface for target in targets]))
+
+
+def drawn_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iterator[Float[Tensor, "B 3 S S"]]:
+    """The generator's samples, in batches; at most `MOST_DRAWN` times as many as are wanted."""
+    network, random = generator.prior.generator, torch.Generator().manual_seed(seed)
+    for _ in range(0, MOST_DRAWN * n_objects, POOL_BATCH):
+        z = torch.randn(POOL_BATCH, network.config.z_dim, generator=random).to(generator.prior.w_mean.device)
+        yield network.synthesis(network.mapping(z))
+
+
+@torch.no_grad()
+def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent) -> Pool:
+    """The first `n` images, with the ellipsoid that each would start from."""
+    networks = SceneNetworks(config.render, config.networks, config.lights.mean).to(pool.images.device)
+    model = SceneModel(networks, flat_base(config.render.size, pool.images.device))
+    slants_deg, fov_deg = config.prior_shape.slants_deg, config.render.fov_deg
+    some, starts = pool.pick(torch.arange(n)), []
+    for row in range(n):
+        canvas = Canvas(some.masks[row : row + 1], some.backgrounds[row : row + 1])
+        target = Target(some.images[row : row + 1], canvas, some.surfaces[row : row + 1])
+        models = [ellipsoid_model(model, canvas.mask, config, slant_deg) for slant_deg in slants_deg]
+        scenes = [current_scene(one, target, fov_deg) for one in models]
+        residuals = [reproduction_residual(scene, target, generator, config) for scene in scenes]
+        slant_deg = best_slant(slants_deg, residuals)
+        starts.append(ellipsoid_depth(canvas.mask, config.prior_shape, fov_deg, slant_deg))
+        report("slants", row + 1, n)
+    return replace(some, starts=torch.cat(starts))
+
+
+def fit_loss(
+    networks: SceneNetworks,
+    pool: Pool,
+    config: ShapeConfig,
+    plan: PretrainConfig,
+    step: int,
+    random: torch.Generator,
+) -> Float[Tensor, ""]:
+    """Squared difference of a batch's ellipsoids and the network's depths, in units of the half-range, up to the
+    mean distance.
+    """
+    some = pool.pick(torch.randint(len(pool.images), (plan.fit_batch,), generator=random))
+    images, masks, wanted = some.images, some.masks, some.starts
+    if step % 2:  # every other batch mirrored, which an image can be and a latent cannot
+        images, masks, wanted = images.flip(-1), masks.flip(-1), wanted.flip(-1)
+    error = (category_depth(networks, images) - wanted) / config.render.depth_half_range
+    weight = masks + BESIDE_WEIGHT
+    error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True)
+    return (weight * error.square()).mean()
+
+
+def joint_pretraining_loss(
+    networks: SceneNetworks,
+    drawn_from: Drawn,
+    pool: Pool,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+    plan: PretrainConfig,
+    random: torch.Generator,
+) -> Float[Tensor, ""]:
+    """How badly depths, views and lights of a batch of images explain projections of drawings of another shape.
+
+    Drawings take every image's own lamp for the category's mean. Lamps as the light network finds them, while it
+    learns, make drawings drift with it: heads, aligned SIDE x 100 after 250 steps from .63: .63, and .60 with the mean.
+    """
+    some = pool.pick(torch.randint(len(pool.images), (plan.batch,), generator=random))
+    with torch.no_grad():
+        start = category_depth(drawn_from.networks, some.images, drawn_from.relief_gain)
+    depth = start if drawn_from.is_depth else category_depth(networks, some.images)
+    own_lights, mean_lights = networks.lights(some.images), networks.light_mean.expand(plan.batch, -1)
+    asked_views = sample_views(plan.batch * plan.n_views, config.views, random).to(depth.device)
+    asked_lights = sample_lights(len(asked_views), config.lights, networks.light_mean, random).to(depth.device)
+    with torch.no_grad():
+        drawn = draw_pool(some, start, mean_lights, asked_views, asked_lights, networks, config)
+        guess = generator.prior.guess_latent(drawn.image)
+        wanted, wanted_masks = generator(repeated(some.latents - some.guesses, plan.n_views) + guess)
+    seen = torch.cat([wanted, drawn.image])
+    raw = networks.view_net(torch.cat([seen, some.images]))
+    views = networks.relative_views(raw[: len(seen)], repeated(raw[len(seen) :], plan.n_views).repeat(2, 1))
+    lights = networks.lights(wanted)
+    count = len(wanted)
+    made = draw_pool(some, depth, own_lights, asked_views, lights, networks, config)
+    agreement = (
+        0.0 if drawn_from.is_depth else disagreement(category_depth(networks, wanted), wanted_masks, made, config)
+    )
+    shown = over_background(repeated(some.backgrounds, plan.n_views), wanted, wanted_masks)
+    view_errors = view_error(views, asked_views.repeat(2, 1)).square().mean(1)
+    return (
+        visible_difference(made, shown, wanted_masks, config.steps)
+        + plan.smooth_weight * smoothness(depth, config.render.depth_half_range)
+        + plan.view_pull * view_errors[:count].mean()
+        + plan.light_pull * (lights - asked_lights).square().mean()
+        + plan.own_light_pull * (own_lights - mean_lights).square().mean()
+        + plan.self_weight * view_errors[count:].mean()
+        + plan.agreement_weight * agreement
+    )
+
+
+def disagreement(
+    seen: Float[Tensor, "N 1 S S"], masks: Float[Tensor, "N 1 S S"], made: Render, config: ShapeConfig
+) -> Float[Tensor, ""]:
+    """Mean |difference| of the depths seen in projections and the drawn ones where both have the object, up to their
+    mean distance, in units of the half-range.
+    """
+    weight = made.mask.detach() * masks * (visible_area(made.grid) > config.steps.least_area)
+    error = (seen - made.depth) / config.render.depth_half_range
+    error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
+    return (weight * error.abs()).sum() / weight.sum().clamp_min(1.0)
+
+
+def draw_pool(
+    some: Pool,
+    depth: Float[Tensor, "B 1 S S"],
+    own_lights: Float[Tensor, "B 4"],
+    views: Float[Tensor, "N 6"],
+    lights: Float[Tensor, "N 4"],
+    networks: SceneNetworks,
+    config: ShapeConfig,
+) -> Render:
+    """N/B drawings of each of B samples."""
+    n_views = len(views) // len(depth)
+    normals = normals_from_depth(depth, config.render.fov_deg)
+    albedo = networks.albedo(some.surfaces, shade(normals, own_lights))
+    canvas = Canvas(repeated(some.masks, n_views), repeated(some.backgrounds, n_views))
+    shading = shade(repeated(normals, n_views), lights)
+    return render(repeated(depth, n_views), repeated(albedo, n_views), shading, views, config.render.fov_deg, canvas)
+
+
+def repeated(rows: Tensor, n: int) -> Tensor:
+    """Each row n times in a row."""
+    return rows.repeat_interleave(n, 0)

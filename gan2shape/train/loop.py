@@ -1,0 +1,392 @@
+"""Training a prior: the loop, its configuration, and `python -m gan2shape.train.loop --data DIR --out DIR`.
+
+One step shows `batch` real images. Counters are in images or kimg (thousands of real images). Non-saturating logistic
+loss, lazy R1, style mixing, averaged weights (Karras et al. 2020). The output folder holds `checkpoint.pt`,
+`stats.jsonl`, `config.json`, `reals.png` and sample sheets `fakes<kimg>.png`.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.core.config import GREATEST_SEED, Finite, need
+from gan2shape.core.devices import choose_device, choose_dtype, choose_threads
+from gan2shape.core.files import write_text_atomic
+from gan2shape.nn.discriminator import DiscriminatorConfig
+from gan2shape.nn.generator import GeneratorConfig
+from gan2shape.nn.layers import full_precision, n_parameters
+from gan2shape.prior.packs import load_pack
+from gan2shape.train import autoencoding, objectives
+from gan2shape.train.dataset import ShardedImages
+from gan2shape.train.sheets import draw, save_png, tile
+from gan2shape.train.state import (
+    TrainState,
+    add_encoder,
+    load_state,
+    new_state,
+    save_state,
+    start_from_pack,
+)
+
+STATS_NAME = "stats.jsonl"
+SHEET_COLUMNS = 8
+SHEET_IMAGES = 64
+SHEET_SEED = 0  # of the latents of the sample sheets, the same in every run
+
+
+@dataclass(frozen=True)
+class TrainConfig(Finite):
+    """Defaults for 64 x 64 synthetic categories on two CPU cores."""
+
+    kimg: float = 300.0  # thousands of real images to show
+    batch: int = 16  # images per step
+    lr: float = 2e-3  # Adam, both networks
+    beta2: float = 0.99  # Adam; beta1 is 0
+    r1_gamma: float = 0.15  # R1 weight; the loss carries gamma / 2 (1.0 for gamma / 2 froze learning at 64 x 64)
+    r1_interval: int = 16  # steps between R1 penalties
+    path_weight: float = 0.0  # path-length penalty (published 2); 0 turns it off
+    path_interval: int = 8  # steps between path-length penalties
+    path_decay: float = 0.01  # of the running mean path length
+    path_batch_fraction: float = 0.5  # of the batch that the path-length penalty uses
+    path_from: float = 0.0  # fraction of training after which the path-length penalty starts
+    mixing_probability: float = 0.5  # of style mixing per image
+    ema_half_life_kimg: float = 5.0  # half-life of the averaged generator
+    ema_ramp: float = 0.05  # the half-life is at most this fraction of the images seen
+    w_avg_beta: float = 0.998  # decay of the running mean of w, per step
+    lr_decay_from: float = 0.8  # fraction of training after which lr falls linearly; 1 keeps it
+    lr_final: float = 0.1  # lr at the end, relative
+    autoencoding_share: float = 0.5  # of the batch that reproduces real images; 0 is the published adversarial training
+    # The car prior's reproduction loss (L1 in the log) fell from .050 to .038 in 80 thousand images after these three
+    # were doubled.
+    pixel_weight: float = 300.0  # of the reproduction's smooth L1, images in [-1, 1]
+    feature_weight: float = 12.0  # of its relative difference in discriminator features
+    divergence_weight: float = 3e-3  # per nat between the encoder's latents and the prior
+    coverage_weight: float = 0.1  # of the evenness of the latents' directions
+    flips: bool = False  # mirror images at random (symmetric categories, with light and view symmetric too)
+    instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
+    instance_noise_start: float = 0.3  # the same at the start: only coarse structure is judged at first
+    instance_noise_fade_kimg: float = 140.0  # thousands of images over which it falls to `instance_noise`
+    precision: str = "auto"  # "fp32", "bf16" or "auto": bf16 where a short timing says that it pays
+    device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
+    n_threads: int = 0  # CPU threads; 0: one or all, whichever is faster, asked again at every checkpoint
+    seed: int = 0  # of weights and draws
+    checkpoint_seconds: float = 180.0  # a crash loses at most this much work
+    sheet_kimg: float = 10.0  # thousands of images between sample sheets
+    report_kimg: float = 1.0  # thousands of images between lines of statistics
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+    def check(self) -> None:
+        need(self.batch > 0, f"batch={self.batch} has to be above 0")
+        need(self.lr > 0 and 0 <= self.beta2 < 1, "lr has to be above 0, and beta2 in [0, 1)")
+        need(min(self.r1_interval, self.path_interval) > 0, "r1_interval and path_interval have to be above 0")
+        for name in ("path_batch_fraction", "mixing_probability", "ema_ramp", "w_avg_beta", "autoencoding_share"):
+            need(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} has to lie between 0 and 1")
+        for name in ("kimg", "report_kimg", "sheet_kimg", "ema_half_life_kimg"):
+            need(getattr(self, name) > 0, f"{name}={getattr(self, name)} has to be above 0")
+        for name in ("r1_gamma", "path_weight", "instance_noise", "instance_noise_start", "n_threads"):
+            need(getattr(self, name) >= 0, f"{name}={getattr(self, name)} is negative")
+        reproduced = round(self.autoencoding_share * self.batch)
+        need(reproduced > 0 or self.autoencoding_share == 0, "autoencoding_share has to be an image at least, or 0")
+        need(0 <= self.seed <= GREATEST_SEED, f"seed={self.seed} has to lie between 0 and {GREATEST_SEED}")
+        sides = (self.generator.resolution, self.discriminator.resolution)
+        need(sides[0] == sides[1], f"generator and discriminator differ in their sides, {sides[0]} and {sides[1]}")
+
+
+@dataclass(frozen=True)
+class StepDraws:
+    """All random numbers of one step; a function of (seed, step) alone."""
+
+    real: Float[Tensor, "B 3 S S"]
+    z: Float[Tensor, "B Z"]
+    z_mix: Float[Tensor, "B Z"]
+    cutoff: Tensor  # [B, 1, 1] first W+ row taken from z_mix
+    veil: Float[Tensor, "B 3 S S"]  # instance noise of the fakes; that of `real` is already in it
+    clean: Float[Tensor, "B 3 S S"]  # the real batch without noise, which the reproductions are measured against
+    posterior_noise: Float[Tensor, "B Z"]  # of the encoder's latents
+
+
+def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: int, device: torch.device) -> StepDraws:
+    """Draw the real batch, the latents and the mixing points of a step."""
+    rng = np.random.default_rng([config.seed, step])
+    z = torch.from_numpy(rng.standard_normal((2, config.batch, config.generator.z_dim), dtype=np.float32)).to(device)
+    mixed = rng.random(config.batch) < config.mixing_probability
+    cutoff = np.where(mixed, rng.integers(1, n_layers, size=config.batch), n_layers)
+    real = images.sample(config.batch, rng, config.flips)
+    noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    veils = veil_sd(config, step * config.batch) * torch.randn(2, *real.shape, generator=noise)
+    posterior_noise = torch.randn(config.batch, config.generator.z_dim, generator=noise)
+    veiled, veil, clean = (
+        x.to(device).contiguous(memory_format=torch.channels_last) for x in (real + veils[0], veils[1], real)
+    )
+    cutoff = torch.from_numpy(cutoff).to(device)[:, None, None]
+    return StepDraws(veiled, z[0], z[1], cutoff, veil, clean, posterior_noise.to(device))
+
+
+def veil_sd(config: TrainConfig, n_images: int) -> float:
+    """Standard deviation of the instance noise after `n_images`: linear from its start to its final value."""
+    left = max(0.0, 1.0 - n_images / max(1.0, config.instance_noise_fade_kimg * 1000.0))
+    return config.instance_noise + left * (config.instance_noise_start - config.instance_noise)
+
+
+def learning_rate_factor(config: TrainConfig, n_images: int) -> float:
+    """1, then linearly down to `lr_final` at the end of training."""
+    if config.lr_decay_from >= 1.0:
+        return 1.0
+    progress = n_images / (config.kimg * 1000.0)
+    fall = min(max((progress - config.lr_decay_from) / (1.0 - config.lr_decay_from), 0.0), 1.0)
+    return 1.0 + fall * (config.lr_final - 1.0)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Scale each group's rate from its initial value."""
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def styles(config: TrainConfig, state: TrainState, draws: StepDraws) -> Float[Tensor, "B L D"]:
+    """W+ of a step, with style mixing; updates the running mean of w."""
+    batch = draws.z.shape[0]
+    both = state.generator.mapping(torch.cat([draws.z, draws.z_mix]))
+    with torch.no_grad():
+        w_avg = state.generator.mapping.w_avg
+        w_avg.lerp_(full_precision(both).mean(dim=0), 1.0 - config.w_avg_beta)
+    return objectives.mix_styles(both[:batch], both[batch:], draws.cutoff, state.generator.n_layers)
+
+
+def autoencoding_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, Tensor]:
+    """One update of both players and the encoder; the first `autoencoding_share` of the batch is reproduced."""
+    n = round(config.autoencoding_share * config.batch)
+    weights = autoencoding.AutoencodingWeights(
+        config.pixel_weight, config.feature_weight, config.divergence_weight, config.coverage_weight
+    )
+    w = styles(config, state, draws)
+    loss_g, made = autoencoding.generator_gradients(
+        state.generator, state.discriminator, state.encoder, w[n:], draws.clean[:n], draws.posterior_noise[:n],
+        draws.veil, weights,
+    )  # fmt: skip
+    state.generator_optimizer.step()
+    state.encoder_optimizer.step()
+    fake = made.made + draws.veil  # the same images serve both turns: drawing them anew costs a tenth of a step
+    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, draws.real)
+    state.discriminator_optimizer.step()
+    losses = asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
+    return losses | {"pixel": made.pixel, "feature": made.feature, "nats": made.divergence, "cover": made.coverage}
+
+
+def adversarial_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, Tensor]:
+    """One update of both players."""
+    w = styles(config, state, draws)
+    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, draws.veil)
+    state.generator_optimizer.step()
+    with torch.no_grad():
+        fake = state.generator.synthesis(styles(config, state, draws), "random") + draws.veil
+    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, draws.real)
+    state.discriminator_optimizer.step()
+    return asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
+
+
+def regularise(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, float]:
+    """Lazy penalties of this step, float32; each is weighted by its interval."""
+    logged = {}
+    if config.r1_gamma > 0 and state.step % config.r1_interval == 0:
+        objectives.clear_gradients(state.discriminator)
+        penalty = objectives.gradient_penalty(state.discriminator, draws.real)
+        (penalty * (0.5 * config.r1_gamma * config.r1_interval)).backward()
+        state.discriminator_optimizer.step()
+        logged["r1"] = float(penalty.detach())
+    started = state.n_images >= config.path_from * config.kimg * 1000.0
+    if config.path_weight > 0 and started and state.step % config.path_interval == 0:
+        n = max(1, int(config.batch * config.path_batch_fraction))
+        objectives.clear_gradients(state.generator)
+        w = state.generator.mapping(draws.z[:n])[:, None].expand(-1, state.generator.n_layers, -1)
+        noise = torch.from_numpy(
+            np.random.default_rng([config.seed, state.step, 1]).standard_normal(draws.real[:n].shape, dtype=np.float32)
+        ).to(w.device)
+        penalty, state.mean_path_length = objectives.path_length_penalty(
+            state.generator, w, state.mean_path_length, config.path_decay, noise
+        )
+        (penalty * (config.path_weight * config.path_interval)).backward()
+        state.generator_optimizer.step()
+        logged["path"] = float(penalty.detach())
+    return logged
+
+
+def train_step(
+    config: TrainConfig, state: TrainState, images: ShardedImages, dtype: torch.dtype, device: torch.device
+) -> dict[str, float]:
+    """Show one batch: adversarial update, lazy penalties, weight average. Returns numbers to log."""
+    draws = draw_step(config, images, state.step, state.generator.n_layers, device)
+    factor = learning_rate_factor(config, state.n_images)
+    set_learning_rate(state.generator_optimizer, factor)
+    set_learning_rate(state.discriminator_optimizer, factor)
+    if state.encoder is not None:
+        set_learning_rate(state.encoder_optimizer, factor)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        update = adversarial_step if state.encoder is None else autoencoding_step
+        losses = update(config, state, draws)
+    logged = regularise(config, state, draws)
+    state.step += 1
+    state.n_images += config.batch
+    beta = objectives.ema_beta(config.batch, state.n_images, config.ema_half_life_kimg, config.ema_ramp)
+    objectives.average_weights(state.average, state.generator, beta)
+    if state.encoder is not None:
+        objectives.average_weights(state.encoder_average, state.encoder, beta)
+    return {name: float(value) for name, value in losses.items()} | logged
+
+
+class Journal:
+    """Averages what the steps logged and appends it to `stats.jsonl`; forgets lines newer than the checkpoint."""
+
+    def __init__(self, path: Path, n_images: int) -> None:
+        self.path = path
+        self._sums: dict[str, tuple[float, int]] = {}
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in lines if self._kimg(line) * 1000.0 <= n_images]
+        write_text_atomic(path, "".join(line + "\n" for line in kept))
+
+    @staticmethod
+    def _kimg(line: str) -> float:
+        """When a line was written; after everything for one that was cut off."""
+        try:
+            return json.loads(line)["kimg"]
+        except (ValueError, TypeError, KeyError):
+            return math.inf
+
+    def add(self, values: dict[str, float]) -> None:
+        """Remember one step."""
+        for name, value in values.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + value, count + 1)
+
+    def write(self, header: dict[str, float]) -> dict[str, float]:
+        """Append one line with the means since the last one; returns it."""
+        line = header | {name: round(total / count, 5) for name, (total, count) in self._sums.items()}
+        self._sums = {}
+        with self.path.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+        return line
+
+
+def write_sheet(state: TrainState, out: Path, device: torch.device, step_name: str) -> None:
+    """Sample sheet of the averaged generator, always of the same latents."""
+    z = torch.randn(SHEET_IMAGES, state.average.config.z_dim, generator=torch.Generator().manual_seed(SHEET_SEED))
+    save_png(tile(draw(state.average, z.to(device)), SHEET_COLUMNS), out / f"fakes{step_name}.png")
+
+
+def train(
+    dataset_dir: str | Path,
+    out_dir: str | Path,
+    config: TrainConfig,
+    resume: bool = True,
+    start_from: str | Path | None = None,
+) -> TrainState:
+    """Train until `config.kimg`, continuing from `out_dir`'s checkpoint if `resume`. Returns the final state.
+
+    start_from: a pack whose networks and image count a new training begins with (its optimisers start afresh).
+    Raises UserError if the folder has no usable images or its checkpoint belongs to other networks. Stop it at any
+    time: the next call goes on from the last checkpoint.
+    """
+    out = Path(out_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    device = choose_device(config.device)
+    dtype = choose_dtype(config.precision, device)
+    n_threads = choose_threads(config.n_threads, device)
+    images = ShardedImages(dataset_dir, config.generator.resolution)
+    path_interval = config.path_interval if config.path_weight > 0 else 0
+    r1_interval = config.r1_interval if config.r1_gamma > 0 else 0
+    state = new_state(
+        config.generator, config.discriminator, config.lr, config.beta2, path_interval, r1_interval, config.seed, device
+    )
+    if config.autoencoding_share > 0:
+        add_encoder(state, config.lr, config.beta2, config.seed)
+    resumed = resume and load_state(state, out, device)
+    if start_from is not None and not resumed:
+        start_from_pack(state, load_pack(start_from, device), config.batch)
+    journal = Journal(out / STATS_NAME, state.n_images)
+    (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
+    millions = [n_parameters(network) / 1e6 for network in (state.generator, state.discriminator)]
+    print(f"G {millions[0]:.2f} M, D {millions[1]:.2f} M parameters; {len(images)} images; {device}, {dtype}", end="; ")
+    print(f"{n_threads} CPU threads; {'resumed at' if resumed else 'from'} {state.n_images} images", flush=True)
+    reals = images.sample(SHEET_IMAGES, np.random.default_rng(SHEET_SEED), flips=False)
+    save_png(tile(reals, SHEET_COLUMNS), out / "reals.png")
+    run_loop(config, state, images, journal, out, dtype, device)
+    return state
+
+
+def run_loop(
+    config: TrainConfig,
+    state: TrainState,
+    images: ShardedImages,
+    journal: Journal,
+    out: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> None:
+    """Steps, reports, sheets and checkpoints until `config.kimg`."""
+    goal = int(config.kimg * 1000)
+    last_save = last_report = time.perf_counter()
+    reported = state.n_images
+    while state.n_images < goal:
+        journal.add(train_step(config, state, images, dtype, device))
+        now, done = time.perf_counter(), state.n_images >= goal
+        if done or state.n_images - reported >= config.report_kimg * 1000:
+            state.seconds += now - last_report
+            rate = (state.n_images - reported) / (now - last_report)
+            header = {"kimg": state.n_images / 1000, "seconds": round(state.seconds, 1), "images_per_s": round(rate, 1)}
+            print_line(journal.write(header), (goal - state.n_images) / rate)
+            last_report, reported = now, state.n_images
+        sheet_images = config.sheet_kimg * 1000
+        if done or state.n_images // sheet_images > (state.n_images - config.batch) // sheet_images:
+            write_sheet(state, out, device, f"{state.n_images // 1000:06d}")
+        if done or now - last_save > config.checkpoint_seconds:
+            save_state(state, out)
+            images.rescan()
+            choose_threads(config.n_threads, device)
+            last_save = time.perf_counter()
+
+
+def print_line(line: dict[str, float], seconds_left: float) -> None:
+    """One plain line of progress."""
+    hours, minutes = int(seconds_left // 3600), int(seconds_left // 60 % 60)
+    print(
+        f"{line['kimg']:8.1f} kimg  {line['images_per_s']:6.1f} images/s  left {hours}h{minutes:02d}  "
+        f"G {line['generator']:.3f}  D {line['discriminator']:.3f}  real {line['logit_real']:+.2f}  "
+        f"fake {line['logit_fake']:+.2f}  R1 {line.get('r1', 0):.3f}  "
+        f"L1 {line.get('pixel', 0):.4f}  KL {line.get('nats', 0):.0f}  cover {line.get('cover', 0):.2f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(description="Train a 64 x 64 prior on a folder of images_*.npy shards.")
+    parser.add_argument("--data", required=True, help="folder of shards images_*.npy, uint8 [N, 64, 64, 3]")
+    parser.add_argument("--out", required=True, help="output folder; a checkpoint there is continued")
+    parser.add_argument("--start-from", help="pack whose networks a new training begins with")
+    parser.add_argument("--fresh", action="store_true", help="ignore an existing checkpoint")
+    defaults = TrainConfig()
+    for name, value in asdict(defaults).items():
+        if isinstance(value, bool):
+            parser.add_argument(f"--{name.replace('_', '-')}", action=argparse.BooleanOptionalAction, default=value)
+        elif isinstance(value, (int, float, str)):
+            parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    options = vars(parser.parse_args())
+    data, out, fresh, start_from = (options.pop(name) for name in ("data", "out", "fresh", "start_from"))
+    try:
+        config = replace(defaults, **options)
+    except ValueError as error:
+        parser.error(f"{error}.")
+    train(data, out, config, not fresh, start_from)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""Everything a training run needs to go on after a crash, in one file that is replaced atomically.
+
+Randomness needs no state: every draw of step i comes from a generator seeded with (seed, i), so a resumed run repeats
+the uninterrupted one bit for bit (on one device, with the same threads and images; noise inputs are the exception).
+"""
+
+import copy
+import os
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gan2shape.core.errors import UserError
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.nn.image_encoder import (
+    ENCODER_NAME,
+    ImageEncoder,
+    build_encoder,
+    encoder_beside,
+    encoder_settings,
+    take_trunk,
+)
+from gan2shape.prior.packs import Prior
+
+CHECKPOINT_NAME = "checkpoint.pt"
+ADAM_EPS = 1e-8
+
+
+@dataclass
+class TrainState:
+    """Networks, their average, optimisers and counters. The one mutable record: training changes it in place."""
+
+    generator: Generator
+    discriminator: Discriminator
+    average: Generator  # exponential moving average of the generator: the one to use
+    generator_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer
+    mean_path_length: Tensor  # running mean of the path-length penalty
+    step: int = 0  # optimiser steps done
+    n_images: int = 0  # real images shown
+    seconds: float = 0.0  # wall-clock time spent training
+    encoder: ImageEncoder | None = None  # trained beside the generator where part of each batch is reproduced
+    encoder_average: ImageEncoder | None = None  # its moving average: the one to use
+    encoder_optimizer: torch.optim.Optimizer | None = None
+
+
+def lazy_adam(module: torch.nn.Module, lr: float, beta2: float, interval: int) -> torch.optim.Optimizer:
+    """Adam whose settings account for one extra regularisation step every `interval` (Karras et al. 2020, appendix B).
+
+    interval 0: no regularisation. beta1 is 0, as published.
+    """
+    ratio = interval / (interval + 1) if interval else 1.0
+    return torch.optim.Adam(module.parameters(), lr=lr * ratio, betas=(0.0, beta2**ratio), eps=ADAM_EPS)
+
+
+def new_state(
+    generator_config: GeneratorConfig,
+    discriminator_config: DiscriminatorConfig,
+    lr: float,
+    beta2: float,
+    path_interval: int,
+    r1_interval: int,
+    seed: int,
+    device: torch.device,
+) -> TrainState:
+    """Fresh networks and optimisers. Seeds torch's global generator for the initial weights only."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator, discriminator = Generator(generator_config), Discriminator(discriminator_config)
+    generator = generator.to(device, memory_format=torch.channels_last)
+    discriminator = discriminator.to(device, memory_format=torch.channels_last)
+    average = copy.deepcopy(generator).eval().requires_grad_(False)
+    return TrainState(
+        generator,
+        discriminator,
+        average,
+        lazy_adam(generator, lr, beta2, path_interval),
+        lazy_adam(discriminator, lr, beta2, r1_interval),
+        torch.zeros([], device=device),
+    )
+
+
+def add_encoder(state: TrainState, lr: float, beta2: float, seed: int) -> None:
+    """Give the state an encoder, its average and its optimiser; the trunk starts as the discriminator's."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = encoder_beside(state.discriminator, state.generator.config.z_dim)
+    encoder = encoder.to(state.mean_path_length.device, memory_format=torch.channels_last)
+    state.encoder, state.encoder_average = encoder, copy.deepcopy(encoder).eval().requires_grad_(False)
+    state.encoder_optimizer = lazy_adam(encoder, lr, beta2, 0)
+
+
+def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
+    """Take over a pack's networks (the averaged generator serves as both) and the number of images on its card.
+
+    Raises UserError where the pack's networks are not those of `state` or it has no discriminator.
+    """
+    same = prior.generator.config == state.generator.config
+    if prior.discriminator is None or not same or prior.discriminator.config != state.discriminator.config:
+        raise UserError("The pack to start from has other networks than the configuration: train anew, or change it.")
+    for network in (state.generator, state.average):
+        network.load_state_dict(prior.generator.state_dict())
+    state.discriminator.load_state_dict(prior.discriminator.state_dict())
+    if state.encoder is not None and ENCODER_NAME in prior.networks:
+        for encoder in (state.encoder, state.encoder_average):
+            encoder.load_state_dict(prior.networks[ENCODER_NAME])
+    elif state.encoder is not None:
+        copy_trunk(state)
+    state.n_images = int(1000 * prior.card.get("training", {}).get("kimg", 0))
+    state.step = state.n_images // batch
+
+
+def save_state(state: TrainState, out_dir: str | Path) -> Path:
+    """Write the checkpoint under a temporary name, then replace the old one."""
+    path = Path(out_dir) / CHECKPOINT_NAME
+    temporary = path.with_name(path.name + ".tmp")
+    encoder = {}
+    if state.encoder is not None:
+        encoder = {
+            "encoder_config": encoder_settings(state.encoder),
+            "encoder": state.encoder.state_dict(),
+            "encoder_average": state.encoder_average.state_dict(),
+            "encoder_optimizer": state.encoder_optimizer.state_dict(),
+        }
+    torch.save(
+        {
+            "generator_config": asdict(state.generator.config),
+            "discriminator_config": asdict(state.discriminator.config),
+            "generator": state.generator.state_dict(),
+            "discriminator": state.discriminator.state_dict(),
+            "average": state.average.state_dict(),
+            "generator_optimizer": state.generator_optimizer.state_dict(),
+            "discriminator_optimizer": state.discriminator_optimizer.state_dict(),
+            "mean_path_length": state.mean_path_length,
+            "step": state.step,
+            "n_images": state.n_images,
+            "seconds": state.seconds,
+            **encoder,
+        },
+        temporary,
+    )
+    os.replace(temporary, path)
+    return path
+
+
+def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict:
+    """The checkpoint's contents. Raises UserError if the file is damaged."""
+    try:
+        return torch.load(Path(path), map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is no readable checkpoint: delete it to start again.") from error
+
+
+def copy_trunk(state: TrainState) -> None:
+    """Start encoder and average anew from the discriminator as it is now."""
+    for encoder in (state.encoder, state.encoder_average):
+        take_trunk(encoder, state.discriminator)
+
+
+def load_state(state: TrainState, out_dir: str | Path, device: torch.device) -> bool:
+    """Continue from the folder's checkpoint, in place. False if there is none; UserError if it is of other networks."""
+    path = Path(out_dir) / CHECKPOINT_NAME
+    if not path.exists():
+        return False
+    saved = read_checkpoint(path, device)
+    configs = (asdict(state.generator.config), asdict(state.discriminator.config))
+    if (saved["generator_config"], saved["discriminator_config"]) != configs:
+        raise UserError(f"{path} holds networks of another configuration: choose another output folder or delete it.")
+    state.generator.load_state_dict(saved["generator"])
+    state.discriminator.load_state_dict(saved["discriminator"])
+    state.average.load_state_dict(saved["average"])
+    for name in ("generator_optimizer", "discriminator_optimizer"):
+        restore_moments(getattr(state, name), saved[name])
+    if state.encoder is not None and "encoder" in saved:  # a run may take up its encoder later
+        state.encoder.load_state_dict(saved["encoder"])
+        state.encoder_average.load_state_dict(saved["encoder_average"])
+        restore_moments(state.encoder_optimizer, saved["encoder_optimizer"])
+    elif state.encoder is not None:
+        copy_trunk(state)
+    state.mean_path_length = saved["mean_path_length"]
+    state.step, state.n_images, state.seconds = saved["step"], saved["n_images"], saved["seconds"]
+    return True
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, saved: dict) -> None:
+    """Take over the saved moments, but keep the present learning rate and betas: settings may change between runs."""
+    settings = [{key: group[key] for key in ("lr", "betas", "eps")} for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, present in zip(optimizer.param_groups, settings, strict=True):
+        group.pop("initial_lr", None)  # derived from lr at the next step
+        group.update(present)
+
+
+def load_encoder(path: str | Path, device: torch.device | str = "cpu") -> ImageEncoder | None:
+    """Averaged encoder of a checkpoint file (or its folder), frozen; None where the training had none."""
+    path = Path(path)
+    saved = read_checkpoint(path / CHECKPOINT_NAME if path.is_dir() else path, device)
+    if "encoder" not in saved:
+        return None
+    encoder = build_encoder(saved["encoder_config"], saved["encoder_average"])
+    return encoder.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def load_networks(path: str | Path, device: torch.device | str = "cpu") -> tuple[Generator, Discriminator]:
+    """Averaged generator and discriminator of a checkpoint file (or its folder), frozen, for use."""
+    path = Path(path)
+    saved = read_checkpoint(path / CHECKPOINT_NAME if path.is_dir() else path, device)
+    generator = Generator(GeneratorConfig(**saved["generator_config"]))
+    discriminator = Discriminator(DiscriminatorConfig(**saved["discriminator_config"]))
+    generator.load_state_dict(saved["average"])
+    discriminator.load_state_dict(saved["discriminator"])
+    networks = []
+    for network in (generator, discriminator):
+        networks.append(network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False))
+    return networks[0], networks[1]

@@ -1,0 +1,196 @@
+"""Somebody's own checkpoint: what it is given, at which size it works, what is refused."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import silent
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.prior.checkpoint import convert, load_generator
+from gan2shape.prior.custom import open_own
+from gan2shape.prior.masked_generator import observe_latent, observe_seed, sample_latents
+from gan2shape.prior.packs import make_prior, save_pack
+from gan2shape.shape.ellipsoid import N_SLANT_STEPS
+from gan2shape.shape.estimate import counts, estimate_seconds
+from gan2shape.shape.observe import observe_image
+from gan2shape.shape.projection import project
+from gan2shape.shape.reconstruct import reconstruct
+from gan2shape.shape.state import new_state
+from tests.checkpoints import golden, lookalike
+from tests.nn.test_feature_metric import Two, script
+from tests.shape.tiny import CONFIG, disc_mask, tiny_generator, with_encoder
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path, monkeypatch) -> None:
+    """Nothing that an earlier run on this machine has learnt."""
+    monkeypatch.setenv("GAN2SHAPE_CACHE", str(tmp_path / "cache"))
+
+
+FORMATS = ("rosinality.pt", "nvidia.pkl", "converted.safetensors")
+
+
+def checkpoint(name: str, folder: Path) -> Path:
+    """A 32-pixel checkpoint of that kind."""
+    if name == "rosinality.pt":
+        return golden.FOLDER / "rosinality_32.pt"
+    if name == "nvidia.pkl":
+        return lookalike.nvidia_file(folder / name, golden.load("nvidia_ada_skip_32_state.npz"))
+    convert(golden.FOLDER / "rosinality_32.pt", folder / name)
+    return folder / name
+
+
+def thin(folder: Path, resolution: int, critic: bool = True, channels: int = 3) -> Path:
+    """A checkpoint of narrow networks, in NVIDIA's names."""
+    n = resolution.bit_length() - 2
+    config = GeneratorConfig(
+        resolution=resolution, channels=(4,) * n, z_dim=8, w_dim=8, n_mapping=2, resample="fir", noise=True,
+        image_channels=channels,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    state = {f"G_ema.{name}": tensor for name, tensor in Generator(config).state_dict().items()}
+    if critic:
+        settings = DiscriminatorConfig(
+            resolution=resolution, channels=(4,) * n, resample="fir", unshuffle=False, image_channels=channels
+        )
+        state |= {f"D.{name}": tensor for name, tensor in Discriminator(settings).state_dict().items()}
+    path = folder / f"thin{resolution}.pt"
+    torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_opens_and_samples_about_its_own_mean(name, tmp_path):
+    path = checkpoint(name, tmp_path)
+    generator, config = open_own(path, "car", "smoke")
+    assert config.render.size == 32
+    assert config.prior_shape.relief == 0.2  # the category's
+    own = load_generator(path).generator
+    z = torch.randn(1, own.config.z_dim, generator=torch.Generator().manual_seed(5))
+    observed = observe_seed(5, generator, disc_mask())
+    torch.testing.assert_close(observed.latent, own.mapping(z, 0.7))
+    torch.testing.assert_close(observed.image, own(z, 0.7).clamp(-1, 1))
+    assert not torch.equal(own.w_avg, generator.prior.w_mean)
+    assert "own discriminator" in generator.notes[0]
+
+
+def test_packs_keep_the_measured_mean():
+    generator = tiny_generator()
+    w = generator.prior.generator.mapping(torch.ones(1, 8))
+    mean = generator.prior.w_mean
+    torch.testing.assert_close(sample_latents(torch.ones(1, 8), generator), mean + 0.7 * (w - mean))
+
+
+def test_a_large_generator_is_worked_with_at_128(tmp_path):
+    path = thin(tmp_path, 256)
+    generator, config = open_own(path, "car", "smoke")
+    assert config.render.size == 128
+    latent = generator.prior.w_mean[None]
+    whole = load_generator(path).generator.synthesis(latent)
+    expected = torch.nn.functional.avg_pool2d(whole, 2).clamp(-1, 1)
+    torch.testing.assert_close(observe_latent(latent, generator, torch.ones(1, 1, 128, 128)).image, expected)
+    assert open_own(path, "car", "smoke", ("render.size=64",))[1].render.size == 64
+
+
+def test_masks_come_from_the_user_or_not_at_all(tmp_path):
+    generator, config = open_own(checkpoint("rosinality.pt", tmp_path), "car", "smoke")
+    image = torch.zeros(1, 3, 32, 32)
+    for observe in (lambda: observe_seed(0, generator), lambda: observe_image(image, generator, config)):
+        with pytest.raises(UserError, match="gan2shape prior rosinality_32"):
+            observe()
+    assert torch.equal(observe_seed(0, generator, disc_mask()).mask, disc_mask())
+
+
+def test_a_missing_discriminator_is_borrowed(tmp_path, monkeypatch):
+    path = thin(tmp_path, 32, critic=False)
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path / "weights"))
+    with pytest.raises(UserError, match="--features"):
+        open_own(path, "car", "smoke")
+    generator, _ = open_own(path, "car", "smoke", features=script(Two(), tmp_path / "two.pt"))
+    assert "two.pt" in generator.notes[0]
+    bundled = Discriminator(DiscriminatorConfig(resolution=16, channels=(4, 4, 4), unshuffle=False))
+    own = Generator(GeneratorConfig(resolution=16, channels=(4, 4, 4), z_dim=8, w_dim=8, n_mapping=2))
+    save_pack(tmp_path / "weights" / "car", make_prior(own, bundled), torch.float32)
+    generator, _ = open_own(path, "car", "smoke")
+    assert "bundled car pack" in generator.notes[0]
+    images = torch.randn(1, 3, 32, 32)
+    smaller = torch.nn.functional.avg_pool2d(images, 2)
+    expected = bundled.features(smaller, 1)[0]
+    torch.testing.assert_close(generator.prior.discriminator.features(images, 1)[0], expected)
+
+
+def test_what_cannot_work_is_refused(tmp_path):
+    with pytest.raises(UserError, match="1 channels"):
+        open_own(thin(tmp_path, 32, channels=1), "car", "smoke")
+    with pytest.raises(UserError, match="8 x 8"):
+        open_own(thin(tmp_path, 8), "car", "smoke")
+    with pytest.raises(UserError, match="multiple of 16"):
+        open_own(thin(tmp_path, 32), "car", "smoke", ("render.size=24",))
+    with pytest.raises(UserError, match="--category"):
+        open_own(thin(tmp_path, 32), None, "smoke")
+
+
+def test_a_copy_of_a_pack_knows_its_category(tmp_path):
+    """The card travels with the file, so that nobody has to say what it is a pack of."""
+    own = Generator(GeneratorConfig(resolution=32, channels=(4, 4, 4, 4), z_dim=8, w_dim=8, n_mapping=2))
+    critic = Discriminator(DiscriminatorConfig(resolution=32, channels=(4, 4, 4, 4), unshuffle=False))
+    for category in ("head", "teapot"):
+        save_pack(tmp_path / "pack", make_prior(own, critic, {"category": category}), torch.float32)
+        convert(tmp_path / "pack", tmp_path / f"{category}.safetensors")
+    config = open_own(tmp_path / "head.safetensors", None, "smoke")[1]
+    assert (config.category, config.prior_shape.relief) == ("head", 0.3)
+    assert open_own(tmp_path / "head.safetensors", "car", "smoke")[1].category == "car"  # what is said counts
+    with pytest.raises(UserError, match="--category"):
+        open_own(tmp_path / "teapot.safetensors", None, "smoke")
+
+
+@pytest.mark.parametrize("tail", [0, 2])
+def test_wplus_moves_by_the_same_in_every_layer(tail):
+    generator = tiny_generator()
+    prior, steps = generator.prior, replace(CONFIG.steps, mapping_tail=tail)
+    state = new_state(CONFIG, 8, "cpu")
+    images, reference = torch.randn(2, 3, 32, 32), torch.randn(1, 3, 32, 32)
+    w = torch.randn(1, 8)
+    plain, offset = project(state.encoder, prior, w, images, reference, steps)
+    wplus = w[:, None].expand(-1, prior.generator.n_layers, -1) + torch.randn(1, prior.generator.n_layers, 8)
+    moved, same_offset = project(state.encoder, prior, wplus, images, reference, steps)
+    torch.testing.assert_close(same_offset, offset)
+    torch.testing.assert_close(moved - wplus, (plain - w)[:, None].expand_as(moved), atol=1e-5, rtol=1e-4)
+
+
+def test_the_loop_takes_wplus_and_works_without_a_mask_head():
+    generator = replace(tiny_generator(), head=None, needs_mask=True)
+    wplus = generator.prior.w_mean.expand(1, generator.prior.generator.n_layers, 8).clone()
+    wplus[:, -1] += 0.5
+    config = replace(CONFIG, n_stages=1, steps=replace(CONFIG.steps, refine_steps=1))
+    outcome = reconstruct(observe_latent(wplus, generator, disc_mask()), generator, config, silent)
+    assert torch.isfinite(outcome.scenes[-1].depth).all()
+    masks = outcome.state.samples.masks
+    assert 0.1 < float(masks.mean()) < 0.9  # the drawings' own, not everything
+
+
+def test_the_estimate_counts_the_schedule():
+    generator = tiny_generator()
+    steps, invert = CONFIG.steps, CONFIG.invert
+    drawn, compared, rendered = counts(generator, CONFIG, inverts=False)
+    learnt, joint, collected = steps.batch * 5, steps.batch * steps.n_joint * 2, steps.n_collect * 2
+    assert drawn == 3 * learnt + collected
+    assert compared == 4 * learnt, "step 3 compares features only where they weigh anything"
+    judged = replace(CONFIG, steps=replace(steps, feature_weight=0.2))
+    assert counts(generator, judged, inverts=False)[1] == 4 * (learnt + joint)
+    assert rendered == learnt + collected + 3 * joint
+    more = counts(generator, CONFIG, inverts=True)[0] - drawn
+    assert more == invert.n_starts + 3 * invert.n_steps / 2 * (invert.n_tracks + 1)
+    two = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, slants_deg=(-25.0, 25.0)))
+    assert counts(generator, two, inverts=False)[0] > 3 * steps.batch * N_SLANT_STEPS
+    assert counts(with_encoder(generator), two, inverts=False) == (16, 0, 16)  # eight turns of each, nothing learnt
+    tracks = counts(with_encoder(generator), two, inverts=True)[0] - 16
+    assert tracks == 3 * invert.n_steps / 2 * 2, "one track, no random starts"
+    seconds = estimate_seconds(generator, CONFIG, inverts=True)
+    assert seconds > 0
+    assert math.isfinite(seconds)

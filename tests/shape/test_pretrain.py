@@ -1,0 +1,354 @@
+"""Networks that know a category beforehand: what each step of training may move, restarts, and the loop's start."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import silent
+from gan2shape.core.records import Render
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.scene import (
+    NETWORK_NAME,
+    category_networks,
+    load_learnt,
+    pretrained_networks,
+    settings,
+)
+from gan2shape.scene.canvas import Canvas
+from gan2shape.scene.render import render
+from gan2shape.shape import pretrain as pretraining
+from gan2shape.shape.initialize import (
+    category_depth,
+    mirror_mean_depth,
+    read_pitch_yaw_rad,
+    tilted,
+)
+from gan2shape.shape.pretrain import (
+    Drawn,
+    Pool,
+    PretrainConfig,
+    disagreement,
+    fit_loss,
+    joint_pretraining_loss,
+    make_pool,
+    pretrain,
+)
+from gan2shape.shape.reconstruct import Reconstruction, reconstruct
+from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation, with_encoder
+
+TWO_ROUNDS = replace(CONFIG, prior_shape=replace(CONFIG.prior_shape, pretraining_gains=(1.5,)))
+PLAN = PretrainConfig(
+    n_objects=6, n_fit_objects=4, n_fit=4, n_warm=1, n_joint=4, fit_batch=4, batch=3, n_views=2, keep_every=2
+)
+
+
+@dataclass(frozen=True)
+class Seen(MaskedGenerator):
+    """A generator whose every sample shows a disc, or, with radius 0, nothing."""
+
+    radius_px: float = 12.0
+
+    def __call__(self, latents):
+        images = self.prior.generator.synthesis(latents).clamp(-1, 1)
+        return images, disc_mask(self.radius_px).expand(len(images), -1, -1, -1)
+
+
+@pytest.fixture(scope="module")
+def generator() -> Seen:
+    tiny = with_encoder(tiny_generator())
+    return Seen(tiny.prior, tiny.head)
+
+
+@pytest.fixture
+def target_views() -> tuple[Render, torch.Tensor]:
+    """A round bump on a disc, turned to both sides, and its masks."""
+    mask, views = disc_mask(), torch.zeros(2, 6)
+    views[:, 1] = torch.tensor([-0.2, 0.2])
+    white = torch.ones(1, 3, SIZE, SIZE)
+    made = render(bumps(1), white, torch.ones(2, 1, SIZE, SIZE), views, 10.0, Canvas(mask, -white))
+    return made, made.mask
+
+
+def bumps(n: int, seed: int = 0) -> torch.Tensor:
+    """n smooth depth maps about 1."""
+    coarse = torch.randn(n, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return 1 + 0.02 * torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bilinear")
+
+
+def known_pool(generator: Seen, n: int = 6) -> Pool:
+    return make_pool(generator, n, seed=3)
+
+
+def test_samples_of_the_pool_are_what_the_generator_draws_for_its_latents(generator) -> None:
+    pool = known_pool(generator)
+    assert [len(value) for value in (pool.images, pool.masks, pool.latents, pool.surfaces)] == [6] * 4
+    torch.testing.assert_close(pool.images, generator(pool.latents)[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(pool.guesses, generator.prior.guess_latent(pool.images), rtol=0, atol=1e-5)
+
+
+def test_images_that_are_given_are_learnt_from_as_the_generator_reproduces_them(generator) -> None:
+    given = torch.rand(9, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    pool = make_pool(generator, 6, seed=3, images=given)
+    torch.testing.assert_close(pool.latents, generator.prior.guess_latent(given[:6]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(pool.images, generator(pool.latents)[0], rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match="Only 9 of 9 images"):
+        make_pool(generator, 10, seed=3, images=given)
+
+
+def test_drawings_do_not_move_with_the_light_network_that_is_being_learnt(generator, monkeypatch) -> None:
+    torch.manual_seed(0)
+    networks, pool, drawn, own_lights = category_networks(CONFIG), known_pool(generator), [], []
+    original = pretraining.draw_pool
+
+    def recorded(*arguments):
+        own_lights.append(arguments[2].detach())
+        drawn.append(original(*arguments).image.detach())
+        return original(*arguments)
+
+    monkeypatch.setattr(pretraining, "draw_pool", recorded)
+    for _ in range(2):
+        given = Drawn(category_networks_of(seed=1), 1.0), pool, generator, CONFIG, PLAN
+        joint_pretraining_loss(networks, *given, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            networks.light_net.last.bias.add_(0.7)
+    assert torch.equal(drawn[0], drawn[2])
+    torch.testing.assert_close(own_lights[2], networks.light_mean.expand(PLAN.batch, 4))
+    assert float((own_lights[3] - own_lights[1]).abs().min()) > 0.1, "what explains them does"
+
+
+def category_networks_of(seed: int):
+    torch.manual_seed(seed)
+    return category_networks(CONFIG)
+
+
+def test_the_depth_network_learns_the_ellipsoids(generator) -> None:
+    """Known answers are recovered: ten times less error after 150 steps than at the beginning."""
+    torch.manual_seed(0)
+    pool = replace(known_pool(generator, 4), starts=bumps(4))
+    networks = category_networks(CONFIG)
+    optimizer = torch.optim.Adam(networks.parameters(), lr=3e-3)
+    losses = []
+    for step in range(0, 300, 2):  # even steps: nothing is mirrored
+        loss = fit_loss(networks, pool, CONFIG, PLAN, step, torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert sum(losses[-5:]) < 0.1 * sum(losses[:5])
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_depth_stays_while_view_and_light_warm_up_and_what_is_drawn_stays_always(generator, warm) -> None:
+    torch.manual_seed(0)
+    networks, before = category_networks(CONFIG), category_networks(CONFIG)
+    random, drawn = torch.Generator().manual_seed(0), Drawn(before, 1.5, warm)
+    joint_pretraining_loss(networks, drawn, known_pool(generator), generator, CONFIG, PLAN, random).backward()
+    assert all(p.grad is None for p in before.parameters())
+    assert all((p.grad is None) == warm for p in networks.depth_net.parameters())
+    for network in (networks.view_net, networks.light_net):
+        assert all(p.grad.isfinite().all() for p in network.parameters())
+        # The view network's last bias cancels between an image and its reference: only weights have to move.
+        assert all(p.grad.abs().sum() > 0 for p in network.parameters() if p.ndim > 1)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
+def test_an_interrupted_training_continues_bit_for_bit(generator, tmp_path, monkeypatch, stop_after) -> None:
+    before = torch.get_rng_state()
+    whole = pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "whole.pt")
+    assert torch.equal(torch.get_rng_state(), before), "the caller's random numbers stay"
+    original, calls = pretraining.save_training, []
+
+    def save_that_dies(*arguments):
+        original(*arguments)
+        calls.append(1)
+        if len(calls) == stop_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "save_training", save_that_dies)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "cut.pt")
+    monkeypatch.setattr(pretraining, "save_training", original)
+    resumed = pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "cut.pt")
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_projections_agree_whose_depth_is_the_drawn_one_up_to_its_mean_distance(target_views) -> None:
+    made, masks = target_views
+    assert disagreement(made.depth + 0.02, masks, made, CONFIG).item() == pytest.approx(0.0, abs=1e-5)
+    across = torch.linspace(-0.01, 0.01, SIZE)
+    assert disagreement(made.depth + across, masks, made, CONFIG).item() > 0.01
+    beside = torch.where(masks > 0, made.depth, 0.5)  # nothing beside the object counts
+    assert disagreement(beside, masks, made, CONFIG).item() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_what_cannot_be_learnt_from_is_refused(generator, tmp_path) -> None:
+    with pytest.raises(UserError, match="no image encoder"):
+        pretrain(tiny_generator(), CONFIG, PLAN, tmp_path / "state.pt")
+    with pytest.raises(UserError, match=r"0 of .* images show an object"):
+        pretrain(replace(generator, radius_px=0.0), CONFIG, PLAN, tmp_path / "state.pt")
+
+
+def test_a_state_of_another_generator_is_refused(generator, tmp_path) -> None:
+    pretrain(generator, CONFIG, replace(PLAN, n_fit=2, n_joint=0), tmp_path / "state.pt")
+    other = with_encoder(tiny_generator(seed=7))
+    with pytest.raises(UserError, match="another generator"):
+        pretrain(Seen(other.prior, other.head), CONFIG, PLAN, tmp_path / "state.pt")
+
+
+def with_networks(generator: MaskedGenerator) -> MaskedGenerator:
+    """The generator with scene networks of seeded random weights in its pack."""
+    torch.manual_seed(5)
+    networks = {**generator.prior.networks, NETWORK_NAME: category_networks(CONFIG).state_dict()}
+    configs = {**generator.prior.network_configs, NETWORK_NAME: settings(CONFIG)}
+    return replace(generator, prior=replace(generator.prior, networks=networks, network_configs=configs))
+
+
+def test_only_what_was_learnt_is_taken_from_a_pack(generator) -> None:
+    """Buffers of other versions are passed over; weights that are missing or of another shape are named."""
+    opened = with_networks(generator)
+    stored = opened.prior.networks[NETWORK_NAME]
+    networks = category_networks(CONFIG)
+    load_learnt(networks, {**stored, "start": torch.full((1, 1, 2, 2), 7.0), "lateral_tilt": torch.ones(())})
+    assert all(torch.equal(weight, stored[name]) for name, weight in networks.named_parameters())
+    name = next(iter(dict(networks.named_parameters())))
+    for broken in ({key: value for key, value in stored.items() if key != name}, {**stored, name: torch.ones(3)}):
+        with pytest.raises(UserError, match=name):
+            load_learnt(networks, broken)
+
+
+def test_a_stage_from_a_pack_leaves_coarse_form_and_one_from_an_ellipsoid_does_not(generator) -> None:
+    from gan2shape.shape.gauge import low_pass
+
+    opened = with_networks(generator)
+    quick = replace(CONFIG, n_stages=1, steps=replace(CONFIG.steps, n_joint=12, lr=3e-2))
+    observation = tiny_observation(opened)
+
+    def learnt(pretrained: bool, form: float, share: float = 0.6) -> Reconstruction:
+        prior_shape = replace(quick.prior_shape, pretrained=pretrained, kept_form=form, kept_share=share)
+        return reconstruct(observation, opened, replace(quick, prior_shape=prior_shape), silent)
+
+    free, kept, start = learnt(True, 0.0), learnt(True, 0.0625), learnt(True, 0.0625, share=0.0)
+    change, mask = free.scenes[-1].depth - start.scenes[-1].depth, free.target.canvas.mask
+    assert float((change * mask).abs().max()) > 1e-5
+    wanted = start.scenes[-1].depth + 0.6 * (change - low_pass(change, mask, 0.0625 * SIZE))
+    torch.testing.assert_close(kept.scenes[-1].depth, wanted, rtol=0.0, atol=1e-6)
+    assert torch.equal(learnt(False, 0.0).scenes[-1].depth, learnt(False, 0.0625).scenes[-1].depth)
+
+
+def test_the_loop_starts_where_the_pack_s_networks_see_the_input(generator, tmp_path) -> None:
+    opened = with_networks(generator)
+    observation = tiny_observation(opened)
+    outcome = reconstruct(observation, opened, CONFIG, silent, tmp_path)
+    assert outcome.names == ("depth network", "stage 1", "stage 2")
+    wanted = mirror_mean_depth(pretrained_networks(opened.prior, CONFIG), outcome.target.image)
+    difference = outcome.scenes[1].depth - wanted
+    assert float((difference - difference.mean()).abs().max()) < 1e-3, "the depth network adds next to nothing yet"
+    again = reconstruct(observation, opened, CONFIG, silent, tmp_path)
+    assert again.names == outcome.names
+    assert torch.equal(again.scenes[-1].depth, outcome.scenes[-1].depth)
+
+
+def test_without_them_or_with_others_sizes_the_ellipsoid_is_the_start(generator) -> None:
+    opened = with_networks(generator)
+    assert pretrained_networks(generator.prior, CONFIG) is None
+    for changes in ({"code_dim": 24}, {"depth": "pyramid"}):
+        assert pretrained_networks(opened.prior, replace(CONFIG, networks=replace(CONFIG.networks, **changes))) is None
+    unasked = replace(CONFIG, n_stages=1, prior_shape=replace(CONFIG.prior_shape, pretrained=False))
+    assert reconstruct(tiny_observation(opened), opened, unasked, silent).names == ("ellipsoid", "stage 1")
+
+
+def test_an_albedo_network_is_learnt_beside_them(generator) -> None:
+    opened, networks = with_networks(generator), replace(CONFIG.networks, albedo="network")
+    config = replace(CONFIG, n_stages=1, networks=networks)
+    assert reconstruct(tiny_observation(opened), opened, config, silent).names[0] == "depth network"
+
+
+def test_relief_gain_scales_the_depth_about_distance_one() -> None:
+    torch.manual_seed(5)
+    networks, images = category_networks(CONFIG), torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    with torch.no_grad():
+        once, twice = (category_depth(networks, images, gain) for gain in (1.0, 2.0))
+    torch.testing.assert_close(twice - 1, 2 * (once - 1))
+
+
+def test_the_depth_of_a_mirror_image_is_mirrored() -> None:
+    torch.manual_seed(5)
+    networks, images = category_networks(CONFIG), torch.rand(2, 3, SIZE, SIZE) * 2 - 1
+    with torch.no_grad():
+        depth, mirrored = mirror_mean_depth(networks, images), mirror_mean_depth(networks, images.flip(-1))
+    torch.testing.assert_close(mirrored, depth.flip(-1))
+
+
+def test_a_tilt_adds_a_plane_of_two_slopes() -> None:
+    """Its own slopes per image, down and to the right, and the mean distance stays."""
+    torch.manual_seed(5)
+    depth, slopes = bumps(2), torch.tensor([[0.02, 0.0], [-0.01, 0.03]])
+    added = tilted(depth, slopes) - depth
+    torch.testing.assert_close(added.mean((1, 2, 3)), torch.zeros(2), rtol=0, atol=1e-6)
+    for corner, signs in (((-1, -1), (1, 1)), ((-1, 0), (1, -1)), ((0, 0), (-1, -1))):
+        wanted = (slopes * torch.tensor(signs)).sum(1)
+        torch.testing.assert_close(added[:, 0, corner[0], corner[1]], wanted, rtol=0, atol=1e-6)
+
+
+def test_a_mirror_image_has_the_same_pitch_and_the_opposite_yaw_and_the_reference_no_pitch() -> None:
+    torch.manual_seed(5)
+    networks, images = category_networks(CONFIG), torch.rand(3, 3, SIZE, SIZE) * 2 - 1
+    with torch.no_grad():
+        networks.view_net.last.weight.mul_(10)
+        upright = (images[:1] + images[:1].flip(-1)) / 2
+        turns = read_pitch_yaw_rad(networks, images, upright)
+        mirrored = read_pitch_yaw_rad(networks, images.flip(-1), upright)
+        torch.testing.assert_close(mirrored, turns * torch.tensor([1.0, -1.0]))
+        assert float(turns.abs().min()) > 1e-4
+        torch.testing.assert_close(read_pitch_yaw_rad(networks, upright, upright), torch.zeros(1, 2))
+
+
+def test_the_start_is_tilted_by_the_turns_that_are_read(generator, tmp_path) -> None:
+    opened = with_networks(generator)
+    observation = tiny_observation(opened)
+    tilt = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, pretrained_tilt=(0.5, -0.3)))
+    plain = reconstruct(observation, opened, replace(CONFIG, n_stages=0), silent)
+    leant = reconstruct(observation, opened, tilt, silent)
+    known, upright = (
+        pretrained_networks(opened.prior, CONFIG),
+        opened.prior.generator.synthesis(opened.prior.w_mean[None]),
+    )
+    turns = read_pitch_yaw_rad(known, plain.target.image, upright.clamp(-1, 1))
+    added = leant.scenes[-1].depth - plain.scenes[-1].depth
+    wanted = tilted(torch.zeros_like(added), turns * torch.tensor([0.5, -0.3]))
+    assert float(turns.abs().min()) > 1e-5
+    torch.testing.assert_close(added, wanted, rtol=0.02, atol=1e-6)
+
+
+def test_a_start_seen_from_around_is_another_shape_at_the_same_distance(generator) -> None:
+    opened = with_networks(generator)
+    observation = tiny_observation(opened)
+    around = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, turns_deg=(-15.0, 15.0)))
+    plain = reconstruct(observation, opened, replace(CONFIG, n_stages=0), silent).scenes[-1].depth
+    turned = reconstruct(observation, opened, around, silent).scenes[-1].depth
+    mask = observation.mask
+    assert float(((turned - plain) * mask).abs().max()) > 1e-5
+    assert float(((turned - plain) * mask).sum() / mask.sum()) == pytest.approx(0.0, abs=2e-4)  # of 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "pretrained", "expected"), [(None, True, 0), (None, False, 1), (2, True, 2), (0, False, 0)]
+)
+def test_stages_that_are_run(asked, pretrained, expected) -> None:
+    assert replace(CONFIG, n_stages=asked).stages_from(pretrained) == expected
+
+
+def test_no_stage_is_needed_after_them_and_the_run_is_resumed_all_the_same(generator, tmp_path) -> None:
+    opened, config = with_networks(generator), replace(CONFIG, n_stages=None)
+    observation = tiny_observation(opened)
+    outcome = reconstruct(observation, opened, config, silent, tmp_path)
+    assert outcome.names == ("depth network",)
+    again = reconstruct(observation, opened, config, silent, tmp_path)
+    assert again.names == outcome.names
+    assert torch.equal(again.scenes[-1].depth, outcome.scenes[-1].depth)
+    longer = reconstruct(observation, opened, replace(config, n_stages=1), silent, tmp_path)
+    assert longer.names == ("depth network", "stage 1"), "stages can be added to a run that is there"
