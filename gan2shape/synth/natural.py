@@ -62,7 +62,7 @@ def distance_of(fov_deg: float) -> float:
 def draw_look(category: str, seed: int, coat: tuple[float, float] = (0.0, 0.0)) -> NaturalLook:
     """The look of one seed: a stream of its own, which leaves the plain rendering's draw as it is."""
     rng = np.random.default_rng([seed, zlib.crc32(f"natural {category}".encode())])
-    warmth, sky = rng.normal(0, 0.10), rng.normal(0.05, 0.10)
+    warmth, sky = rng.normal(0, 0.08), rng.normal(0.03, 0.06)
     return NaturalLook(
         seed=int(rng.integers(1 << 31)),
         fov_deg=float(rng.uniform(10, 30)),

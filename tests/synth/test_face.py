@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from gan2shape.core.resources import assets_dir
 from gan2shape.synth import face
 from gan2shape.synth.dataset import draw_item, render_set
 from gan2shape.synth.face_assets import face_assets, hair_style
@@ -36,6 +37,13 @@ def plain(**changes) -> FaceParams:
 def open_edges(faces: np.ndarray) -> int:
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)
     return int((np.unique(edges, axis=0, return_counts=True)[1] == 1).sum())
+
+
+def test_assets_are_small_and_hold_no_code():
+    path = assets_dir() / "face" / "face.npz"
+    assert path.stat().st_size < 6 * 2**20
+    with np.load(path, allow_pickle=False) as arrays:
+        assert all(array.dtype.kind in "fuiU" for array in arrays.values())
 
 
 def test_weights_sum_to_one_and_targets_exist():
