@@ -42,7 +42,7 @@ class FaceAssets:
     head_faces: Int[np.ndarray, "F 3"]
     head_uv: Float[np.ndarray, "F 3 2"]  # corners on the atlas, v down
     eye_faces: tuple[Int[np.ndarray, "E 3"], Int[np.ndarray, "E 3"]]  # the model's left and right eyeball
-    targets: dict[str, tuple[Int[np.ndarray, "n"], Float[np.ndarray, "n 3"]]]  # vertex numbers, displacements
+    targets: dict[str, tuple[Int[np.ndarray, "_"], Float[np.ndarray, "_ 3"]]]  # vertex numbers, displacements
     skins: tuple[str, ...]
     hair: tuple[str, ...]
     masks: UInt8[np.ndarray, "h w 4"]  # nearness to the brows' lines, beard, moustache and goatee, scalp

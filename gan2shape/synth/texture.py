@@ -26,7 +26,7 @@ class TextureStack:
     cut_out: Bool[Tensor, "N"]  # whether that texture has holes there, so that its fragments must be tested
 
     @staticmethod
-    def of(meshes: list[ObjectMesh], kept: list[Int[Tensor, "n"]]) -> "TextureStack | None":
+    def of(meshes: list[ObjectMesh], kept: list[Int[Tensor, "_"]]) -> "TextureStack | None":
         """The stack for the `kept` triangles of each mesh, in that order; None where no mesh has a texture."""
         if not any(mesh.textures for mesh in meshes):
             return None

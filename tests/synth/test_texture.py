@@ -68,7 +68,7 @@ def test_texture_lookup_is_perspective_correct():
     """A square turned by 60 degrees: colour is linear in the square's own coordinate, found from the depth."""
     ramp = np.broadcast_to(np.linspace(0, 250, 64, dtype=np.uint8)[None, :, None], (2, 64, 3)).copy()
     view = torch.tensor([[0.0, np.pi / 3, 0.0, 0.0, 0.0, 0.0]])
-    truth = render_object(square(0.0, ramp), view, FLAT_LIGHT, 128, fov_deg=10)
+    truth = render_object(square(0.0, ramp), view, FLAT_LIGHT, 128)
     hit = truth.hit[0, 0]
     along = -(truth.depth[0, 0][hit] - 1) / np.sin(np.pi / 3)  # z of a point at x is 1 - x sin(yaw)
     value = (truth.albedo[0, 0][hit] + 1) / 2 * 255
