@@ -16,7 +16,7 @@ from gan2shape.cli import app
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.prior.packs import make_prior, save_pack
-from tests.prior.test_custom import FORMATS, checkpoint
+from tests.prior.test_open import FORMATS, checkpoint
 
 FILES = "mesh.glb mesh_lit.glb depth.png scene.npz scene.json config.yaml request.json report.html normal.png"
 STRIPS = [f"strip_{what}_{how}.png" for what in ("rotate", "relight") for how in ("3d", "gan")]

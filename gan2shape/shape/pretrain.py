@@ -197,7 +197,8 @@ def make_pool(
         latents = prior.guess_latent(some.to(prior.w_mean.device))
         shown, masks = generator(latents)
         seen = (masks.amax((1, 2, 3)) >= LEAST_MASK) & ((masks > 0.5).float().mean((1, 2, 3)) >= LEAST_SHARE)
-        rows.append((shown[seen], masks[seen], latents[seen], prior.guess_latent(shown[seen])))
+        if seen.any():
+            rows.append((shown[seen], masks[seen], latents[seen], prior.guess_latent(shown[seen])))
         n_seen, n_found = n_seen + len(some), n_found + int(seen.sum())
         if n_found >= n_objects:
             break
