@@ -195,6 +195,7 @@ def synth(
     seed: Annotated[int, typer.Option(min=0, max=999_999, help="Seed of the first image; the next ones count up.")] = 0,
     size: Annotated[int, typer.Option(min=16, help="Side of the images, pixels.")] = 64,
     out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("synth"),
+    rendering: Annotated[str, typer.Option(help="plain, or natural: as a camera takes it.")] = "plain",
     shards: Annotated[bool, typer.Option("--shards", help="Training images only, for `gan2shape train`.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -203,6 +204,8 @@ def synth(
     Examples:
 
       gan2shape synth --category car --count 64 --out cars
+
+      gan2shape synth --category face --rendering natural --out faces
 
       gan2shape synth --category car --count 48000 --shards --out car-shards
     """
@@ -213,9 +216,9 @@ def synth(
         began = time.perf_counter()
         if shards:
             with open_reporter() as report:
-                prerender(category, count, seed, out, size=size, report=report)
+                prerender(category, count, seed, out, size=size, report=report, rendering=rendering)
         else:
-            generate(category, count, seed, out, size)
+            generate(category, count, seed, out, size, rendering)
     seconds = time.perf_counter() - began
     payload = {"verb": "synth", "category": category, "count": count, "out_dir": out, "seconds": round(seconds, 2)}
     emit(payload, as_json, [f"{count} images of {category} in {out} ({seconds:.1f} s)"])
