@@ -34,12 +34,11 @@ from gan2shape.bench import ladder
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.score import score_depth
 from gan2shape.bench.truth import true_views
-from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import PROBE_SHAPE
 from gan2shape.core.progress import silent
-from gan2shape.prior.bundled import open_generator
 from gan2shape.prior.masked_generator import MaskedGenerator, observe_seed
+from gan2shape.prior.open import open_prior
 from gan2shape.shape.ellipsoid import ellipsoid_model
 from gan2shape.shape.projection import prior_features
 from gan2shape.shape.stages import JointOptions, albedo_step, collect, joint_step, projection_step
@@ -217,7 +216,7 @@ def as_text(report: dict) -> str:
 
 def measure(options: argparse.Namespace) -> dict:
     """Every part that was asked for."""
-    config = compose(ShapeConfig, options.category, options.preset, options.settings)
+    generator, config = open_prior(options.category, None, options.preset, options.settings, device="cpu")
     report: dict = {
         "machine": f"{datetime.date.today()}, {platform.machine()}, torch {torch.__version__}, "
         f"{torch.get_num_threads()} threads; {options.category}, {options.preset}"
@@ -225,7 +224,7 @@ def measure(options: argparse.Namespace) -> dict:
     if "run" in options.parts:  # first, while this process is small
         report["run"] = whole_run(options.category, options.preset)
     if "steps" in options.parts:
-        costs = step_costs(open_generator(options.category, "cpu"), config, options.count)
+        costs = step_costs(generator, config, options.count)
         report["peak_gflop_per_cpu_s"] = peak = peak_gflop_per_cpu_s()
         report["steps"] = {name: {**vars(c), "of_peak": c.gflop / c.cpu_s / peak} for name, c in costs.items()}
     if "side" in options.parts:

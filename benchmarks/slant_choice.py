@@ -13,10 +13,8 @@ import torch
 
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.score import score_depth
-from gan2shape.core.compose import compose
-from gan2shape.core.config import ShapeConfig
 from gan2shape.core.records import Observation
-from gan2shape.prior.bundled import open_generator
+from gan2shape.prior.open import open_prior
 from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, reproduction_residual
 from gan2shape.shape.state import current_scene, make_target, new_state
 
@@ -29,10 +27,9 @@ def main() -> None:
     parser.add_argument("--slants", type=float, nargs="+", default=[-25.0, 25.0])
     parser.add_argument("--relief", type=float, help="of the ellipsoid [the category's]")
     options = parser.parse_args()
-    config = compose(ShapeConfig, options.category, "draft", [])
+    generator, config = open_prior(options.category, device="cpu")
     if options.relief:
         config = replace(config, prior_shape=replace(config.prior_shape, relief=options.relief))
-    generator = open_generator(options.category)
     rows = []
     for item in exam_objects(options.category, "val", options.count):
         with torch.no_grad():

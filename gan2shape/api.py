@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,7 +11,6 @@ from torch import Tensor
 from gan2shape.checkpoints.latents import read_latent
 from gan2shape.core.compose import compose, to_yaml
 from gan2shape.core.config import ShapeConfig
-from gan2shape.core.devices import resolve_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
@@ -19,21 +19,31 @@ from gan2shape.export.inputs import read_image, read_mask
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.nn.generator import Generator
 from gan2shape.nn.sized_generator import resized
-from gan2shape.prior.bundled import open_bundled
-from gan2shape.prior.custom import open_own
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
+from gan2shape.prior.open import open_prior
 from gan2shape.shape import reconstruct as shape
 from gan2shape.shape.estimate import estimate_seconds
 from gan2shape.shape.observe import observe
 from gan2shape.shape.reconstruct import Reconstruction, check_inputs
 from gan2shape.shape.state import STATE_NAME
 
+if TYPE_CHECKING:
+    from gan2shape.build.pack import BuildResult
+    from gan2shape.build.plan import BuildRequest
+
+
+def build(request: "BuildRequest", report: Reporter = silent) -> "BuildResult":
+    """A pack of a category from nothing, or what is missing of one. Raises UserError as `build_pack` does."""
+    from gan2shape.build.pack import build_pack  # late: a run needs nothing of it
+
+    return build_pack(request, report)
+
 
 def run(request: RunRequest, report: Reporter = silent) -> RunResult:
     """Reconstruct, export, and say what was written. Raises UserError for bad input; the folder is then as it was."""
     began = time.perf_counter()
     folder = Path(request.resume or request.out)
-    generator, config = open_prior(request)
+    generator, config = opened(request)
     given = read_inputs(request, config, generator.prior.generator)
     if request.generator is not None:
         announce(request, generator, config, has_mask=given.get("mask") is not None)
@@ -80,19 +90,14 @@ def reconstruct(
     Raises UserError for what cannot be used, with cause and remedy.
     """
     began = time.perf_counter()
-    if not isinstance(generator, MaskedGenerator):
-        request = RunRequest(
-            category if category or generator else ShapeConfig.category,
-            preset,
-            device=device,
-            overrides=overrides,
-            generator=None if generator is None else Path(generator),
-            features=None if features is None else Path(features),
-        )
-        generator, opened = open_prior(request)
-        size = opened.render.size
-        config = opened if config is None else replace(config, render=replace(config.render, size=size))
-    config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, overrides)
+    if isinstance(generator, MaskedGenerator):
+        if features is not None:
+            raise UserError("features belong to a generator that is named by its path: give that, or leave them away.")
+        words = (*generator.prior.calibration.settings, *overrides)
+        config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, words)
+    else:
+        generator, own = open_prior(category, generator, preset, overrides, features, device)
+        config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
     check_inputs(image, mask, latent, generator.prior.generator.n_layers, generator.prior.w_mean.shape[-1])
     image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
     opened_at = time.perf_counter()
@@ -104,15 +109,11 @@ def reconstruct(
     return replace(made, seconds=seconds)
 
 
-def open_prior(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
+def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
     """The request's generator, bundled or custom, and the configuration that fits it."""
-    if request.generator is not None:
-        device = resolve_device(request.device)
-        words = (request.category, request.preset, request.overrides, request.features)
-        return open_own(request.generator, *words, device)
-    if request.features is not None:
-        raise UserError("--features belongs to a --generator: give both.")
-    return open_bundled(request.category, request.preset, request.overrides, request.device)
+    return open_prior(
+        request.category, request.generator, request.preset, request.overrides, request.features, request.device
+    )
 
 
 def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfig, has_mask: bool) -> None:

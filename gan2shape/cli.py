@@ -177,10 +177,10 @@ def _print_config(request: "RunRequest", as_json: bool) -> None:
     """The configuration that the request would be run with, as YAML or as one JSON object."""
     from dataclasses import asdict
 
-    from gan2shape.api import open_prior
+    from gan2shape.api import opened
     from gan2shape.core.compose import to_yaml
 
-    config = open_prior(request)[1]
+    config = opened(request)[1]
     emit({"verb": "run", "dry_run": True, "config": asdict(config)}, as_json, [to_yaml(config).rstrip()])
 
 
@@ -204,11 +204,13 @@ def synth(
       gan2shape synth --category car --count 48000 --shards --out car-shards
     """
     with claimed(out):
+        from gan2shape.core.progress import open_reporter
         from gan2shape.synth.dataset import generate, prerender
 
         began = time.perf_counter()
         if shards:
-            prerender(category, count, seed, out, size=size)
+            with open_reporter() as report:
+                prerender(category, count, seed, out, size=size, report=report)
         else:
             generate(category, count, seed, out, size)
     seconds = time.perf_counter() - began
@@ -236,15 +238,57 @@ def train(
         from dataclasses import replace
 
         from gan2shape.core.compose import compose
+        from gan2shape.core.progress import open_reporter
         from gan2shape.train.loop import TrainConfig
         from gan2shape.train.loop import train as train_gan
 
         config = replace(compose(TrainConfig, overrides=settings or ()), kimg=kimg, device=device)
         began = time.perf_counter()
-        state = train_gan(data, out, config, resume, start_from)
+        with open_reporter() as report:
+            state = train_gan(data, out, config, resume, start_from, report)
     seconds = time.perf_counter() - began
     payload = {"verb": "train", "out_dir": out, "kimg": state.n_images / 1000, "seconds": round(seconds, 2)}
     emit(payload, as_json, [f"{state.n_images / 1000:g} thousand images shown; everything is in {out}"])
+
+
+@app.command()
+@speaks_plainly
+def build(
+    category: Annotated[str, typer.Argument(help="car, head, …")],
+    settings: Settings = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the pack [default: weights/CATEGORY].")] = None,
+    work: Annotated[Path | None, typer.Option(help="Training folder [default: runs/train-CATEGORY].")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Training images that are rendered.")] = 48_000,
+    kimg: Annotated[float, typer.Option(min=0.001, help="Thousands of images shown in training.")] = 300.0,
+    only: Annotated[
+        list[str] | None, typer.Option(help="gan, masks, scene, calibration or card, made anew; all that is missing.")
+    ] = None,
+    device: Device = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, how long, and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the weights of a category: train a GAN on rendered objects, then all that a run needs besides. Hours; a
+    second call goes on where the first was stopped. key=value changes the training, as for `gan2shape train`.
+
+    Examples:
+
+      gan2shape build car --dry-run
+
+      gan2shape build car --out packs/car --work runs/car --kimg 600
+
+      gan2shape build head --only scene --only card
+    """
+    from gan2shape import api
+    from gan2shape.build.plan import BuildRequest
+    from gan2shape.core.progress import open_reporter
+
+    words = tuple(settings or ())
+    request = BuildRequest(category, out, work, images, kimg, tuple(only or ()), device, words, dry_run)
+    with open_reporter() as report:
+        result = api.build(request, report)
+    done = [f"{'pack':12s} {result.pack}", *(f"{name:12s} {value:.1f} s" for name, value in result.seconds.items())]
+    lines = result.plan.lines() if dry_run else done
+    emit({"verb": "build", "dry_run": dry_run, **result.as_json()}, as_json, lines)
 
 
 @bench_app.command("ladder")

@@ -39,8 +39,8 @@ from gan2shape.export.pictures import (
     to_uint8,
     write_png,
 )
-from gan2shape.prior.bundled import open_bundled
 from gan2shape.prior.cache import content_hash
+from gan2shape.prior.open import open_prior
 from gan2shape.scene.camera import yaw_views
 from gan2shape.scene.canvas import Canvas, fill_background
 from gan2shape.scene.light import normals_from_depth
@@ -116,7 +116,7 @@ def seed_rows(folder: Path, category: str, preset: str, n_seeds: int = N_SEEDS) 
     """Samples 0 to n_seeds - 1, all of them; what these weights and settings have not put into `folder` yet is
     reconstructed now.
     """
-    wanted = f"weights: {content_hash(pack_dir(category))}\n{to_yaml(open_bundled(category, preset)[1])}"
+    wanted = f"weights: {content_hash(pack_dir(category))}\n{to_yaml(open_prior(category, preset=preset)[1])}"
     rows = []
     for seed in range(n_seeds):
         out = folder / f"seed-{seed}"

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gan2shape.cli import app
-from tests.prior.test_custom import FORMATS, checkpoint
+from tests.prior.test_open import FORMATS, checkpoint
 from tests.tiny_pack import FEW_STEPS, SMALL, write_tiny_pack
 
 FILES = "mesh.glb mesh_lit.glb depth.png scene.npz scene.json config.yaml request.json report.html normal.png"

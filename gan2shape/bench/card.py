@@ -13,7 +13,6 @@ The heading is the turn of the object's front about the camera's vertical axis: 
 by psi exactly, whatever the elevation. Mirroring an image negates its heading and lx.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,6 @@ from gan2shape.bench.ladder_gan import (
 )
 from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.truth import LADDER_VIEWS, draw_lights, render_truth
-from gan2shape.checkpoints.open import CARD_NAME
 from gan2shape.core import files as outdir
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
@@ -41,7 +39,7 @@ from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.schedules import one_cycle
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.prior.masked_generator import MaskedGenerator
-from gan2shape.prior.packs import read_card
+from gan2shape.prior.packs import update_card
 from gan2shape.scene.camera import compose_views, rotation
 from gan2shape.scene.light import rotate_light
 from gan2shape.shape.sampling import sample_views
@@ -162,7 +160,7 @@ def train_regressor(pairs: Pairs, n_steps: int, report: Reporter = silent) -> Re
     both = torch.cat([pairs.targets.flatten(0, 1) * sign for sign in signs])
     mean, std = both.mean(0), both.std(0)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         network = regressor_network()
     rng = torch.Generator().manual_seed(0)
 
@@ -296,9 +294,19 @@ def write_measured(folder: Path, measured: dict) -> Path:
 
     Raises UserError for a card that cannot be read.
     """
-    path = folder / CARD_NAME
-    card = {**read_card(path), "measured": measured}
-    return outdir.write_text_atomic(path, json.dumps(card, indent=1, sort_keys=True) + "\n")
+    return update_card(folder, {"measured": measured})
+
+
+def measure_pack(category: str, pack: Path, sizes: CardSizes | None = None, report: Reporter = silent) -> dict:
+    """The measured part of the card of the pack in any folder, with the command that makes it; nothing is written.
+
+    Raises UserError for a pack that cannot be used, or whose resolution is not the exam's.
+    """
+    is_bundled = pack.resolve() == pack_dir(category).resolve()
+    opened, config = open_measured(category, "draft", (), "cpu", None if is_bundled else pack)
+    measured = measure_card(category, opened, config, sizes, report)
+    command = f"gan2shape build {category} --only card"
+    return {**{name: _rounded(value) for name, value in measured.items()}, "command": command}
 
 
 def main(

@@ -1,21 +1,19 @@
 """Which generator a benchmark measures: the category's own, or a checkpoint in its place.
 
-The exam's images have one side, and the method has to work at it: a larger generator is seen at that side, a smaller
-one cannot be measured. Masks have to come from a network, since no user says what the object of each image is.
+The exam's images have one resolution, and the method has to work at it: a larger generator is seen at that one, a
+smaller one cannot be measured. Masks have to come from a network, since no user says what the object of each image is.
 """
 
 from pathlib import Path
 
 from gan2shape.bench.exam import exam_objects
 from gan2shape.core.config import ShapeConfig
-from gan2shape.core.devices import resolve_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import say
 from gan2shape.core.resources import known_categories
-from gan2shape.prior.bundled import open_bundled
 from gan2shape.prior.cache import find_estimated
-from gan2shape.prior.custom import SIZE_KEY, open_own
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
+from gan2shape.prior.open import RESOLUTION_KEY, open_prior
 
 
 def exam_category(category: str | None, generator: Path | None) -> str:
@@ -41,21 +39,20 @@ def open_measured(
     device: str = "auto",
     generator: Path | None = None,
 ) -> tuple[MaskedGenerator, ShapeConfig]:
-    """The generator that is measured, at the side of the category's exam, and its configuration.
+    """The generator that is measured, at the resolution of the category's exam, and its configuration.
 
     Raises UserError for weights or words that cannot be used, for a generator that is smaller than the exam's images,
     and for one without a mask network.
     """
     if generator is None:
-        return open_bundled(category, preset, overrides, device)
-    side = exam_objects(category, "val", 1)[0].image.shape[-1]
-    opened, config = open_own(
-        generator, category, preset, (f"{SIZE_KEY}{side}", *overrides), device=resolve_device(device)
-    )
-    if config.render.size != side:
+        return open_prior(category, None, preset, overrides, device=device)
+    resolution = exam_objects(category, "val", 1)[0].image.shape[-1]
+    overrides = (f"{RESOLUTION_KEY}{resolution}", *overrides)
+    opened, config = open_prior(category, generator, preset, overrides, device=device)
+    if config.render.size != resolution:
         own = opened.prior.generator.config.resolution
-        cause = f"it draws {own} x {own}" if own < side else f"render.size={config.render.size} was asked for"
-        raise UserError(f"{generator} cannot be measured with an exam of {side} x {side} pixels: {cause}.")
+        cause = f"it draws {own} x {own}" if own < resolution else f"render.size={config.render.size} was asked for"
+        raise UserError(f"{generator} cannot be measured with an exam of {resolution} x {resolution} pixels: {cause}.")
     require_mask(opened)
     for note in opened.notes:
         say(note)

@@ -15,21 +15,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.build.foreground import ForegroundConfig, learn_masks
-from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.resources import pack_dir
-from gan2shape.nn.sized_generator import at_size
 from gan2shape.prior.cache import EstimatedPrior, keep_estimated
 from gan2shape.prior.checkpoint import load_generator
-from gan2shape.prior.custom import (
-    WORKING_SIZE,
-    checked_side,
-    own_centre,
-    source_of,
-)
 from gan2shape.prior.masked_generator import MaskedGenerator, sample_latents
+from gan2shape.prior.open import (
+    WORKING_RESOLUTION,
+    at_resolution,
+    category_config,
+    checked_resolution,
+    source_of,
+    truncation_centre,
+)
 from gan2shape.prior.packs import Prior, load_pack
 from gan2shape.prior.ranges import (
     KEYS,
@@ -62,12 +62,12 @@ def estimate_prior(
     Raises UserError for a file that cannot be used and where no object stands clear of the border.
     """
     began = time.perf_counter()
-    defaults = compose(ShapeConfig, category, None)
+    defaults = category_config(category)
     prior = load_generator(path, device)
-    size = min(WORKING_SIZE, checked_side(path, prior))
-    generator = at_size(prior.generator, size)
-    centre = prior.w_mean if own_centre(prior) is None else own_centre(prior)
-    learnt = learn_masks(generator, centre, config, report)
+    size = min(WORKING_RESOLUTION, checked_resolution(path, prior))
+    sized, centre = at_resolution(prior, size), truncation_centre(prior)
+    centre = prior.w_mean if centre is None else centre
+    learnt = learn_masks(sized.generator, centre, config, report)
     if not LEAST_SHARE < learnt.object_share < MOST_SHARE:
         raise UserError(
             f"No object that stands clear of the border was found in samples of {path} "
@@ -86,7 +86,7 @@ def estimate_prior(
     }
     state = learnt.head.state_dict()
     weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page))
-    opened = MaskedGenerator(replace(prior, generator=generator), learnt.head, centre)
+    opened = MaskedGenerator(sized, learnt.head, centre)
     sheet = save_png(tile(shown(opened), N_COLUMNS), weights.with_suffix(".png"))
     return {**page, "category": category, "file": weights, "sheet": sheet, "seconds": time.perf_counter() - began}
 

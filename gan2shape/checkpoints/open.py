@@ -193,6 +193,7 @@ def _own(path: Path, value: dict, metadata: Mapping[str, str], n_bytes: int) -> 
         "networks": part(value, "networks/"),
         "network_configs": _json(metadata.get("network_configs", "{}")),
         "card": _card(path, metadata),
+        "calibration": _json(metadata.get("calibration", "{}")),
     }
     n_classes, notes = source.get("n_classes", 0), source.get("notes", [])
     return Checkpoint(

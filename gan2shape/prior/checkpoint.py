@@ -8,11 +8,20 @@ import torch
 from torch import Tensor
 
 from gan2shape.checkpoints.assemble import ByteAllowance, build, read
-from gan2shape.checkpoints.open import Checkpoint, inspect, open_checkpoint, plain_errors, summary, with_average
+from gan2shape.checkpoints.open import (
+    PACK_NAME,
+    Checkpoint,
+    inspect,
+    open_checkpoint,
+    plain_errors,
+    summary,
+    with_average,
+)
 from gan2shape.checkpoints.pickle_machine import UnreadableError
 from gan2shape.core.errors import UserError
 from gan2shape.nn.discriminator import Discriminator
 from gan2shape.nn.generator import Generator
+from gan2shape.prior.calibration import Calibration, from_page, read_calibration
 from gan2shape.prior.packs import Prior, freeze, latent_statistics, write_prior
 
 
@@ -42,7 +51,18 @@ def load_generator(path: str | Path, device: torch.device | str = "cpu", class_i
         networks=networks,
         network_configs=further.get("network_configs", {}),
         card=further.get("card") or {"checkpoint": Path(path).name, **summary(checkpoint)},
+        calibration=_calibration(Path(path), further.get("calibration", {})),
     )
+
+
+def _calibration(path: Path, page: dict[str, Any]) -> Calibration:
+    """That beside a pack, or the one that `convert` put inside the file. Raises UserError for a damaged one."""
+    if path.is_dir() or path.name == PACK_NAME:
+        return read_calibration(path if path.is_dir() else path.parent)
+    try:
+        return from_page(page) if page else Calibration()
+    except ValueError as error:
+        raise UserError(f"The calibration inside {path} is damaged ({error}): convert the pack again.") from error
 
 
 def convert(path: str | Path, out: str | Path, class_index: int = 0) -> dict[str, Any]:
@@ -57,9 +77,11 @@ def convert(path: str | Path, out: str | Path, class_index: int = 0) -> dict[str
         raise UserError(f"The folder {out.parent} does not exist: make it first.")
     checkpoint = open_checkpoint(path, class_index)
     prior = load_generator(path, "cpu", class_index)
-    source = json.dumps(summary(checkpoint)["source"])
+    inside = {"source": summary(checkpoint)["source"], "card": prior.card}
+    if prior.calibration.values:
+        inside["calibration"] = prior.calibration.to_page()
     try:
-        write_prior(out, prior, torch.float32, {"source": source, "card": json.dumps(prior.card)})
+        write_prior(out, prior, torch.float32, {name: json.dumps(value) for name, value in inside.items()})
     except OSError as error:
         cause = (error.strerror or str(error)).lower()
         raise UserError(f"{out} cannot be written ({cause}): choose another place.") from error

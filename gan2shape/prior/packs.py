@@ -1,8 +1,9 @@
-"""Packs: a category's prior in one safetensors file and a card beside it.
+"""Packs: a category's prior in one safetensors file, with a card and a calibration beside it.
 
 `prior.safetensors` holds float16 weights under `generator/…`, `discriminator/…`, `networks/<name>/…`, the latent
 statistics in float32 under `statistics/…`, and every configuration as JSON in the file's metadata. `card.json` is for
-people: training images, duration, seed, measured quality, licence, limits. Nothing is pickled.
+people: training images, duration, seed, measured quality, licence, limits. `calibration.json`, where there is one, says
+what `prior.calibration` reads. Nothing is pickled.
 """
 
 import json
@@ -19,10 +20,12 @@ from torch import Tensor, nn
 
 from gan2shape.checkpoints.open import CARD_NAME, PACK_FORMAT, PACK_NAME
 from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_text_atomic
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.feature_metric import FeatureMetric
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.image_encoder import ENCODER_NAME, ImageEncoder, build_encoder
+from gan2shape.prior.calibration import Calibration, read_calibration, write_calibration
 
 READABLE_BY_ALL = 0o644  # mode of a pack's file
 STATISTICS_SAMPLES = 20_000  # latents behind w_mean and w_cov
@@ -41,6 +44,7 @@ class Prior:
     networks: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # state dicts of further networks, by name
     network_configs: dict[str, dict] = field(default_factory=dict)  # what is needed to build them
     card: dict = field(default_factory=dict)  # category, training, measurements, licence, limits
+    calibration: Calibration = field(default_factory=Calibration)  # settings that suit these weights
 
     @property
     def w_std(self) -> Float[Tensor, "D"]:
@@ -96,14 +100,16 @@ def freeze(module: nn.Module) -> nn.Module:
 
 
 def save_pack(folder: str | Path, prior: Prior, dtype: torch.dtype = torch.float16) -> Path:
-    """Write the pack and its card into `folder`, each atomically. Returns the path of the safetensors file."""
+    """Write the pack, its card and its calibration, if it has any, into `folder`, each atomically.
+
+    Returns the path of the safetensors file.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = write_prior(folder / PACK_NAME, prior, dtype)
-    card = folder / CARD_NAME
-    temporary = card.with_name(CARD_NAME + ".tmp")
-    temporary.write_text(json.dumps(prior.card, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(temporary, card)
+    write_text_atomic(folder / CARD_NAME, json.dumps(prior.card, indent=1, sort_keys=True) + "\n")
+    if prior.calibration.values:
+        write_calibration(folder, prior.calibration)
     return path
 
 
@@ -142,7 +148,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  (not a dict)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is damaged or no pack: restore it, or build it with scripts/build_pack.py.") from error
+        raise UserError(f"{path} is damaged or no pack: restore it, or make it anew with `gan2shape build`.") from error
     if metadata.get("format") != PACK_FORMAT:
         raise UserError(f"{path} is no pack of this version ({PACK_FORMAT}): rebuild it.")
     # Cloned: what is read stays mapped to the file, which could not be replaced on Windows then.
@@ -164,8 +170,8 @@ def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
     try:
         prior = build_prior({name: tensor.to(device) for name, tensor in tensors.items()}, metadata, device)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:  # parts missing, or of other shapes
-        raise UserError(f"{path} is damaged: restore it, or build it with scripts/build_pack.py.") from error
-    return replace(prior, card=read_card(path.with_name(CARD_NAME)))
+        raise UserError(f"{path} is damaged: restore it, or make it anew with `gan2shape build`.") from error
+    return replace(prior, card=read_card(path.with_name(CARD_NAME)), calibration=read_calibration(path.parent))
 
 
 def build_prior(tensors: dict[str, Tensor], metadata: dict[str, str], device: torch.device | str) -> Prior:
@@ -194,6 +200,16 @@ def read_card(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise UserError(f"The card {path} is damaged: restore it, or delete it.") from error
+
+
+def update_card(folder: Path, entries: dict) -> Path:
+    """Put entries into a pack's card, whole or not at all; the others stay. Returns its path.
+
+    Raises UserError for a card that cannot be read.
+    """
+    path = folder / CARD_NAME
+    card = {**read_card(path), **entries}
+    return write_text_atomic(path, json.dumps(card, indent=1, sort_keys=True) + "\n")
 
 
 def read_config(text: str) -> dict:

@@ -123,7 +123,7 @@ def pretrain(
         raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
     device = generator.prior.w_mean.device
     with torch.random.fork_rng(devices=[]):  # every network that is made below draws its first weights
-        torch.manual_seed(plan.seed)
+        torch.default_generator.manual_seed(plan.seed)
         networks = category_networks(config).to(device, memory_format=torch.channels_last)
         saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
         if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
@@ -198,7 +198,8 @@ def make_pool(
         latents = prior.guess_latent(some.to(prior.w_mean.device))
         shown, masks = generator(latents)
         seen = (masks.amax((1, 2, 3)) >= LEAST_MASK) & ((masks > 0.5).float().mean((1, 2, 3)) >= LEAST_SHARE)
-        rows.append((shown[seen], masks[seen], latents[seen], prior.guess_latent(shown[seen])))
+        if seen.any():
+            rows.append((shown[seen], masks[seen], latents[seen], prior.guess_latent(shown[seen])))
         n_seen, n_found = n_seen + len(some), n_found + int(seen.sum())
         if n_found >= n_objects:
             break

@@ -10,7 +10,7 @@ import argparse
 import json
 import multiprocessing
 import os
-import time
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,7 +23,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from gan2shape.core.errors import UserError
-from gan2shape.core.progress import say
+from gan2shape.core.progress import PlainReporter, Reporter, silent
 from gan2shape.synth.objects import CategorySpec, ObjectMesh
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import (
@@ -159,6 +159,7 @@ def prerender(
     shard: int = SHARD,
     workers: int = 2,
     size: int = 64,
+    report: Reporter = silent,
 ) -> int:
     """Write seeds first_seed ... first_seed + count - 1 as uint8 shards `images_00000.npy` [shard, S, S, 3].
 
@@ -177,11 +178,10 @@ def prerender(
         path = out_dir / f"images_{number:05d}.npy"
         if not path.exists():
             jobs.append((category, start, min(shard, first_seed + count - start), path, size))
-    began = time.perf_counter()
-    n_images = 0
-    for done, n_written in enumerate(_run(jobs, workers), start=1):
+    n_images, total = 0, sum(job[2] for job in jobs)
+    for n_written in _run(jobs, workers):
         n_images += n_written
-        say(f"{done}/{len(jobs)} shards, {n_images / (time.perf_counter() - began):.1f} images/s")
+        report("images", n_images, total)
     return len(jobs)
 
 
@@ -258,7 +258,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--size", type=int, default=64)
     args = parser.parse_args()
-    prerender(args.category, args.count, args.first_seed, args.out, args.shard, args.workers, args.size)
+    prerender(args.category, args.count, args.first_seed, args.out, args.shard, args.workers, args.size,
+              PlainReporter(sys.stderr))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ loss, lazy R1, style mixing, averaged weights (Karras et al. 2020). The output f
 import argparse
 import json
 import math
+import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 from gan2shape.core.config import GREATEST_SEED, Finite, need
 from gan2shape.core.devices import choose_device, choose_dtype, choose_threads, upload
 from gan2shape.core.files import write_text_atomic
-from gan2shape.core.progress import say
+from gan2shape.core.progress import PlainReporter, Reporter, say, silent
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.layers import full_precision, n_parameters
@@ -41,6 +42,10 @@ STATS_NAME = "stats.jsonl"
 SHEET_COLUMNS = 8
 SHEET_IMAGES = 64
 SHEET_SEED = 0  # of the latents of the sample sheets, the same in every run
+SHOWN = {  # figure of the statistics -> its name in a line of progress
+    "images_per_s": "images/s", "generator": "G", "discriminator": "D", "logit_real": "real", "logit_fake": "fake",
+    "r1": "R1", "pixel": "L1", "nats": "KL", "cover": "cover",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -291,6 +296,7 @@ def train(
     config: TrainConfig,
     resume: bool = True,
     start_from: str | Path | None = None,
+    report: Reporter = silent,
 ) -> TrainState:
     """Train until `config.kimg`, continuing from `out_dir`'s checkpoint if `resume`. Returns the final state.
 
@@ -317,13 +323,14 @@ def train(
     journal = Journal(out / STATS_NAME, state.n_images)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
     millions = [n_parameters(network) / 1e6 for network in (state.generator, state.discriminator)]
-    say(
-        f"G {millions[0]:.2f} M, D {millions[1]:.2f} M parameters; {len(images)} images; {device}, {dtype}; "
-        f"{n_threads} CPU threads; {'resumed at' if resumed else 'from'} {state.n_images} images"
-    )
+    if report is not silent:
+        say(
+            f"G {millions[0]:.2f} M, D {millions[1]:.2f} M parameters; {len(images)} images; {device}, {dtype}; "
+            f"{n_threads} CPU threads; {'resumed at' if resumed else 'from'} {state.n_images} images"
+        )
     reals = images.sample(SHEET_IMAGES, np.random.default_rng(SHEET_SEED), flips=False)
     save_png(tile(reals, SHEET_COLUMNS), out / "reals.png")
-    run_loop(config, state, images, journal, out, dtype, device)
+    run_loop(config, state, images, journal, out, dtype, device, report)
     return state
 
 
@@ -335,6 +342,7 @@ def run_loop(
     out: Path,
     dtype: torch.dtype,
     device: torch.device,
+    report: Reporter = silent,
 ) -> None:
     """Steps, reports, sheets and checkpoints until `config.kimg`."""
     goal = int(config.kimg * 1000)
@@ -347,7 +355,7 @@ def run_loop(
             state.seconds += now - last_report
             rate = (state.n_images - reported) / (now - last_report)
             header = {"kimg": state.n_images / 1000, "seconds": round(state.seconds, 1), "images_per_s": round(rate, 1)}
-            print_line(journal.write(header), (goal - state.n_images) / rate)
+            report_line(report, state, goal, journal.write(header))
             last_report, reported = now, state.n_images
         sheet_images = config.sheet_kimg * 1000
         if done or state.n_images // sheet_images > (state.n_images - config.batch) // sheet_images:
@@ -359,15 +367,10 @@ def run_loop(
             last_save = time.perf_counter()
 
 
-def print_line(line: dict[str, float], seconds_left: float) -> None:
-    """One plain line of progress."""
-    hours, minutes = int(seconds_left // 3600), int(seconds_left // 60 % 60)
-    say(
-        f"{line['kimg']:8.1f} kimg  {line['images_per_s']:6.1f} images/s  left {hours}h{minutes:02d}  "
-        f"G {line['generator']:.3f}  D {line['discriminator']:.3f}  real {line['logit_real']:+.2f}  "
-        f"fake {line['logit_fake']:+.2f}  R1 {line.get('r1', 0):.3f}  "
-        f"L1 {line.get('pixel', 0):.4f}  KL {line.get('nats', 0):.0f}  cover {line.get('cover', 0):.2f}"
-    )
+def report_line(report: Reporter, state: TrainState, goal: int, line: dict[str, float]) -> None:
+    """Progress in images, with the figures that tell whether training goes well."""
+    figures = {shown: line[name] for name, shown in SHOWN.items() if name in line}
+    report("training", state.n_images, goal, **figures)
 
 
 def main() -> None:
@@ -389,7 +392,7 @@ def main() -> None:
         config = replace(defaults, **options)
     except ValueError as error:
         parser.error(f"{error}.")
-    train(data, out, config, not fresh, start_from)
+    train(data, out, config, not fresh, start_from, PlainReporter(sys.stderr))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ from gan2shape.prior.packs import Prior
 
 CHECKPOINT_NAME = "checkpoint.pt"
 ADAM_EPS = 1e-8
+NEEDED = {  # what every training checkpoint holds
+    "generator_config", "discriminator_config", "generator", "discriminator", "average", "generator_optimizer",
+    "discriminator_optimizer", "mean_path_length", "step", "n_images", "seconds",
+}  # fmt: skip
 
 
 @dataclass
@@ -69,7 +73,7 @@ def new_state(
 ) -> TrainState:
     """Fresh networks and optimisers. Seeds torch's global generator for the initial weights only."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         generator, discriminator = Generator(generator_config), Discriminator(discriminator_config)
     generator = generator.to(device, memory_format=torch.channels_last)
     discriminator = discriminator.to(device, memory_format=torch.channels_last)
@@ -87,7 +91,7 @@ def new_state(
 def add_encoder(state: TrainState, lr: float, beta2: float, seed: int) -> None:
     """Give the state an encoder, its average and its optimiser; the trunk starts as the discriminator's."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         encoder = encoder_beside(state.discriminator, state.generator.config.z_dim)
     encoder = encoder.to(state.mean_path_length.device, memory_format=torch.channels_last)
     state.encoder, state.encoder_average = encoder, copy.deepcopy(encoder).eval().requires_grad_(False)
@@ -150,9 +154,22 @@ def save_state(state: TrainState, out_dir: str | Path) -> Path:
 def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict:
     """The checkpoint's contents. Raises UserError if the file is damaged."""
     try:
-        return torch.load(Path(path), map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        saved = torch.load(Path(path), map_location=device, weights_only=True)
+        if not isinstance(saved, dict):
+            raise ValueError("another kind of file")
+        return saved
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
         raise UserError(f"{path} is no readable checkpoint: delete it to start again.") from error
+
+
+def read_training(path: str | Path, device: torch.device | str = "cpu") -> dict:
+    """The contents of a training checkpoint (a file, or its folder). Raises UserError if it is damaged or none."""
+    path = Path(path)
+    path = path / CHECKPOINT_NAME if path.is_dir() else path
+    saved = read_checkpoint(path, device)
+    if not set(saved) >= NEEDED:
+        raise UserError(f"{path} is no readable checkpoint: delete it to start again.")
+    return saved
 
 
 def copy_trunk(state: TrainState) -> None:
@@ -166,7 +183,7 @@ def load_state(state: TrainState, out_dir: str | Path, device: torch.device) -> 
     path = Path(out_dir) / CHECKPOINT_NAME
     if not path.exists():
         return False
-    saved = read_checkpoint(path, device)
+    saved = read_training(path, device)
     configs = (asdict(state.generator.config), asdict(state.discriminator.config))
     if (saved["generator_config"], saved["discriminator_config"]) != configs:
         raise UserError(f"{path} holds networks of another configuration: choose another output folder or delete it.")
@@ -197,8 +214,7 @@ def restore_moments(optimizer: torch.optim.Optimizer, saved: dict) -> None:
 
 def load_encoder(path: str | Path, device: torch.device | str = "cpu") -> ImageEncoder | None:
     """Averaged encoder of a checkpoint file (or its folder), frozen; None where the training had none."""
-    path = Path(path)
-    saved = read_checkpoint(path / CHECKPOINT_NAME if path.is_dir() else path, device)
+    saved = read_training(path, device)
     if "encoder" not in saved:
         return None
     encoder = build_encoder(saved["encoder_config"], saved["encoder_average"])
@@ -207,8 +223,7 @@ def load_encoder(path: str | Path, device: torch.device | str = "cpu") -> ImageE
 
 def load_networks(path: str | Path, device: torch.device | str = "cpu") -> tuple[Generator, Discriminator]:
     """Averaged generator and discriminator of a checkpoint file (or its folder), frozen, for use."""
-    path = Path(path)
-    saved = read_checkpoint(path / CHECKPOINT_NAME if path.is_dir() else path, device)
+    saved = read_training(path, device)
     generator = Generator(GeneratorConfig(**saved["generator_config"]))
     discriminator = Discriminator(DiscriminatorConfig(**saved["discriminator_config"]))
     generator.load_state_dict(saved["average"])

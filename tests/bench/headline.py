@@ -5,7 +5,7 @@ import torch
 from gan2shape.bench.exam import COUNT, exam_objects
 from gan2shape.bench.score import score_depth
 from gan2shape.core.records import Observation
-from gan2shape.prior.bundled import open_bundled
+from gan2shape.prior.open import open_prior
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.initialize import from_depth_network
 from gan2shape.shape.state import make_target, new_state
@@ -16,7 +16,7 @@ BOUNDS = {"car": {"side": 0.7013, "mad_deg": 20.896}, "head": {"side": 0.4656, "
 
 def validation_errors(category: str) -> dict[str, float]:
     """Means of SIDE x 100 and of MAD in degrees over the 64 validation objects of a category."""
-    generator, config = open_bundled(category, "draft", (), "cpu")
+    generator, config = open_prior(category, device="cpu")
     scores = []
     for item in exam_objects(category, "val", COUNT["val"]):
         with torch.no_grad():

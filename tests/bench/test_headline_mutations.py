@@ -11,7 +11,7 @@ import torch
 
 from gan2shape.core.config import ShapeConfig
 from gan2shape.nn.scene_networks import SceneNetworks
-from gan2shape.prior.bundled import open_bundled
+from gan2shape.prior.open import open_prior
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape import fusion, initialize
 from tests.bench import headline
@@ -35,7 +35,7 @@ def mirrored(patch: Patch, category: str) -> None:
 
 def other_networks(patch: Patch, category: str) -> None:
     """The networks of the other category are opened."""
-    generator, config = open_bundled(OTHER[category], "draft", (), "cpu")
+    generator, config = open_prior(OTHER[category], device="cpu")
     networks = pretrained_networks(generator.prior, config)
     patch.setattr(headline, "pretrained_networks", lambda *words: networks)
 
@@ -47,13 +47,13 @@ def view_signs(patch: Patch, category: str) -> None:
 
 
 def configured(patch: Patch, **changes: object) -> None:
-    original = headline.open_bundled
+    original = headline.open_prior
 
-    def opened(*words: object) -> tuple[object, ShapeConfig]:
-        generator, config = original(*words)
+    def opened(*words: object, **more: object) -> tuple[object, ShapeConfig]:
+        generator, config = original(*words, **more)
         return generator, replace(config, prior_shape=replace(config.prior_shape, **changes))
 
-    patch.setattr(headline, "open_bundled", opened)
+    patch.setattr(headline, "open_prior", opened)
 
 
 def tilt_off(patch: Patch, category: str) -> None:

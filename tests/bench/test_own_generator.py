@@ -15,7 +15,7 @@ from gan2shape.prior.cache import keep_estimated
 from gan2shape.prior.checkpoint import convert
 from tests.bench.test_card import TINY
 from tests.build.test_custom import an_estimate
-from tests.prior.test_custom import thin
+from tests.prior.test_open import thin
 
 QUICK = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=1", "steps.batch=2", "steps.n_collect=2",
          "steps.n_albedo=1", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip

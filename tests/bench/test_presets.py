@@ -7,11 +7,11 @@ from gan2shape.bench import run_ladder
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.score import score_depth
 from gan2shape.core.errors import UserError
-from gan2shape.prior.bundled import open_bundled
+from gan2shape.prior.open import open_prior
 
 
 def test_a_bundled_generator_is_worked_with_at_its_own_side() -> None:
-    generator, config = open_bundled("car", "paper", device="cpu")
+    generator, config = open_prior("car", preset="paper", device="cpu")
     assert config.render.size == generator.prior.generator.config.resolution
     assert config.n_stages == 4  # the rest of the preset stays
 
@@ -34,4 +34,4 @@ def test_the_ladder_runs_under_the_published_preset() -> None:
 
 def test_another_side_that_was_asked_for_is_refused() -> None:
     with pytest.raises(UserError, match=r"render\.size=32 does not fit"):
-        open_bundled("car", "draft", ("render.size=32",), device="cpu")
+        open_prior("car", overrides=("render.size=32",), device="cpu")

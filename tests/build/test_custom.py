@@ -11,16 +11,14 @@ from gan2shape.bench.card import heading_rad
 from gan2shape.build import custom as own_prior
 from gan2shape.build.custom import estimate_prior, told
 from gan2shape.build.foreground import ForegroundConfig, LearntMasks, learn_masks
-from gan2shape.core.compose import compose
-from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import pack_dir
 from gan2shape.measure.metrics import iou
 from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
 from gan2shape.prior import cache as prior_cache
 from gan2shape.prior.cache import EstimatedPrior, find_estimated, keep_estimated
-from gan2shape.prior.custom import open_own
 from gan2shape.prior.masked_generator import masked_generator, observe_seed
+from gan2shape.prior.open import category_config, open_prior
 from gan2shape.prior.packs import load_pack
 from gan2shape.prior.ranges import (
     LAMP_QUANTILES,
@@ -36,7 +34,7 @@ from gan2shape.prior.ranges import (
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.synth.dataset import render_set
 from tests.checkpoints import golden
-from tests.prior.test_custom import thin
+from tests.prior.test_open import thin
 
 QUICK = ForegroundConfig(n_samples=8, n_fresh=4, batch=4, n_clusters=(4, 5), n_pixels=1000, head_rounds=1, head_steps=4)
 
@@ -114,21 +112,21 @@ def test_runs_pick_up_mask_and_category(checkpoint, found_half):
         "strengths", "relief",
     ]  # fmt: skip
     assert all("NOT measured" in line for line in lines if line.startswith(("yaw", "pitch"))), "noise has no yaw"
-    generator, config = open_own(checkpoint, None, "smoke")
+    generator, config = open_prior(None, checkpoint, "smoke", device="cpu")
     assert config.category == "car"
     assert config.prior_shape.relief == 0.2
     mask = observe_seed(0, generator).mask
     assert mask.shape == (1, 1, 32, 32)
     assert 0 <= float(mask.min()) < float(mask.max()) <= 1
     assert "gan2shape prior" in generator.notes[-1]
-    assert open_own(checkpoint, "head", "smoke")[1].category == "head"  # what is said now counts
+    assert open_prior("head", checkpoint, "smoke", device="cpu")[1].category == "head"  # what is said now counts
 
 
 def test_no_category_at_all_means_the_typed_defaults(checkpoint, found_half):
     found = estimate_prior(checkpoint, None, config=QUICK)
     assert found["source"] == "typed defaults"
     assert not any(one["measured"] for one in found["ranges"].values())
-    config = open_own(checkpoint, None, "smoke")[1]
+    config = open_prior(None, checkpoint, "smoke", device="cpu")[1]
     assert config.category == "my cars"
     assert config.prior_shape.relief == 0.6
 
@@ -144,18 +142,20 @@ def test_runs_draw_from_what_was_read_unless_told_otherwise(checkpoint, found_ha
     assert "sd 9.5 deg (at most 19); read from samples" in "".join(told(found))
     page = json.loads(found["file"].with_suffix(".json").read_text())
     assert page["ranges"][LX]["value"] == [-0.5, 0.4]
-    generator, config = open_own(checkpoint, None, "smoke")
+    generator, config = open_prior(None, checkpoint, "smoke", device="cpu")
     assert (config.views.yaw_sd_deg, config.lights.lx) == (9.5, (-0.5, 0.4))
     assert config.lights.gain == (-0.15, 0.15)  # the category's
     (note,) = (note for note in generator.notes if note.startswith("Drawn"))
     assert "views.yaw_sd_deg 9.5, lights.lx -0.5 to 0.4 (read off samples)" in note
     assert "; views.pitch_sd_deg 6, lights.ly -0.8 to 0.2, lights.gain -0.15 to 0.15, prior_shape.relief 0.2 (c" in note
-    generator, config = open_own(checkpoint, "car", "smoke", ("views.yaw_sd_deg=12", "lights={lx: [-0.3, 0.3]}"))
+    generator, config = open_prior(
+        "car", checkpoint, "smoke", ("views.yaw_sd_deg=12", "lights={lx: [-0.3, 0.3]}"), device="cpu"
+    )
     assert (config.views.yaw_sd_deg, config.lights.lx) == (12.0, (-0.3, 0.3))
     (note,) = (note for note in generator.notes if note.startswith("Drawn"))
     assert "views.yaw_sd_deg 12, lights.lx -0.3 to 0.3 (as you say)" in note
     assert "read off" not in note
-    other = open_own(checkpoint, "head", "smoke")[1]  # those networks did not read
+    other = open_prior("head", checkpoint, "smoke", device="cpu")[1]  # those networks did not read
     assert (other.views.yaw_sd_deg, other.lights.lx) == (14.0, (-0.8, 0.8))
 
 
@@ -163,7 +163,7 @@ def test_estimates_of_earlier_versions_have_a_mask_and_no_ranges(checkpoint):
     old = replace(an_estimate(), page={"views": {"measured": False}, "lights": {"measured": False}})
     weights = keep_estimated(checkpoint, old)
     assert find_estimated(checkpoint).words == ()
-    assert open_own(checkpoint, None, "smoke")[1].views.yaw_sd_deg == 14.0
+    assert open_prior(None, checkpoint, "smoke", device="cpu")[1].views.yaw_sd_deg == 14.0
     keep_estimated(checkpoint, replace(old, page={"ranges": {"steps.lr": {"measured": True, "value": 1.0}}}))
     with pytest.raises(UserError, match="delete it"):
         find_estimated(checkpoint)
@@ -174,7 +174,7 @@ def test_large_generators_are_masked_at_the_working_size(tmp_path, monkeypatch, 
     monkeypatch.setenv("GAN2SHAPE_CACHE", str(tmp_path / "cache"))
     path = thin(tmp_path, 256)
     estimate_prior(path, "car", config=QUICK)
-    generator, config = open_own(path, None, "smoke")
+    generator, config = open_prior(None, path, "smoke", device="cpu")
     assert config.render.size == 128
     assert observe_seed(0, generator).mask.shape == (1, 1, 128, 128)
 
@@ -206,7 +206,7 @@ def test_masks_of_the_bundled_generators_agree_with_their_own_heads(category):
 @pytest.mark.parametrize("category", ["car", "head"])
 def test_ranges_read_off_a_bundled_generator_are_those_of_its_training_images(category):
     """Its own samples, read as a foreign generator's would be; and true renders that are lit from half of the box."""
-    pack, config = load_pack(pack_dir(category)), compose(ShapeConfig, category)
+    pack, config = load_pack(pack_dir(category)), category_config(category)
     found = own_prior.ranges_of(pack, category, config)
     assert all(one.measured for one in found.values())
     assert found[YAW].value == config.views.yaw_sd_deg  # both generators turn further than projections follow
@@ -225,5 +225,5 @@ def test_ranges_read_off_a_bundled_generator_are_those_of_its_training_images(ca
 @pytest.mark.slow
 @pytest.mark.parametrize(("drawn", "read"), [("car", "head"), ("head", "car")])
 def test_networks_of_another_category_are_not_believed(drawn, read):
-    found = own_prior.ranges_of(load_pack(pack_dir(drawn)), read, compose(ShapeConfig, read))
+    found = own_prior.ranges_of(load_pack(pack_dir(drawn)), read, category_config(read))
     assert [key for key, one in found.items() if one.measured] == []

@@ -1,19 +1,49 @@
-"""What the pack-building script adds to a pack that is there."""
+"""`gan2shape build`: a pack from nothing, gone on with after an interrupt; what is refused, and how."""
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
+from typer.testing import CliRunner
 
+from gan2shape.build import pack as build
+from gan2shape.build.calibrate import calibrate, lights_of
+from gan2shape.build.pack import add_scene, build_pack, first_images
+from gan2shape.build.plan import STEPS, BuildRequest, BuildSizes, plan_build
+from gan2shape.cli import app
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
 from gan2shape.core.resources import pack_dir
+from gan2shape.prior.calibration import Calibration, read_calibration, write_calibration
+from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import load_pack
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.synth.dataset import prerender, to_uint8
-from scripts.build_pack import add_scene, first_images
+
+runner = CliRunner()
+SCENE = PretrainConfig(n_objects=3, n_fit_objects=2, n_fit=2, n_joint=1, fit_batch=2, batch=2, keep_every=2)
+NARROW = (
+    "generator={resolution: 32, channels: [8, 8, 8, 6], z_dim: 8, w_dim: 8, n_mapping: 2}",
+    "discriminator={resolution: 32, channels: [8, 8, 6]}", "batch=8", "precision=fp32", "n_threads=1",
+    "checkpoint_seconds=0.0", "report_kimg=0.008",
+)  # fmt: skip
+
+
+@pytest.fixture
+def request_(tmp_path: Path, monkeypatch) -> BuildRequest:
+    """A build of seconds, far from the weights that ship."""
+    monkeypatch.setenv("GAN2SHAPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "RENDER_WORKERS", 1)
+    return BuildRequest(
+        "car", tmp_path / "pack", tmp_path / "work", images=6, kimg=0.048, device="cpu", settings=NARROW,
+        sizes=BuildSizes(segmenter_images=4, segmenter_steps=2, head_steps=2, pretrain=SCENE),
+    )  # fmt: skip
 
 
 def rendered(folder: Path) -> Path:
@@ -29,13 +59,14 @@ def test_the_first_images_come_in_their_order_and_as_they_are(tmp_path) -> None:
     assert images.shape == (5, 3, 64, 64)
     assert np.array_equal(to_uint8(images), stored[:5])
     assert len(first_images(folder, 100)) == 6
+    with pytest.raises(UserError, match="no images"):
+        first_images(tmp_path / "nowhere", 1)
 
 
 def test_scene_networks_travel_in_the_pack_and_leave_the_rest_as_it_was(tmp_path) -> None:
     pack = shutil.copytree(pack_dir("car"), tmp_path / "car")
-    before = load_pack(pack)
-    plan = PretrainConfig(n_objects=3, n_fit_objects=2, n_fit=2, n_joint=1, fit_batch=2, batch=2, keep_every=2)
-    add_scene("car", pack, tmp_path / "state.pt", plan, rendered(tmp_path / "data"))
+    before, calibration = load_pack(pack), (pack / "calibration.json").read_bytes()
+    add_scene("car", pack, tmp_path / "state.pt", SCENE, rendered(tmp_path / "data"))
     after = load_pack(pack)
     networks = pretrained_networks(after, compose(ShapeConfig, "car", "draft"))
     assert networks is not None
@@ -46,3 +77,153 @@ def test_scene_networks_travel_in_the_pack_and_leave_the_rest_as_it_was(tmp_path
     for name, tensor in before.generator.state_dict().items():
         assert torch.equal(tensor, after.generator.state_dict()[name]), name
     torch.testing.assert_close(after.w_cov, before.w_cov)
+    assert (pack / "calibration.json").read_bytes() == calibration
+
+
+def test_a_pack_from_nothing_gone_on_with_after_interrupts(request_, monkeypatch, capsys) -> None:
+    """Stopped in the training and in the pre-training; each call makes what is missing."""
+    steps = []
+
+    def stop_at(stage: str, at: int):
+        def report(name: str, step: int, n_steps: int, **figures: float) -> None:
+            steps.append((name, step))
+            if name == stage and step >= at:
+                raise KeyboardInterrupt
+
+        return report
+
+    with pytest.raises(KeyboardInterrupt):
+        build_pack(request_, stop_at("training", 24))
+    assert not (request_.pack / "prior.safetensors").exists()
+    with pytest.raises(UserError, match="0 of 6 images show an object"):
+        build_pack(request_, stop_at("slants", 1))
+    learn = build.train_mask_head
+
+    def everything(*given):  # so young a generator shows nothing
+        head = learn(*given)
+        with torch.no_grad():
+            list(head.parameters())[-1].fill_(9.0)
+        return head
+
+    monkeypatch.setattr(build, "train_mask_head", everything)
+    assert tuple(build_pack(replace(request_, only=("masks",))).seconds) == ("masks",)
+    with pytest.raises(KeyboardInterrupt):
+        build_pack(request_, stop_at("slants", 1))
+    assert [step for name, step in steps if name == "training"] == [8, 16, 24, 24, 32, 40, 48]
+    assert plan_build(request_).to_do == ("scene", "calibration")
+    result = build_pack(request_)
+    assert tuple(result.seconds) == ("scene", "calibration")
+    assert plan_build(request_).to_do == ()
+    assert build_pack(request_).seconds == {}
+    card = json.loads((request_.pack / "card.json").read_text())
+    assert card["category"] == "car"
+    assert card["training"]["kimg"] == 0.048
+    assert card["chosen_with_true_depth"] == []
+    assert read_calibration(request_.pack).light_gain == (-0.15, 0.15)
+    generator, config = open_prior(None, request_.pack, device="cpu")
+    assert generator.head is not None
+    assert (config.category, config.lights.lx) == ("car", (-0.8, 0.8))
+    assert pretrained_networks(generator.prior, config) is not None
+    assert {path.name for path in request_.pack.iterdir()} == {
+        "prior.safetensors", "card.json", "calibration.json", "samples.png",
+    }  # fmt: skip
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "in all" in captured.err
+
+
+def test_a_plan_says_steps_seconds_and_disk_and_writes_nothing(request_, tmp_path) -> None:
+    result = build_pack(replace(request_, dry_run=True))
+    assert result.plan.to_do == STEPS[:-1]
+    assert result.plan.seconds > 0
+    assert result.plan.disk_bytes > 6 * 3 * 32**2
+    (line,) = (line for line in result.plan.lines() if line.startswith("card"))
+    assert "64 x 64" in line
+    assert list(tmp_path.iterdir()) == []
+    shown = runner.invoke(app, ["build", "car", "--dry-run", "--json"])
+    assert shown.exit_code == 0, shown.output
+    payload = json.loads(shown.stdout.splitlines()[-1])
+    assert (payload["verb"], payload["plan"]["seconds"]) == ("build", 0.0)
+    assert [step["name"] for step in payload["plan"]["steps"]] == list(STEPS)
+    assert not any(step["is_to_do"] for step in payload["plan"]["steps"])
+
+
+def test_only_makes_steps_anew_and_never_the_gan() -> None:
+    pack = pack_dir("car")
+    assert plan_build(BuildRequest("car", pack, only=("calibration", "card"))).to_do == ("calibration", "card")
+    assert plan_build(BuildRequest("car", pack, only=("gan",))).to_do == ()
+
+
+BAD = {
+    "category": (["cra"], "did you mean car"),
+    "step": (["car", "--only", "mask"], "did you mean masks"),
+    "order": (["car", "--only", "card"], "gan2shape build car --only masks"),
+    "setting": (["car", "bach=3"], "bach"),
+    "networks": (["car", "generator={resolution: 32, channels: [8, 8, 8, 8]}"], "differ"),
+    "device": (["car", "--device", "abacus"], "abacus"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_requests_are_one_sentence(name, tmp_path) -> None:
+    words, hint = BAD[name]
+    places = ["--out", str(tmp_path / "pack"), "--work", str(tmp_path / "work")]
+    result = runner.invoke(app, ["build", *words, *places])
+    assert result.exit_code == 2, (result.output, result.exception)
+    (line,) = result.stderr.splitlines()
+    assert hint in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["out", "work"])
+def test_places_that_cannot_be_written_are_one_sentence(place, request_, tmp_path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=f"--{place}"):
+        build_pack(replace(request_, **{place: tmp_path / "file" / "below"}))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+DAMAGE = {
+    "checkpoint.pt": (b"nonsense", "delete it"),
+    "stats.jsonl": (b"\xff\xfe", "delete it"),
+    "images/images_00000.npy": (b"nonsense", "delete it"),
+    "images/shards.json": (b"{", "other images"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_work_folder_is_one_sentence(name, request_) -> None:
+    data, hint = DAMAGE[name]
+    path = request_.folder / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=hint) as raised:
+        build_pack(replace(request_, only=("gan",)))
+    assert path.name in str(raised.value)
+
+
+def test_too_little_disk_is_said_before_anything_is_made(request_, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("gan2shape.build.plan.shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
+    with pytest.raises(UserError, match="make room"):
+        build_pack(request_)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lights_are_those_of_the_renders() -> None:
+    for category in ("car", "head"):
+        bundled, made = read_calibration(pack_dir(category)), lights_of(category)
+        assert made.values == {name: value for name, value in bundled.values.items() if name.startswith("light")}
+
+
+@pytest.mark.slow
+def test_depth_scale_and_tilt_are_chosen_again(tmp_path, monkeypatch) -> None:
+    """From nothing known, the heads' own values or neighbours are found; the calibration says by what."""
+    monkeypatch.setattr("gan2shape.build.calibrate.COUNT", {"val": 16})
+    pack = shutil.copytree(pack_dir("head"), tmp_path / "pack")
+    write_calibration(pack, Calibration(high_pass_cutoff=0.1))
+    found = calibrate("head", pack)
+    assert found == read_calibration(pack)
+    assert found.chosen_with_true_depth == ("depth_scale", "tilt")
+    assert found.high_pass_cutoff == 0.1
+    assert 0.9 <= found.depth_scale <= 1.2
+    assert 0.02 <= found.tilt[1] <= 0.04

@@ -1,4 +1,4 @@
-"""Somebody's own checkpoint: what it is given, at which size it works, what is refused."""
+"""A custom generator: what it is given, at which resolution it works, what is refused."""
 
 import math
 from dataclasses import replace
@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import gan2shape
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import silent
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.prior.checkpoint import convert, load_generator
-from gan2shape.prior.custom import open_own
 from gan2shape.prior.masked_generator import observe_latent, observe_seed, sample_latents
+from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import make_prior, save_pack
 from gan2shape.shape.ellipsoid import N_SLANT_STEPS
 from gan2shape.shape.estimate import counts, estimate_seconds
@@ -67,7 +68,7 @@ def thin(folder: Path, resolution: int, critic: bool = True, channels: int = 3) 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_opens_and_samples_about_its_own_mean(name, tmp_path):
     path = checkpoint(name, tmp_path)
-    generator, config = open_own(path, "car", "smoke")
+    generator, config = open_prior("car", path, "smoke", device="cpu")
     assert config.render.size == 32
     assert config.prior_shape.relief == 0.2  # the category's
     own = load_generator(path).generator
@@ -88,17 +89,17 @@ def test_packs_keep_the_measured_mean():
 
 def test_a_large_generator_is_worked_with_at_128(tmp_path):
     path = thin(tmp_path, 256)
-    generator, config = open_own(path, "car", "smoke")
+    generator, config = open_prior("car", path, "smoke", device="cpu")
     assert config.render.size == 128
     latent = generator.prior.w_mean[None]
     whole = load_generator(path).generator.synthesis(latent)
     expected = torch.nn.functional.avg_pool2d(whole, 2).clamp(-1, 1)
     torch.testing.assert_close(observe_latent(latent, generator, torch.ones(1, 1, 128, 128)).image, expected)
-    assert open_own(path, "car", "smoke", ("render.size=64",))[1].render.size == 64
+    assert open_prior("car", path, "smoke", ("render.size=64",), device="cpu")[1].render.size == 64
 
 
 def test_masks_come_from_the_user_or_not_at_all(tmp_path):
-    generator, config = open_own(checkpoint("rosinality.pt", tmp_path), "car", "smoke")
+    generator, config = open_prior("car", checkpoint("rosinality.pt", tmp_path), "smoke", device="cpu")
     image = torch.zeros(1, 3, 32, 32)
     for observe in (lambda: observe_seed(0, generator), lambda: observe_image(image, generator, config)):
         with pytest.raises(UserError, match="gan2shape prior rosinality_32"):
@@ -110,13 +111,13 @@ def test_a_missing_discriminator_is_borrowed(tmp_path, monkeypatch):
     path = thin(tmp_path, 32, critic=False)
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path / "weights"))
     with pytest.raises(UserError, match="--features"):
-        open_own(path, "car", "smoke")
-    generator, _ = open_own(path, "car", "smoke", features=script(Two(), tmp_path / "two.pt"))
+        open_prior("car", path, "smoke", device="cpu")
+    generator, _ = open_prior("car", path, "smoke", features=script(Two(), tmp_path / "two.pt"), device="cpu")
     assert "two.pt" in generator.notes[0]
     bundled = Discriminator(DiscriminatorConfig(resolution=16, channels=(4, 4, 4), unshuffle=False))
     own = Generator(GeneratorConfig(resolution=16, channels=(4, 4, 4), z_dim=8, w_dim=8, n_mapping=2))
     save_pack(tmp_path / "weights" / "car", make_prior(own, bundled), torch.float32)
-    generator, _ = open_own(path, "car", "smoke")
+    generator, _ = open_prior("car", path, "smoke", device="cpu")
     assert "bundled car pack" in generator.notes[0]
     images = torch.randn(1, 3, 32, 32)
     smaller = torch.nn.functional.avg_pool2d(images, 2)
@@ -124,15 +125,24 @@ def test_a_missing_discriminator_is_borrowed(tmp_path, monkeypatch):
     torch.testing.assert_close(generator.prior.discriminator.features(images, 1)[0], expected)
 
 
+def test_features_need_a_generator_in_python_too(tmp_path):
+    """They would be ignored without one, since a pack brings its own."""
+    for generator in (None, tiny_generator()):
+        with pytest.raises(UserError, match="generator"):
+            gan2shape.reconstruct(category="car", generator=generator, features=tmp_path / "two.pt", device="cpu")
+    with pytest.raises(UserError, match="--generator"):
+        open_prior("car", features=tmp_path / "two.pt")
+
+
 def test_what_cannot_work_is_refused(tmp_path):
     with pytest.raises(UserError, match="1 channels"):
-        open_own(thin(tmp_path, 32, channels=1), "car", "smoke")
+        open_prior("car", thin(tmp_path, 32, channels=1), "smoke", device="cpu")
     with pytest.raises(UserError, match="8 x 8"):
-        open_own(thin(tmp_path, 8), "car", "smoke")
+        open_prior("car", thin(tmp_path, 8), "smoke", device="cpu")
     with pytest.raises(UserError, match="multiple of 16"):
-        open_own(thin(tmp_path, 32), "car", "smoke", ("render.size=24",))
+        open_prior("car", thin(tmp_path, 32), "smoke", ("render.size=24",), device="cpu")
     with pytest.raises(UserError, match="--category"):
-        open_own(thin(tmp_path, 32), None, "smoke")
+        open_prior(None, thin(tmp_path, 32), "smoke", device="cpu")
 
 
 def test_a_copy_of_a_pack_knows_its_category(tmp_path):
@@ -142,11 +152,13 @@ def test_a_copy_of_a_pack_knows_its_category(tmp_path):
     for category in ("head", "teapot"):
         save_pack(tmp_path / "pack", make_prior(own, critic, {"category": category}), torch.float32)
         convert(tmp_path / "pack", tmp_path / f"{category}.safetensors")
-    config = open_own(tmp_path / "head.safetensors", None, "smoke")[1]
+    config = open_prior(None, tmp_path / "head.safetensors", "smoke", device="cpu")[1]
     assert (config.category, config.prior_shape.relief) == ("head", 0.3)
-    assert open_own(tmp_path / "head.safetensors", "car", "smoke")[1].category == "car"  # what is said counts
+    assert open_prior("car", tmp_path / "head.safetensors", "smoke", device="cpu")[1].category == "car", (
+        "what is said counts"
+    )
     with pytest.raises(UserError, match="--category"):
-        open_own(tmp_path / "teapot.safetensors", None, "smoke")
+        open_prior(None, tmp_path / "teapot.safetensors", "smoke", device="cpu")
 
 
 @pytest.mark.parametrize("tail", [0, 2])

@@ -1,0 +1,211 @@
+"""`gan2shape build CATEGORY`: a pack from nothing.
+
+    gan           render training images, train generator, discriminator and image encoder, write the pack
+    masks         teach the mask head
+    scene         pre-train depth, view and light networks on single images that the generator reproduces
+    calibration   choose depth scale and tilt; write the lights (`build.calibrate`)
+    card          measure how controllable the generator is (`bench.card`)
+
+Every step leaves its result in the pack and is passed over where that exists. A build that was stopped goes on from the
+last shard, checkpoint or state in the work folder.
+"""
+
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.bench.card import measure_pack, write_measured
+from gan2shape.build.calibrate import calibrate, lights_of
+from gan2shape.build.masks import train_mask_head, train_segmenter
+from gan2shape.build.plan import (
+    RENDER_WORKERS,
+    SPARE_IMAGES,
+    BuildPlan,
+    BuildRequest,
+    check_disk,
+    images_there,
+    last_statistics,
+    plan_build,
+)
+from gan2shape.checkpoints.open import CARD_NAME
+from gan2shape.core.compose import compose
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.devices import resolve_device
+from gan2shape.core.errors import UserError
+from gan2shape.core.files import claim, release
+from gan2shape.core.progress import Reporter, say, silent
+from gan2shape.nn.image_encoder import ENCODER_NAME, encoder_settings
+from gan2shape.prior.masked_generator import masked_generator
+from gan2shape.prior.packs import load_pack, make_prior, read_card, save_pack, update_card
+from gan2shape.prior.scene import NETWORK_NAME, settings
+from gan2shape.shape.pretrain import PretrainConfig, pretrain
+from gan2shape.synth.dataset import prerender, render_set
+from gan2shape.train.dataset import SHARD_PATTERN, to_float
+from gan2shape.train.loop import train
+from gan2shape.train.sheets import samples_sheet
+from gan2shape.train.state import load_encoder, load_networks
+
+STATE_NAME = "pretraining.pt"  # of the scene networks, in the work folder
+SAMPLES_NAME = "samples.png"
+SEGMENTER_FIRST_SEED = 900_000  # of the renders that teach the mask head; below every exam
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build did."""
+
+    category: str
+    pack: Path
+    plan: BuildPlan
+    seconds: dict[str, float] = field(default_factory=dict)  # wall time of each step that was made now
+    card: dict[str, Any] = field(default_factory=dict)  # as it stands beside the weights
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain types for `--json`."""
+        plain = {"category": self.category, "pack": self.pack, "plan": self.plan.as_json()}
+        return {**plain, "seconds": self.seconds, "card": self.card}
+
+
+def build_pack(request: BuildRequest, report: Reporter = silent) -> BuildResult:
+    """Make what is missing of a pack, or only plan it. The plan is said on stderr before anything begins.
+
+    Raises UserError for bad requests, places that cannot be written, too little disk, and damaged files.
+    """
+    plan = plan_build(request)
+    if request.dry_run:
+        return BuildResult(request.category, request.pack, plan)
+    created = claim(request.pack)
+    try:
+        created = [*_claimed_work(request.folder), *created]
+        check_disk(plan, request.folder)
+        for line in plan.lines():
+            say(line)
+        seconds = {}
+        for step in plan.to_do:
+            began = time.perf_counter()
+            MAKERS[step](request, report)
+            seconds[step] = round(time.perf_counter() - began, 1)
+    finally:
+        release(created)
+    return BuildResult(request.category, request.pack, plan, seconds, read_card(request.pack / CARD_NAME))
+
+
+def _claimed_work(folder: Path) -> list[Path]:
+    try:
+        return claim(folder)
+    except UserError as error:
+        raise UserError(str(error).replace("--out", "--work")) from error
+
+
+def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
+    """Render, train and write the pack: averaged generator, discriminator, encoder, statistics, card, samples."""
+    config = request.training()
+    resolution = config.generator.resolution
+    images_there(request.data)  # a damaged shard would be passed over in training
+    prerender(request.category, request.images, 0, request.data, workers=RENDER_WORKERS, size=resolution, report=report)
+    train(request.data, request.folder, config, report=report)
+    facts = last_statistics(request.folder)
+    mirrored = ", mirrored at random" if config.flips else ""
+    card = {
+        "category": request.category,
+        "training_images": f"{request.images} synthetic renders (seeds 0 to {request.images - 1}){mirrored}",
+        "training": {"kimg": facts.get("kimg"), "images_per_s_last": facts.get("images_per_s")},
+        "licence": "Apache-2.0",
+        "limits": "A small demonstration trained on synthetic objects only; it knows no photograph.",
+    }
+    prior, encoder = make_prior(*load_networks(request.folder), card), load_encoder(request.folder)
+    prior = replace(prior, calibration=lights_of(request.category))
+    if encoder is not None:
+        networks, configs = {ENCODER_NAME: encoder.state_dict()}, {ENCODER_NAME: encoder_settings(encoder)}
+        prior = replace(prior, networks=networks, network_configs=configs)
+    samples_sheet(prior.generator, request.pack / SAMPLES_NAME)
+    update_card(request.pack, card)  # the weights come last: where they are, this step is done
+    return save_pack(request.pack, prior)
+
+
+def make_masks(request: BuildRequest, report: Reporter = silent) -> Path:
+    """Teach the mask head: renders with known masks teach a segmenter, its answers on samples teach the head."""
+    sizes, prior = request.sizes, load_pack(request.pack)
+    resolution = prior.generator.config.resolution
+    report("mask head", 0, 2)
+    made = render_set(request.category, [SEGMENTER_FIRST_SEED + i for i in range(sizes.segmenter_images)], resolution)
+    segmenter = train_segmenter(made.truth.image, made.truth.mask, sizes.segmenter_steps)
+    report("mask head", 1, 2)
+    head = train_mask_head(prior.generator, segmenter, sizes.head_steps)
+    report("mask head", 2, 2)
+    networks = {**prior.networks, "mask": head.state_dict()}
+    configs = {**prior.network_configs, "mask": vars(head.config)}
+    return save_pack(request.pack, replace(prior, networks=networks, network_configs=configs))
+
+
+def make_scene(request: BuildRequest, report: Reporter = silent) -> Path:
+    """Render the first training images, where they are missing, and learn the scene networks from them."""
+    plan, config = request.sizes.pretrain, request.training()
+    count = min(request.images, plan.n_objects + SPARE_IMAGES)
+    if images_there(request.data) < count:
+        resolution = config.generator.resolution
+        prerender(request.category, count, 0, request.data, workers=RENDER_WORKERS, size=resolution, report=report)
+    state = request.folder / STATE_NAME
+    path = add_scene(request.category, request.pack, state, plan, request.data, request.device, report)
+    state.unlink(missing_ok=True)  # what it was kept for is in the pack; another call shall learn anew
+    return path
+
+
+def add_scene(
+    category: str,
+    pack: Path,
+    state_path: Path,
+    plan: PretrainConfig,
+    data: Path,
+    device: str = "cpu",
+    report: Reporter = silent,
+) -> Path:
+    """Give a pack the depth, view and light networks that its training images teach. Returns the weights' path."""
+    generator = masked_generator(load_pack(pack, resolve_device(device)))
+    prior = generator.prior
+    config = compose(ShapeConfig, category, None, prior.calibration.settings)
+    config = replace(config, render=replace(config.render, size=prior.generator.config.resolution))
+    images = first_images(data, plan.n_objects + SPARE_IMAGES)
+    learnt = pretrain(generator, config, plan, state_path, report, images)
+    networks = {**prior.networks, NETWORK_NAME: dict(learnt.named_parameters())}
+    configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
+    card = {**prior.card, "pretraining": {**asdict(plan), "rounds": 1 + len(config.prior_shape.pretraining_gains)}}
+    return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))
+
+
+def first_images(data: Path, n: int) -> Float[Tensor, "N 3 S S"]:
+    """The first n rendered images, in [-1, 1]; fewer where there are fewer. Raises UserError where there are none."""
+    shards, n_read = [], 0
+    for path in sorted(data.glob(SHARD_PATTERN)):
+        shards.append(np.load(path, allow_pickle=False))
+        n_read += len(shards[-1])
+        if n_read >= n:
+            break
+    if not shards:
+        raise UserError(f"There are no images in {data}: make them with `gan2shape synth --shards`.")
+    return to_float(np.concatenate(shards)[:n])
+
+
+def make_calibration(request: BuildRequest, report: Reporter = silent) -> None:
+    """Write the calibration, and on the card what true depth chose."""
+    calibration = calibrate(request.category, request.pack, report)
+    update_card(request.pack, {"chosen_with_true_depth": list(calibration.chosen_with_true_depth)})
+
+
+def make_card(request: BuildRequest, report: Reporter = silent) -> None:
+    """Measure the pack and write the figures into its card."""
+    write_measured(request.pack, measure_pack(request.category, request.pack, request.sizes.card, report))
+
+
+MAKERS = {
+    "gan": make_gan,
+    "masks": make_masks,
+    "scene": make_scene,
+    "calibration": make_calibration,
+    "card": make_card,
+}

@@ -1,0 +1,153 @@
+"""What describes one set of weights and is no weight: `calibration.json` beside `prior.safetensors`.
+
+How deep the depth network's shapes have to be made, how far they tilt, under which yaws they are fused, how much of a
+stage's coarse form is kept, and which lights the generator has seen. Of each value the file says whether it was
+chosen by comparing with true depth. A value that is missing, or a pack without this file, leaves the typed default of
+the configuration.
+
+    {"format": "gan2shape-calibration-1",
+     "depth_scale": {"value": 1.1, "chosen_with_true_depth": true}, …}
+
+`Calibration.settings` gives the values as `key=value` for `compose`: they come after the category and the preset, and
+before the user's own settings.
+"""
+
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from gan2shape.core.config import Finite, need
+from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_text_atomic
+
+CALIBRATION_NAME = "calibration.json"
+CALIBRATION_FORMAT = "gan2shape-calibration-1"
+MAX_BYTES = 100_000  # of the file; more is none of ours
+GREATEST_SCALE = 100.0  # of the depth; more is a mistake
+GREATEST_NUMBER = 1e6  # of any value
+
+KEYS = {  # value of the calibration -> key of `ShapeConfig`
+    "depth_scale": "prior_shape.pretrained_relief_gain",
+    "tilt": "prior_shape.pretrained_tilt",
+    "fusion_yaws_deg": "prior_shape.turns_deg",
+    "high_pass_cutoff": "prior_shape.kept_form",
+    "high_pass_share": "prior_shape.kept_share",
+    "light_lx": "lights.lx",
+    "light_ly": "lights.ly",
+    "light_gain": "lights.gain",
+    "light_alpha": "lights.alpha",
+    "light_mean": "lights.mean",
+}
+
+
+@dataclass(frozen=True)
+class Calibration(Finite):
+    """Values of one set of weights; None where nothing was chosen."""
+
+    depth_scale: float | None = None  # factor on the depth network's relief, which images do not fix
+    tilt: tuple[float, float] | None = None  # slopes of depth per radian of pitch and of yaw as read
+    fusion_yaws_deg: tuple[float, ...] | None = None  # yaws of multi-view fusion; () measures the input alone
+    high_pass_cutoff: float | None = None  # of what a stage adds to the start, as a part of the resolution
+    high_pass_share: float | None = None  # of the rest, which part is kept
+    light_lx: tuple[float, float] | None = None  # lights that the generator has seen: see `LightPriorConfig`
+    light_ly: tuple[float, float] | None = None
+    light_gain: tuple[float, float] | None = None
+    light_alpha: float | None = None
+    light_mean: tuple[float, float, float, float] | None = None
+    chosen_with_true_depth: tuple[str, ...] = ()  # names of the values above that were
+
+    def check(self) -> None:
+        if self.depth_scale is not None:
+            need(0 < self.depth_scale <= GREATEST_SCALE, f"depth_scale={self.depth_scale} is no factor")
+        for name in ("high_pass_cutoff", "high_pass_share"):
+            value = getattr(self, name)
+            need(value is None or 0 <= value <= 1, f"{name}={value} has to lie between 0 and 1")
+        for name in ("light_lx", "light_ly", "light_gain"):
+            value = getattr(self, name)
+            need(value is None or value[0] <= value[1], f"{name}={value} is no interval")
+        for name in self.chosen_with_true_depth:
+            need(name in self.values, f"{name} was chosen with true depth and has no value")
+
+    @property
+    def values(self) -> dict[str, float | tuple[float, ...]]:
+        """What is set, by name."""
+        return {name: getattr(self, name) for name in KEYS if getattr(self, name) is not None}
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The values as `key=value` of `ShapeConfig`."""
+        return tuple(f"{KEYS[name]}={_plain(value)}".replace(" ", "") for name, value in self.values.items())
+
+    def to_page(self) -> dict[str, Any]:
+        """The file's contents."""
+        page = {
+            name: {"value": _plain(value), "chosen_with_true_depth": name in self.chosen_with_true_depth}
+            for name, value in self.values.items()
+        }
+        return {"format": CALIBRATION_FORMAT, **page}
+
+
+def from_page(page: Any) -> Calibration:
+    """The inverse of `to_page`. Raises ValueError, with what is wrong, for anything else."""
+    need(isinstance(page, Mapping), "it is no JSON object")
+    need(page.get("format") == CALIBRATION_FORMAT, f"its format is not {CALIBRATION_FORMAT}")
+    values, chosen = {}, []
+    for name, entry in page.items():
+        if name == "format":
+            continue
+        need(name in KEYS, f"it has an unknown key, {name}")
+        is_entry = isinstance(entry, Mapping) and set(entry) == {"value", "chosen_with_true_depth"}
+        need(is_entry, f"{name} needs a value and chosen_with_true_depth, and nothing else")
+        need(isinstance(entry["chosen_with_true_depth"], bool), f"{name}.chosen_with_true_depth is not true or false")
+        values[name] = _typed(name, entry["value"])
+        chosen += [name] if entry["chosen_with_true_depth"] else []
+    return Calibration(**values, chosen_with_true_depth=tuple(chosen))
+
+
+def read_calibration(folder: str | Path) -> Calibration:
+    """The calibration in a pack's folder, or one that sets nothing. Raises UserError for a damaged file."""
+    path = Path(folder) / CALIBRATION_NAME
+    try:
+        data = path.read_bytes() if path.exists() else None
+        need(data is None or len(data) <= MAX_BYTES, "it is too large")
+        return Calibration() if data is None else from_page(json.loads(data.decode("utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        cause = "it is no JSON" if isinstance(error, json.JSONDecodeError | UnicodeDecodeError) else str(error)
+        raise UserError(
+            f"The calibration {path} is damaged ({cause}): restore it, or make it anew with `gan2shape build`."
+        ) from error
+
+
+def write_calibration(folder: str | Path, calibration: Calibration) -> Path:
+    """Write the file, whole or not at all; returns its path."""
+    page = calibration.to_page()
+    lines = [f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in page.items()]  # one value, one line
+    return write_text_atomic(Path(folder) / CALIBRATION_NAME, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _typed(name: str, value: Any) -> float | tuple[float, ...]:
+    """`value` as the dataclass has it. Raises ValueError."""
+    hint = next(arg for arg in typing.get_args(_HINTS[name]) if arg is not types.NoneType)
+    if hint is float:
+        return _number(name, value)
+    need(isinstance(value, list), f"{name} is no list of numbers")
+    members = typing.get_args(hint)
+    need(members[-1] is ... or len(value) == len(members), f"{name} needs {len(members)} numbers")
+    return tuple(_number(name, one) for one in value)
+
+
+def _number(name: str, value: Any) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < GREATEST_NUMBER
+    need(is_number, f"{name} holds something that is no number of a usual size")
+    return float(value)
+
+
+def _plain(value: float | tuple[float, ...]) -> float | list[float]:
+    return list(value) if isinstance(value, tuple) else value
+
+
+_HINTS = {spec.name: typing.get_type_hints(Calibration)[spec.name] for spec in fields(Calibration)}

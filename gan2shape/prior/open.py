@@ -1,0 +1,254 @@
+"""The one way to a prior: a category's bundled pack, or a custom generator in its place.
+
+A custom generator needs more than G. Where each part comes from:
+
+    views and lights     what `gan2shape prior` read off samples, else a pack's own calibration, else the category's
+    feature distance     the checkpoint's discriminator, else a TorchScript module that the user names, else the
+                         discriminator of the category's pack
+    object masks         a network in the checkpoint, else what `gan2shape prior` learnt, else the user
+    resolution           128 for larger generators (published), their own for smaller ones
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.core.compose import compose
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.devices import resolve_device
+from gan2shape.core.errors import UserError
+from gan2shape.core.resources import known_categories, pack_dir
+from gan2shape.nn.feature_metric import DiscriminatorMetric, FeatureMetric, load_script
+from gan2shape.nn.sized_generator import at_size
+from gan2shape.prior.cache import EstimatedPrior, find_estimated
+from gan2shape.prior.calibration import Calibration, read_calibration
+from gan2shape.prior.checkpoint import load_generator
+from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked_generator
+from gan2shape.prior.packs import Prior, load_pack
+from gan2shape.prior.ranges import KEYS
+
+WORKING_RESOLUTION = 128  # at which larger generators are worked with (published)
+LEAST_RESOLUTION = 16  # the scene networks halve the resolution four times
+RESOLUTION_KEY = "render.size="  # an override of the resolution counts, up to the generator's own
+NEVER_READ = ("lights.gain", "prior_shape.relief")  # what else a category says about its objects
+NETWORKS_AT_OWN_RESOLUTION = ("encoder",)  # networks of a pack that only fit its own resolution
+
+
+def open_prior(
+    category: str | None = None,
+    generator: str | Path | None = None,
+    preset: str | None = "draft",
+    overrides: Sequence[str] = (),
+    features: str | Path | None = None,
+    device: torch.device | str = "auto",
+) -> tuple[MaskedGenerator, ShapeConfig]:
+    """A generator that is ready for the method, and the configuration that fits it.
+
+    Args:
+        category: whose pack; with a `generator`, whose ranges of views and lights. Without a generator: car unless
+            given. With one: what its card or `gan2shape prior` says unless given.
+        generator: a StyleGAN2 checkpoint or a pack, used in the place of the category's pack.
+        preset, overrides: of the configuration, as `compose` takes them. Whatever a preset says, `render.size` becomes
+            the resolution that the generator is worked with at.
+        features: a TorchScript module (code, which runs) that compares images; only with a `generator`.
+        device: `auto`, `cpu`, `cuda`, …
+    Raises UserError with cause and remedy for everything that cannot be used.
+    """
+    overrides, device = tuple(overrides), resolve_device(str(device))
+    if generator is not None:
+        script = None if features is None else Path(features)
+        return _open_custom(Path(generator), category, preset, overrides, script, device)
+    if features is not None:
+        raise UserError("--features belongs to a --generator: give both.")
+    return _open_bundled(category or ShapeConfig.category, preset, overrides, device)
+
+
+def _open_bundled(
+    category: str, preset: str | None, overrides: tuple[str, ...], device: torch.device
+) -> tuple[MaskedGenerator, ShapeConfig]:
+    config, folder = category_config(category, preset, overrides), pack_dir(category)
+    if not folder.is_dir():
+        raise UserError(
+            f"There are no weights for {category} in {folder.parent}: make them with `gan2shape build {category}`."
+        )
+    generator = masked_generator(load_pack(folder, device))
+    resolution = generator.prior.generator.config.resolution
+    if config.render.size != resolution and is_said(RESOLUTION_KEY.rstrip("="), overrides):
+        raise UserError(
+            f"render.size={config.render.size} does not fit the bundled generator: leave it at {resolution}."
+        )
+    return generator, replace(config, render=replace(config.render, size=resolution))
+
+
+def category_config(category: str | None, preset: str | None = None, overrides: Sequence[str] = ()) -> ShapeConfig:
+    """A category's configuration with the calibration of its bundled pack, where there is one; None: typed defaults.
+
+    The calibration comes after the preset and before the overrides. Raises UserError as `compose` does, and for a
+    damaged calibration.
+    """
+    return compose(ShapeConfig, category, preset, (*bundled_calibration(category).settings, *overrides))
+
+
+def bundled_calibration(category: str | None) -> Calibration:
+    """That of the category's bundled pack; without one, the calibration that sets nothing."""
+    known = category is not None and category in known_categories()
+    return read_calibration(pack_dir(category)) if known else Calibration()
+
+
+def _open_custom(
+    path: Path,
+    category: str | None,
+    preset: str | None,
+    overrides: tuple[str, ...],
+    features: Path | None,
+    device: torch.device,
+) -> tuple[MaskedGenerator, ShapeConfig]:
+    whole = load_generator(path, device)
+    resolution = checked_resolution(path, whole)
+    kept = find_estimated(path, device)
+    chosen = chosen_category(path, category, kept, whole)
+    is_own = is_pack(whole)
+    calibration = whole.calibration if is_own else bundled_calibration(chosen)
+    settings = (*calibration.settings, *read_settings(kept, chosen), *overrides)
+    config = compose(ShapeConfig, chosen, preset, settings)
+    config = config if chosen is not None else replace(config, category=path.stem)
+    asked = config.render.size if is_said(RESOLUTION_KEY.rstrip("="), overrides) else WORKING_RESOLUTION
+    size = min(asked, resolution)
+    if size % LEAST_RESOLUTION:
+        raise UserError(f"render.size={size} does not work: give a multiple of {LEAST_RESOLUTION}.")
+    metric, metric_name = choose_metric(whole, chosen, features, size, device)
+    sized = at_resolution(whole, size)
+    opened, masks_from = with_masks(masked_generator(replace(sized, discriminator=metric)), kept)
+    notes = (
+        f"Compared by: {metric_name}.",
+        f"Working size: {size} x {size}" + _of(resolution, size),
+        origins(config, chosen, kept, overrides, calibration if is_own else None),
+        f"Object masks: {masks_from}.",
+    )
+    opened = replace(opened, centre=truncation_centre(whole), needs_mask=True, notes=notes)
+    return opened, replace(config, render=replace(config.render, size=size))
+
+
+def at_resolution(prior: Prior, size: int) -> Prior:
+    """The prior with its images averaged to `size` pixels, and without networks that do not fit them then."""
+    if size == prior.generator.config.resolution:
+        return replace(prior, generator=at_size(prior.generator, size))
+    fitting = {name: state for name, state in prior.networks.items() if name not in NETWORKS_AT_OWN_RESOLUTION}
+    return replace(prior, generator=at_size(prior.generator, size), networks=fitting)
+
+
+def with_masks(opened: MaskedGenerator, kept: EstimatedPrior | None) -> tuple[MaskedGenerator, str]:
+    """(the generator with a mask head where there is one, where masks come from in words)."""
+    if opened.head is not None:
+        return opened, "by a network in the checkpoint"
+    if kept is None:
+        return opened, "only what --mask says"
+    return replace(opened, head=build_head(kept.head_settings, kept.head_state)), "by what `gan2shape prior` learnt"
+
+
+def truncation_centre(prior: Prior) -> Float[Tensor, " D"] | None:
+    """What samples are truncated towards: a checkpoint's own mean of w; None for our packs: the measured one."""
+    return None if is_pack(prior) else prior.generator.w_avg
+
+
+def is_pack(prior: Prior) -> bool:
+    """Whether it is one of our packs, or a copy of one; of others the reader makes the card."""
+    return "checkpoint" not in prior.card
+
+
+def checked_resolution(path: Path, prior: Prior) -> int:
+    """The resolution of the generator. Raises UserError for images that the method cannot work with."""
+    own = prior.generator.config
+    if own.image_channels != 3 or own.resolution < LEAST_RESOLUTION:
+        raise UserError(
+            f"{path} draws {own.image_channels} channels of {own.resolution} x {own.resolution} pixels: "
+            f"give a generator of RGB images of at least {LEAST_RESOLUTION} x {LEAST_RESOLUTION}."
+        )
+    return own.resolution
+
+
+def chosen_category(path: Path, category: str | None, kept: EstimatedPrior | None, prior: Prior) -> str | None:
+    """The category that is named now, else the one that was named to `gan2shape prior` (None: typed defaults), else the
+    one on the card of a pack or of a copy of it.
+
+    Raises UserError where nothing says which views and lights to sample.
+    """
+    known = known_categories()
+    carded = prior.card.get("category")
+    if category is None and kept is None and carded not in known:
+        raise UserError(
+            f"Nothing says which views and lights suit {path}: "
+            f"give the nearest --category (known: {', '.join(known)}), here or once to `gan2shape prior`."
+        )
+    return category or (kept.category if kept is not None else carded)
+
+
+def read_settings(kept: EstimatedPrior | None, category: str | None) -> tuple[str, ...]:
+    """What was read off samples by the networks of that category, as `key=value`: nothing, if it was another's."""
+    return kept.words if kept is not None and kept.category == category else ()
+
+
+def source_of(category: str | None) -> str:
+    """Whose ranges they are, in words."""
+    return "typed defaults" if category is None else f"category {category}"
+
+
+def origins(
+    config: ShapeConfig,
+    category: str | None,
+    kept: EstimatedPrior | None,
+    overrides: tuple[str, ...],
+    own: Calibration | None = None,
+) -> str:
+    """What pseudo samples are drawn from, and where each value comes from, in a sentence; `own`: of a pack."""
+    from_calibration = {} if own is None else _keys(own.settings, "its own calibration")
+    found = from_calibration | _keys(read_settings(kept, category), "read off samples")
+    origin_of = found | {key: "as you say" for key in (*KEYS, *NEVER_READ) if is_said(key, overrides)}
+    named = ("as you say", "read off samples", "its own calibration", source_of(category))
+    parts: dict[str, list[str]] = {origin: [] for origin in named}
+    for key in (*KEYS, *NEVER_READ):
+        section, _, name = key.partition(".")
+        value = getattr(getattr(config, section), name)
+        shown = f"{value:g}" if isinstance(value, float) else f"{value[0]:g} to {value[1]:g}"
+        parts[origin_of.get(key, source_of(category))].append(f"{key} {shown}")
+    return "Drawn: " + "; ".join(f"{', '.join(some)} ({origin})" for origin, some in parts.items() if some) + "."
+
+
+def _keys(settings: Sequence[str], origin: str) -> dict[str, str]:
+    return {setting.partition("=")[0]: origin for setting in settings}
+
+
+def is_said(key: str, overrides: Sequence[str]) -> bool:
+    """Whether the overrides name a dotted key, alone or within its section."""
+    section, _, name = key.rpartition(".")
+    return any(
+        word.startswith(f"{key}=") or (word.startswith(f"{section}=") and f"{name}:" in word) for word in overrides
+    )
+
+
+def choose_metric(
+    prior: Prior, category: str | None, features: Path | None, size: int, device: torch.device | str
+) -> tuple[FeatureMetric, str]:
+    """(what compares images, what it is in words). Raises UserError where there is nothing."""
+    if features is not None:
+        return load_script(features, size, device), f"the TorchScript module {features.name}"
+    if prior.discriminator is not None:
+        return DiscriminatorMetric(prior.discriminator), "the checkpoint's own discriminator"
+    folder = None if category is None else pack_dir(category)
+    borrowed = load_pack(folder, device).discriminator if folder is not None and folder.is_dir() else None
+    if borrowed is None:
+        raise UserError(
+            "The checkpoint has no discriminator to compare images with: name a TorchScript feature network with "
+            "--features, or a --category that has a bundled pack."
+        )
+    own = borrowed.config.resolution
+    name = f"the discriminator of the bundled {category} pack (the checkpoint has none), at {own} x {own}"
+    return DiscriminatorMetric(borrowed, own), name
+
+
+def _of(resolution: int, size: int) -> str:
+    return "." if resolution == size else f" (the generator draws {resolution} x {resolution})."
