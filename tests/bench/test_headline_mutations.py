@@ -49,8 +49,8 @@ def view_signs(patch: Patch, category: str) -> None:
 def configured(patch: Patch, **changes: object) -> None:
     original = headline.open_prior
 
-    def opened(*words: object, **more: object) -> tuple[object, ShapeConfig]:
-        generator, config = original(*words, **more)
+    def opened(*words: object, **named: object) -> tuple[object, ShapeConfig]:
+        generator, config = original(*words, **named)
         return generator, replace(config, prior_shape=replace(config.prior_shape, **changes))
 
     patch.setattr(headline, "open_prior", opened)
