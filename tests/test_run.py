@@ -17,7 +17,7 @@ from tests.tiny_pack import FEW_STEPS, SMALL, write_tiny_pack
 
 FILES = "mesh.glb mesh_lit.glb depth.png scene.npz scene.json config.yaml request.json report.html normal.png"
 STRIPS = [f"strip_{what}_{how}.png" for what in ("rotate", "relight") for how in ("3d", "gan")]
-QUICK = [*SMALL, *FEW_STEPS, "n_stages=1", "invert.n_starts=2", "invert.n_tracks=1", "prior_shape.slants_deg=[10.0]"]
+QUICK = [*SMALL, *FEW_STEPS, "n_stages=1", "invert.n_starts=2", "invert.n_tracks=1", "initial.slants_deg=[10.0]"]
 SIZE = 32
 runner = CliRunner()
 

@@ -17,7 +17,7 @@ from gan2shape.prior.scene import NETWORK_NAME, category_networks, settings
 
 SMALL = ("networks.autoencoder_channels=[8,8,8]", "networks.encoder_channels=[8,8,8]", "networks.code_dim=16",
          "networks.encoder_dim=16")  # fmt: skip
-FEW_STEPS = ("steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=2", "steps.n_albedo=2", "steps.batch=2",
+FEW_STEPS = ("steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=[2]", "steps.n_albedo=[2]", "steps.batch=2",
              "invert.n_steps=2")  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def write_tiny_pack(folder: Path, category: str, size: int, *, bare: bool = Fals
         return folder / category
     encoder = encoder_beside(discriminator, 8)
     config = compose(ShapeConfig, category, None, SMALL)
-    config = replace(config, render=replace(config.render, size=size))
+    config = replace(config, render=replace(config.render, resolution=size))
     head = MaskHead(head_config(generator))
     of_head = {**vars(head.config), "feature_channels": list(head.config.feature_channels)}
     networks = {"mask": head, ENCODER_NAME: encoder, NETWORK_NAME: category_networks(config)}

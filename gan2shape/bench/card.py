@@ -318,6 +318,7 @@ def main(
     report: Reporter = silent,
     sizes: CardSizes | None = None,
     generator: Path | None = None,
+    class_index: int | None = None,
 ) -> dict:
     """Measure a category's pack and write its card; with `dry_run`, or a `generator` of the user's, nothing is written.
     `count`: images inverted.
@@ -325,8 +326,8 @@ def main(
     Raises UserError, before any work, for a pack that is missing or whose card cannot be written, and for a generator
     that cannot be measured.
     """
-    category = exam_category(category, generator)
-    opened, config = open_measured(category, preset, overrides, "cpu", generator)
+    category = exam_category(category, generator, class_index)
+    opened, config = open_measured(category, preset, overrides, "cpu", generator, class_index)
     folder = pack_dir(category)
     is_written = generator is None and not dry_run
     if is_written:
@@ -336,6 +337,7 @@ def main(
     measured = {name: _rounded(value) for name, value in measured.items()}
     words = [f"--category {category}", f"--preset {preset}", *([f"--count {count}"] if count else [])]
     words += [f"--generator {generator}"] if generator else []
+    words += [] if class_index is None else [f"--class {class_index}"]
     measured["command"] = " ".join(["gan2shape bench card", *words, *overrides])
     if is_written:
         write_measured(folder, measured)

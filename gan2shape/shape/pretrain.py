@@ -5,8 +5,8 @@
     fit       the depth network learns the ellipsoids: what single samples got wrong is outvoted
     joint     steps 2 and 3 of the loop for a new batch of images at every step: draw the FIT under other views and
               lights, let the pack's encoder say what real images look so, explain those by depth, view and light
-    rounds    the same again, drawing what the round before has found (`prior_shape.pretraining_gains`: one each); the
-              result is the weights at the end of the last one
+    rounds    the same again, rendering what the round before has found (`initial.pretraining_depth_scales`: one each);
+              the result is the weights at the end of the last one
 
 No label and no exam image enters: single images and the generator are the only teachers. The drawings that are
 projected stay the same through a round: drawn from the depth that is being learnt, they would flatten it (a flatter
@@ -45,7 +45,7 @@ from gan2shape.scene.render import render, visible_area
 from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, reproduction_residual
 from gan2shape.shape.gauge import flat_base
 from gan2shape.shape.initialize import category_depth
-from gan2shape.shape.losses import smoothness, view_error, visible_difference
+from gan2shape.shape.losses import resolution_factor, smoothness, view_error, visible_difference
 from gan2shape.shape.sampling import sample_lights, sample_views
 from gan2shape.shape.state import SceneModel, Target, current_scene, target_from
 from gan2shape.train.state import read_checkpoint
@@ -129,7 +129,7 @@ def pretrain(
         if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
             raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
         pool = make_pool(generator, plan.n_objects, plan.seed, images)
-        for index in range(saved["round"], 2 + len(config.prior_shape.pretraining_gains)):
+        for index in range(saved["round"], 2 + len(config.initial.pretraining_depth_scales)):
             learn_round(index, networks, pool, generator, config, plan, saved, state_path, report)
             saved = {"step": 0}
     return freeze(networks)
@@ -151,7 +151,7 @@ def learn_round(
     if saved["step"] > 0:
         load_learnt(networks, saved["networks"])
         load_learnt(before, saved["before"])
-    gains = (1.0, *config.prior_shape.pretraining_gains)
+    gains = (1.0, *config.initial.pretraining_depth_scales)
     name, n_steps = (f"joint {index}/{len(gains)}", plan.n_joint) if index else ("fit", plan.n_fit)
     learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)
 
@@ -222,9 +222,9 @@ def drawn_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iter
 @torch.no_grad()
 def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent) -> Pool:
     """The first `n` images, with the ellipsoid that each would start from."""
-    networks = SceneNetworks(config.render, config.networks, config.lights.mean).to(pool.images.device)
-    model = SceneModel(networks, flat_base(config.render.size, pool.images.device))
-    slants_deg, fov_deg = config.prior_shape.slants_deg, config.render.fov_deg
+    networks = SceneNetworks(config).to(pool.images.device)
+    model = SceneModel(networks, flat_base(config.render.resolution, pool.images.device))
+    slants_deg, fov_deg = config.initial.slants_deg, config.render.fov_deg
     some, starts = pool.pick(torch.arange(n)), []
     for row in range(n):
         canvas = Canvas(some.masks[row : row + 1], some.backgrounds[row : row + 1])
@@ -233,7 +233,7 @@ def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: 
         scenes = [current_scene(one, target, fov_deg) for one in models]
         residuals = [reproduction_residual(scene, target, generator, config) for scene in scenes]
         slant_deg = best_slant(slants_deg, residuals)
-        starts.append(ellipsoid_depth(canvas.mask, config.prior_shape, fov_deg, slant_deg))
+        starts.append(ellipsoid_depth(canvas.mask, config.initial, fov_deg, slant_deg))
         report("slants", row + 1, n)
     return replace(some, starts=torch.cat(starts))
 
@@ -297,7 +297,7 @@ def joint_pretraining_loss(
     view_errors = view_error(views, asked_views.repeat(2, 1)).square().mean(1)
     return (
         visible_difference(made, shown, wanted_masks, config.steps)
-        + plan.smooth_weight * smoothness(depth, config.render.depth_half_range)
+        + plan.smooth_weight * resolution_factor(config) * smoothness(depth, config.render.depth_half_range)
         + plan.view_pull * view_errors[:count].mean()
         + plan.light_pull * (lights - asked_lights).square().mean()
         + plan.own_light_pull * (own_lights - mean_lights).square().mean()
@@ -312,7 +312,7 @@ def disagreement(
     """Mean |difference| of the depths seen in projections and the drawn ones where both have the object, up to their
     mean distance, in units of the half-range.
     """
-    weight = made.mask.detach() * masks * (visible_area(made.grid) > config.steps.least_area)
+    weight = made.mask.detach() * masks * (visible_area(made.grid) > config.steps.min_visible_area)
     error = (seen - made.depth) / config.render.depth_half_range
     error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
     return (weight * error.abs()).sum() / weight.sum().clamp_min(1.0)

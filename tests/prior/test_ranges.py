@@ -11,6 +11,7 @@ from gan2shape.core.config import (
     LightPriorConfig,
     NetworkConfig,
     RenderConfig,
+    ShapeConfig,
     ViewPriorConfig,
 )
 from gan2shape.nn.generator import Generator, GeneratorConfig
@@ -53,7 +54,11 @@ class FromHalves(nn.Module):
 
 def networks(yaw_is_odd: bool = True, lamp_is_odd: bool = True) -> SceneNetworks:
     """Networks that know the answer; those for another category take something symmetric for the yaw or the lamp."""
-    made = SceneNetworks(RenderConfig(size=SIDE), SMALL, (0.0, 0.0, 0.0, 0.0))
+    made = SceneNetworks(
+        ShapeConfig(
+            render=RenderConfig(resolution=SIDE), networks=SMALL, lights=LightPriorConfig(mean=(0.0, 0.0, 0.0, 0.0))
+        )
+    )
     made.view_net = FromHalves((1, False), (0, yaw_is_odd), n_out=5)
     made.light_net = FromHalves((0, False), (0, False), (2, lamp_is_odd), (2, False), n_out=4)
     return made

@@ -25,7 +25,7 @@ from gan2shape.shape.projection import prior_features
 from gan2shape.shape.sampling import truncated_sd
 from gan2shape.shape.stages import JointOptions, collect, joint_loss, run_step
 from gan2shape.shape.state import current_scene, make_target, new_state
-from tests.shape.tiny import CONFIG, tiny_generator, tiny_observation
+from tests.shape.tiny import CONFIG, SIZE, tiny_generator, tiny_observation
 
 PULL = 0.7
 OPTIONS = JointOptions(True, True, view_pull=0.3, light_pull=0.4)
@@ -63,7 +63,7 @@ def terms(scene) -> dict[str, float]:
         "pixel_weight": visible_difference(made, shown, samples.masks, pixels),
         "mask_weight": visible_difference(made, shown, samples.masks, masks),
         "feature_weight": feature_distance(made.image, shown, prior_features(generator.prior)),
-        "smooth_weight": smoothness(depth, CONFIG.render.depth_half_range),
+        "smooth_weight": (SIZE / 64) ** 2 * smoothness(depth, CONFIG.render.depth_half_range),
         "view_spread_weight": view_spread_loss(views, CONFIG.views),
         "view_pull": PULL * ((views - samples.views)[:, :3] / math.radians(10)).square().mean(),
         "light_pull": PULL * (lights - samples.lights).square().mean(),
@@ -128,7 +128,7 @@ def test_steps_have_their_lengths_by_stage_and_their_schedules(scene, monkeypatc
     generator, target, state, samples = scene
     plans = []
     monkeypatch.setattr(stages, "optimise", lambda groups, loss_of, plan, **more: plans.append(plan))
-    steps = replace(CONFIG.steps, n_projection=(7, 5), n_joint=20, lr=0.5, lr_decay_from=0.5, pull_fraction=0.5)
+    steps = replace(CONFIG.steps, n_projection=(7, 5), n_joint=(20,), lr=0.5, lr_decay_from=0.5, pull_fraction=0.5)
     config = replace(CONFIG, steps=steps)
     latent = generator.prior.w_mean[None]
     state = replace(state, samples=samples)

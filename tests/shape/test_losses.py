@@ -27,7 +27,7 @@ def target() -> Target:
 @pytest.fixture
 def model() -> SceneModel:
     torch.manual_seed(1)
-    return SceneModel(SceneNetworks(CONFIG.render, CONFIG.networks, CONFIG.lights.mean), flat_base(SIZE))
+    return SceneModel(SceneNetworks(CONFIG), flat_base(SIZE))
 
 
 def test_a_plain_background_is_filled_exactly():
@@ -60,7 +60,7 @@ def test_the_quotient_albedo_explains_the_input_in_its_own_view_and_light(target
 
 
 def test_the_depth_network_starts_exactly_where_it_is_told(target, model):
-    wanted = ellipsoid_depth(target.canvas.mask, CONFIG.prior_shape, CONFIG.render.fov_deg)
+    wanted = ellipsoid_depth(target.canvas.mask, CONFIG.initial, CONFIG.render.fov_deg)
     depth = ellipsoid_model(model, target.canvas.mask, CONFIG, 0.0).depth(target.image).detach()
     difference = depth - wanted
     assert (difference - difference.mean()).abs().max() < 2e-3, "all but the mean, which is a gauge"
@@ -75,7 +75,7 @@ def test_the_input_is_seen_from_the_front_whatever_the_weights_are(target, model
 
 
 def test_the_published_albedo_network_is_there_when_asked_for():
-    networks = SceneNetworks(CONFIG.render, replace(CONFIG.networks, albedo="network"), CONFIG.lights.mean)
+    networks = SceneNetworks(replace(CONFIG, networks=replace(CONFIG.networks, albedo="network")))
     assert not networks.explains_input
     assert networks.albedo_net is not None
 

@@ -38,7 +38,7 @@ from gan2shape.shape.pretrain import (
 from gan2shape.shape.reconstruct import Reconstruction, reconstruct
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation, with_encoder
 
-TWO_ROUNDS = replace(CONFIG, prior_shape=replace(CONFIG.prior_shape, pretraining_gains=(1.5,)))
+TWO_ROUNDS = replace(CONFIG, initial=replace(CONFIG.initial, pretraining_depth_scales=(1.5,)))
 PLAN = PretrainConfig(
     n_objects=6, n_fit_objects=4, n_fit=4, n_warm=1, n_joint=4, fit_batch=4, batch=3, n_views=2, keep_every=2
 )
@@ -264,12 +264,12 @@ def test_a_stage_from_a_pack_leaves_coarse_form_and_one_from_an_ellipsoid_does_n
     from gan2shape.shape.gauge import low_pass
 
     opened = with_networks(generator)
-    quick = replace(CONFIG, n_stages=1, steps=replace(CONFIG.steps, n_joint=12, lr=3e-2))
+    quick = replace(CONFIG, n_stages=1, steps=replace(CONFIG.steps, n_joint=(12,), lr=3e-2))
     observation = tiny_observation(opened)
 
     def learnt(pretrained: bool, form: float, share: float = 0.6) -> Reconstruction:
-        prior_shape = replace(quick.prior_shape, pretrained=pretrained, kept_form=form, kept_share=share)
-        return reconstruct(observation, opened, replace(quick, prior_shape=prior_shape), silent)
+        initial = replace(quick.initial, use_depth_network=pretrained, highpass_cutoff=form, highpass_share=share)
+        return reconstruct(observation, opened, replace(quick, initial=initial), silent)
 
     free, kept, start = learnt(True, 0.0), learnt(True, 0.0625), learnt(True, 0.0625, share=0.0)
     change, mask = free.scenes[-1].depth - start.scenes[-1].depth, free.target.canvas.mask
@@ -295,9 +295,9 @@ def test_the_loop_starts_where_the_pack_s_networks_see_the_input(generator, tmp_
 def test_without_them_or_with_others_sizes_the_ellipsoid_is_the_start(generator) -> None:
     opened = with_networks(generator)
     assert pretrained_networks(generator.prior, CONFIG) is None
-    for changes in ({"code_dim": 24}, {"depth": "pyramid"}):
+    for changes in ({"code_dim": 24}, {"encoder_dim": 24}):
         assert pretrained_networks(opened.prior, replace(CONFIG, networks=replace(CONFIG.networks, **changes))) is None
-    unasked = replace(CONFIG, n_stages=1, prior_shape=replace(CONFIG.prior_shape, pretrained=False))
+    unasked = replace(CONFIG, n_stages=1, initial=replace(CONFIG.initial, use_depth_network=False))
     assert reconstruct(tiny_observation(opened), opened, unasked, silent).names == ("ellipsoid", "stage 1")
 
 
@@ -350,7 +350,7 @@ def test_a_mirror_image_has_the_same_pitch_and_the_opposite_yaw_and_the_referenc
 def test_the_start_is_tilted_by_the_turns_that_are_read(generator, tmp_path) -> None:
     opened = with_networks(generator)
     observation = tiny_observation(opened)
-    tilt = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, pretrained_tilt=(0.5, -0.3)))
+    tilt = replace(CONFIG, n_stages=0, initial=replace(CONFIG.initial, network_tilt=(0.5, -0.3)))
     plain = reconstruct(observation, opened, replace(CONFIG, n_stages=0), silent)
     leant = reconstruct(observation, opened, tilt, silent)
     known, upright = (
@@ -367,7 +367,7 @@ def test_the_start_is_tilted_by_the_turns_that_are_read(generator, tmp_path) -> 
 def test_a_start_seen_from_around_is_another_shape_at_the_same_distance(generator) -> None:
     opened = with_networks(generator)
     observation = tiny_observation(opened)
-    around = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, turns_deg=(-15.0, 15.0)))
+    around = replace(CONFIG, n_stages=0, initial=replace(CONFIG.initial, fusion_yaws_deg=(-15.0, 15.0)))
     plain = reconstruct(observation, opened, replace(CONFIG, n_stages=0), silent).scenes[-1].depth
     turned = reconstruct(observation, opened, around, silent).scenes[-1].depth
     mask = observation.mask
