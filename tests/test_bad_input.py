@@ -16,9 +16,12 @@ from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.mask_head import MaskHead, head_config
 from gan2shape.prior.packs import make_prior, save_pack
+from tests.tiny_pack import SMALL
 
 QUICK = ["n_stages=1", "steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=[2]", "steps.batch=2"]
-QUICK += ["invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1", "initial.slants_deg=[0.0]"]
+QUICK += [*SMALL, "invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1", "initial.slants_deg=[0.0]"]
+GENERATOR = GeneratorConfig(channels=(8, 8, 8, 8, 8), z_dim=8, w_dim=8, n_mapping=2)
+DISCRIMINATOR = DiscriminatorConfig(channels=(8, 8, 8, 8))
 SIZE = (64, 70)  # width and height of the images
 runner = CliRunner()
 
@@ -28,7 +31,7 @@ def packs(tmp_path_factory) -> Path:
     """Folders of weights for cars: whole ones and one for every kind of damage. Nothing is trained."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
-    prior = make_prior(Generator(GeneratorConfig()), Discriminator(DiscriminatorConfig()), {"category": "car"})
+    prior = make_prior(Generator(GENERATOR), Discriminator(DISCRIMINATOR), {"category": "car"})
     whole = save_pack(folder / "whole" / "car", prior)
     data, tensors = whole.read_bytes(), load_file(whole)
     from safetensors import safe_open
@@ -78,7 +81,7 @@ def inputs(tmp_path_factory) -> Path:
     Image.new("L", SIZE, 120).save(folder / "dim.png")
     Image.new("L", (32, 32), 255).save(folder / "small.png")
     np.save(folder / "long.npy", np.zeros((1, 7), np.float32))
-    np.save(folder / "nan.npy", np.full((1, GeneratorConfig().w_dim), np.nan, np.float32))
+    np.save(folder / "nan.npy", np.full((1, GENERATOR.w_dim), np.nan, np.float32))
     return folder
 
 
@@ -188,7 +191,6 @@ def test_a_loss_that_explodes_is_one_sentence_and_leaves_nothing(n_projection, p
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_a_run_that_cannot_be_resumed_stays_what_it_was(packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
     run = tmp_path / "run"

@@ -11,6 +11,7 @@ from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.image_encoder import ENCODER_NAME, encoder_beside, encoder_settings
 from gan2shape.nn.mask_head import MaskHead, head_config
+from gan2shape.prior.calibration import Calibration
 from gan2shape.prior.packs import make_prior, save_pack
 from gan2shape.prior.scene import NETWORK_NAME, category_networks, settings
 
@@ -41,6 +42,7 @@ def write_tiny_pack(folder: Path, category: str, size: int, *, bare: bool = Fals
     networks = {"mask": head, ENCODER_NAME: encoder, NETWORK_NAME: category_networks(config)}
     prior = replace(
         plain,
+        calibration=Calibration(depth_scale=1.1, tilt=(0.01, 0.02), fusion_yaws_deg=(-10.0, 10.0)),
         networks={name: network.state_dict() for name, network in networks.items()},
         network_configs={"mask": of_head, ENCODER_NAME: encoder_settings(encoder), NETWORK_NAME: settings(config)},
     )

@@ -160,7 +160,7 @@ def train_regressor(pairs: Pairs, n_steps: int, report: Reporter = silent) -> Re
     both = torch.cat([pairs.targets.flatten(0, 1) * sign for sign in signs])
     mean, std = both.mean(0), both.std(0)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         network = regressor_network()
     rng = torch.Generator().manual_seed(0)
 

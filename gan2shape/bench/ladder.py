@@ -50,7 +50,7 @@ def score(item: ExamObject, depth: Float[Tensor, "1 1 S S"], started_s: float) -
 def new_model(config: ShapeConfig) -> SceneModel:
     """Networks with seeded weights, at a plane."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)
         networks = SceneNetworks(config)
     return SceneModel(networks, flat_base(config.render.resolution))
 

@@ -248,7 +248,7 @@ def fit_head(
 ) -> MaskHead:
     """A new head that learns the votes where they teach. `seeds`: of its weights, of its batches."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds[0])
+        torch.default_generator.manual_seed(seeds[0])
         widths = tuple(maps.shape[1] for maps in samples.levels)
         head = MaskHead(MaskHeadConfig(widths, size=config.grid)).to(votes.device)
     rng = torch.Generator().manual_seed(seeds[1])

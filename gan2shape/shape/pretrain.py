@@ -123,7 +123,7 @@ def pretrain(
         raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
     device = generator.prior.w_mean.device
     with torch.random.fork_rng(devices=[]):  # every network that is made below draws its first weights
-        torch.manual_seed(plan.seed)
+        torch.default_generator.manual_seed(plan.seed)
         networks = category_networks(config).to(device, memory_format=torch.channels_last)
         saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
         if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):

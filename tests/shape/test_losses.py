@@ -90,3 +90,11 @@ def test_losses_closed_forms():
     assert smoothness(plane, 0.1).item() == pytest.approx(0.0, abs=1e-4), "a plane has no second difference"
     bowl = (at[None, :] ** 2)[None, None].expand(1, 1, 8, 8)
     assert smoothness(bowl, 1.0).item() == pytest.approx(2.0), "x^2 has the second difference 2 in x alone"
+
+
+@pytest.mark.parametrize(("form", "wanted"), [("x * x", 2.0), ("y * y", 2.0), ("x * y", 2.0), ("x - 3 * y", 0.0)])
+def test_smoothness_is_the_mean_second_difference_of_all_four_directions(form: str, wanted: float) -> None:
+    """d2/dx2 of x^2 is 2; the mixed difference of xy is 1 and counts twice."""
+    y, x = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
+    depth = 1 + 1e-3 * eval(form, {"x": x, "y": y})
+    assert smoothness(depth[None, None], 0.1).item() == pytest.approx(wanted * 1e-3 / 0.1, abs=1e-4)

@@ -166,6 +166,26 @@ def test_depth_stays_while_view_and_light_warm_up_and_what_is_drawn_stays_always
         assert all(p.grad.abs().sum() > 0 for p in network.parameters() if p.ndim > 1)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name", ["smooth_weight", "view_pull", "light_pull", "own_light_pull", "self_weight", "agreement_weight"]
+)
+def test_each_term_of_joint_training_is_an_error_that_its_weight_multiplies(generator, name: str) -> None:
+    networks, pool = category_networks_of(seed=2), known_pool(generator)
+    for network in (networks.view_net, networks.light_net):
+        network.last.weight.mul_(30)  # or views and lights would be nearly what they should be
+    before = Drawn(category_networks_of(seed=1), 1.5)
+
+    def loss(weight: float) -> float:
+        plan = replace(PLAN, **{name: weight})
+        rng = torch.Generator().manual_seed(0)
+        return joint_pretraining_loss(networks, before, pool, generator, CONFIG, plan, rng).item()
+
+    none, one, two = loss(0.0), loss(1.0), loss(2.0)
+    assert one - none > 1e-5
+    assert two - one == pytest.approx(one - none, rel=1e-2)
+
+
 @pytest.fixture(scope="module")
 def whole(generator, tmp_path_factory):
     """Networks of a training that nothing interrupts."""
