@@ -174,7 +174,7 @@ def test_each_term_of_joint_training_is_an_error_that_its_weight_multiplies(gene
     networks, pool = category_networks_of(seed=2), known_pool(generator)
     for network in (networks.view_net, networks.light_net):
         network.last.weight.mul_(30)  # or views and lights would be nearly what they should be
-    before = Drawn(category_networks_of(seed=1), 1.5)
+    before = PseudoSource(category_networks_of(seed=1), 1.5)
 
     def loss(weight: float) -> float:
         plan = replace(PLAN, **{name: weight})
