@@ -1,5 +1,7 @@
 """Configuration of one job: typed defaults < category YAML < calibration < preset YAML < `key=value` overrides.
 
+Where a preset has other values for a category, `preset/PRESET/CATEGORY.yaml` comes right after `preset/PRESET.yaml`.
+
 Words follow Hydra's override grammar, YAMLs its package headers, and OmegaConf merges. Hydra's Compose API and its
 configuration store stay out of it: they belong to the whole process, where threads and a host program's own Hydra meet.
 A YAML may only name keys that the dataclass has, so it has no defaults list. Tuples stay tuples.
@@ -53,17 +55,20 @@ def compose(
 
     root = Path(root or configs_dir()).resolve()
     choices = {group: name for group, name in zip(GROUPS, (category, preset), strict=True) if name is not None}
+    parts = list(choices.items())
     for group, name in choices.items():
         known = sorted(path.stem for path in (root / group).glob("*.yaml"))
         if name not in known:
             raise UserError(f"unknown {group} {name!r}{nearest(name, known)}")
     words = checked_overrides(config_class, overrides)
+    if len(choices) == 2 and (root / "preset" / str(preset) / f"{category}.yaml").is_file():
+        parts.append((f"preset/{preset}", category))
 
     if not root.is_dir():
         raise UserError("bad configuration: Primary config directory not found.")
     settings = _parsed(words) if words else []  # words alone need Hydra's import
     tree = _thawed(OmegaConf.structured(config_class))
-    for group, name in choices.items():
+    for group, name in parts:
         if group == "preset":
             _merge_values(tree, calibration)
         try:
