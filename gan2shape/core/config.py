@@ -1,7 +1,7 @@
 """Typed configuration: the one source of defaults. YAML files hold only what differs from here.
 
-Units are in the names: `_deg` degrees, `_px` pixels, `n_` counts. A light above has ly < 0. The published code counts lx
-and ly the other way, so its constants (`rand_light`, `light_mvn`) enter negated.
+Units are in the names: `_deg` degrees, `_px` pixels, `n_` counts. A light above has ly < 0. The published code has lx
+and ly with the opposite sign, so its constants (`rand_light`, `light_mvn`) enter negated.
 
 `--preset paper` (configs/preset/paper.yaml) states every published constant; what differs by category stands in
 configs/preset/paper/CATEGORY.yaml. Three things stay ours there: the canonical frame is the input's frame, images are
@@ -61,8 +61,8 @@ class InitialShapeConfig(Finite):
     far: float = 1.02  # depth of the plane behind the cap (published)
     near: float = 0.91  # nearest point of the cap at depth scale 1 (published)
     radius: float = 0.4  # radius of the published sphere cap, scene units
-    # By how much the mask's box grows at the left, top, right and bottom before the ellipsoid is laid on it, in parts of
-    # its width or height; it never leaves the image (published: bottom 1/6 for cars).
+    # Growth of the mask's box at the left, top, right and bottom under the ellipsoid, in parts of its width or height.
+    # The box never leaves the image (published: bottom 1/6 for cars).
     box_growth: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one that the GAN explains best is kept
     use_depth_network: bool = True  # where a pack carries depth, view and light networks
@@ -221,9 +221,7 @@ class AblationConfig(Finite):
     estimate_views: bool = True  # V estimates each sample's view in step 3; False: it is the target view
     view_self_weight: float = 0.0  # weight of reading the views of renders of the current shape, step 3
     restore_gauge: bool = True  # after step 3, bring depth scale and sideways tilt back to the initial ones
-    fit_steps: int = (
-        600  # most Adam steps that fit the depth network to a depth: rung O0, fit_ellipsoid (published 1000)
-    )
+    fit_steps: int = 600  # most Adam steps that fit the depth network: rung O0, fit_ellipsoid (published 1000)
     fit_ellipsoid: bool = False  # the depth network is fitted to the ellipsoid, as published, instead of adding to it
     losses: str = "visible"  # "visible": shape/losses.py; "published": shape/published_losses.py
 

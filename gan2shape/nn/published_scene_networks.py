@@ -5,6 +5,8 @@ convolutions lead to 4 x 4. Convolutions have no bias unless stated. Images are 
 applied by `scene_networks.SceneNetworks`, which treats both kinds of networks alike.
 """
 
+from itertools import pairwise
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -106,7 +108,7 @@ class PublishedProjector(nn.Module):
         first_width(size)  # checks the resolution
         widths = [ENCODER_WIDTH * 2**i for i in range(n_levels(size))]
         layers: list[nn.Module] = [_conv(3, widths[0], 4, 2, 1)]
-        layers += [ResBlockDown(before, after) for before, after in zip(widths, widths[1:], strict=False)]
+        layers += [ResBlockDown(before, after) for before, after in pairwise(widths)]
         layers += [nn.ReLU(), _conv(widths[-1], 2 * widths[-1], 4), nn.ReLU()]
         layers += [_conv(2 * widths[-1], out_dim, 1), nn.Flatten()]
         self.body = nn.Sequential(*layers)

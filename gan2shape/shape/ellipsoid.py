@@ -99,8 +99,10 @@ def ellipsoid_model(
 
 def fit_to_ellipsoid(
     model: SceneModel, target: Target, config: ShapeConfig, slant_deg: float, report: Reporter
-) -> None:
-    """Fit the depth network to an ellipsoid by mean squared error, `ablation.fit_steps` long (published)."""
+) -> SceneModel:
+    """The model with its depth network fitted to an ellipsoid by mean squared error, `ablation.fit_steps` long
+    (published).
+    """
     steps = config.steps
     ellipsoid = ellipsoid_depth(target.canvas.mask, config.initial, config.render.fov_deg, slant_deg)
 
@@ -110,6 +112,8 @@ def fit_to_ellipsoid(
     stage = Stage("ellipsoid", config.ablation.fit_steps, linear_fall(steps.lr, steps.lr_decay_from))
     plan = Plan((stage,), betas=steps.betas, coupled_decay=steps.weight_decay, remedy="try a lower steps.lr")
     optimise(model.networks.depth_net.parameters(), loss_of, plan, report=report)
+    with torch.no_grad():
+        return replace(model, base=replace(model.base, initial=model.free_depth(target.image)))
 
 
 def choose_slant(

@@ -42,8 +42,7 @@ def initialize(
     else:
         slant_deg = choose_slant(state, target, latent, generator, config, report)
         if config.ablation.fit_ellipsoid:
-            model = state.model  # whose base is a plane
-            fit_to_ellipsoid(model, target, config, slant_deg, report)
+            model = fit_to_ellipsoid(state.model, target, config, slant_deg, report)
         else:
             model = ellipsoid_model(state.model, target.canvas.mask, config, slant_deg)
     name = ELLIPSOID if known is None else DEPTH_NETWORK

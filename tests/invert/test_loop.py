@@ -33,7 +33,7 @@ class Recorder:
         self.rows: list[tuple] = []
 
     def __call__(self, stage: str, step: int, n_steps: int, **numbers: float) -> None:
-        self.rows.append((stage, step, n_steps, figures))
+        self.rows.append((stage, step, n_steps, numbers))
 
 
 # --------------------------------------------------------------------------------------------------- what it descends
