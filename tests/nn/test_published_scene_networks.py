@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -18,9 +19,7 @@ from gan2shape.nn.published_scene_networks import (
 from gan2shape.nn.scene_networks import SceneNetworks, projector
 
 CODE = 256
-PUBLISHED = ShapeConfig(
-    render=RenderConfig(resolution=32), networks=NetworkConfig(kind="published", albedo="network")
-)
+PUBLISHED = ShapeConfig(render=RenderConfig(resolution=32), networks=NetworkConfig(kind="published", albedo="network"))
 
 
 def count(network: nn.Module) -> int:
@@ -29,7 +28,7 @@ def count(network: nn.Module) -> int:
 
 def autoencoder_count(widths: list[int], channels: int) -> int:
     """Encoder, bottleneck, decoder and head; a normalised channel has two parameters."""
-    first, last, pairs = widths[0], widths[-1], list(zip(widths, widths[1:], strict=False))
+    first, last, pairs = widths[0], widths[-1], list(pairwise(widths))
     encoder = 16 * 3 * first + sum(16 * a * b for a, b in pairs) + 2 * sum(widths[:-1])
     bottleneck = 16 * last * CODE + 16 * CODE * last + 9 * last**2
     decoder = sum(16 * b * a + 9 * a**2 + 4 * a for a, b in pairs)
@@ -44,7 +43,7 @@ def vector_count(widths: list[int], outputs: int) -> int:
 
 def projector_count(widths: list[int], outputs: int) -> int:
     """Residual blocks a -> b: two convolutions without bias, a shortcut with one."""
-    blocks = sum(9 * a * b + 9 * b * b + a * b + b for a, b in zip(widths, widths[1:], strict=False))
+    blocks = sum(9 * a * b + 9 * b * b + a * b + b for a, b in pairwise(widths))
     return 16 * 3 * widths[0] + blocks + 16 * widths[-1] * 2 * widths[-1] + 2 * widths[-1] * outputs
 
 
@@ -69,7 +68,7 @@ def test_parameters_are_as_many_as_the_published_layout_has(size: int) -> None:
 def test_parameters_at_64_are_these_numbers() -> None:
     counts = [count(PublishedAutoEncoder(c, 64)) for c in (1, 3)]
     counts += [count(PublishedVectorEncoder(d, 64)) for d in (6, 4)]
-    assert counts + [count(PublishedProjector(512, 64))] == COUNTS_AT_64
+    assert [*counts, count(PublishedProjector(512, 64))] == COUNTS_AT_64
 
 
 @torch.no_grad()
