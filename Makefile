@@ -7,11 +7,12 @@ PRESET ?= draft
 PIP_ARGS ?=
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt
-# Every public tensor signature is checked while the tests run.
-PYTEST := $(BIN)/python -m pytest --jaxtyping-packages=gan2shape,beartype.beartype
+# Every public tensor signature is checked while the tests run. TESTERS processes share them, with one thread each.
+TESTERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal --jaxtyping-packages=gan2shape,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast lint format wheel clean
+.PHONY: help run test test-all lint format wheel clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,11 +32,11 @@ $(VENV)/.dev: $(VENV)/.core
 run: $(VENV)/.core  ## install, then reconstruct a sample of the bundled generator (CATEGORY=car PRESET=draft)
 	$(BIN)/gan2shape run --category $(CATEGORY) --preset $(PRESET)
 
-test: $(VENV)/.dev  ## install, then run every test
-	$(PYTEST)
-
-test-fast: $(VENV)/.dev  ## the tests that take seconds
+test: $(VENV)/.dev  ## install, then run the tests that take seconds (minutes on two cores)
 	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/.dev  ## every test: long fuzzing, published sizes, mutations of the headline too
+	$(PYTEST)
 
 lint: $(VENV)/.dev  ## style, formatting rules, import floors
 	$(BIN)/ruff check .

@@ -1,9 +1,13 @@
-"""Shared pieces: fixed threads and seeds, and one analytic object that several rooms' tests can use."""
+"""One thread a process (as many processes run as there are cores), and the same random state for every test."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; for child processes too
 
 import pytest
 import torch
 
-torch.set_num_threads(min(2, torch.get_num_threads()))  # the tests must fit a two-core machine
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

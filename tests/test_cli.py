@@ -1,6 +1,8 @@
 """The command: help at once, one sentence for bad input, nothing half-written, JSON as the last line."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 import types
@@ -48,11 +50,35 @@ def job(monkeypatch):
     return stub
 
 
-@pytest.mark.parametrize("words", [["-h"], ["run", "--help"], ["bench", "--help"], ["train", "-h"], ["synth", "-h"]])
-def test_help_has_examples_to_copy(words: list[str]) -> None:
-    result = runner.invoke(app, words)
+def examples(text: str) -> list[list[str]]:
+    """The commands in a help text, as words: lines, and the ends of lines, that begin with the program's name."""
+    found = re.findall(r"(?:^|  )gan2shape ([a-z].*?)(?:  |$)", text, re.MULTILINE)
+    return [shlex.split(command) for command in found]
+
+
+@pytest.mark.parametrize("words", [[], ["run"], ["bench"], ["train"], ["synth"]], ids=" ".join)
+def test_examples_in_the_help_can_be_copied(words: list[str]) -> None:
+    """Each names a verb, and options and values that its parser takes."""
+    result = runner.invoke(app, [*words, "--help"])
     assert result.exit_code == 0
-    assert "gan2shape" in result.stdout
+    commands = examples(result.stdout)
+    assert commands, result.stdout
+    for command in commands:
+        parse(command)
+
+
+def parse(command: list[str]) -> None:
+    """Let the verb's parser read the words behind it; raises where one does not fit."""
+    verb, words = typer.main.get_command(app), list(command)
+    while hasattr(verb, "commands"):
+        verb = verb.commands[words.pop(0)]
+    verb.make_context("verb", words)
+
+
+def test_an_example_that_no_longer_fits_would_be_noticed() -> None:
+    (command,) = examples("Example:  gan2shape train --shards cars --out b")
+    with pytest.raises(Exception, match="No such option: --shards"):
+        parse(command)
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -8,31 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from gan2shape.cli import app
-from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
-from gan2shape.nn.generator import Generator, GeneratorConfig
-from gan2shape.prior.packs import make_prior, save_pack
 from tests.prior.test_open import FORMATS, checkpoint
+from tests.tiny_pack import FEW_STEPS, SMALL, write_tiny_pack
 
 FILES = "mesh.glb mesh_lit.glb depth.png scene.npz scene.json config.yaml request.json report.html normal.png"
 STRIPS = [f"strip_{what}_{how}.png" for what in ("rotate", "relight") for how in ("3d", "gan")]
-QUICK = ["n_stages=1", "steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=2", "steps.batch=2"]
-QUICK += ["prior_shape.fit_steps=5", "invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1"]
+QUICK = [*SMALL, *FEW_STEPS, "n_stages=1", "invert.n_starts=2", "invert.n_tracks=1", "prior_shape.slants_deg=[10.0]"]
+SIZE = 32
 runner = CliRunner()
 
 
 @pytest.fixture(scope="module")
 def packs(tmp_path_factory) -> Path:
     """A folder with an untrained pack for cars."""
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("weights")
-    prior = make_prior(Generator(GeneratorConfig()), Discriminator(DiscriminatorConfig()))
-    save_pack(folder / "car", prior)
-    return folder
+    return write_tiny_pack(tmp_path_factory.mktemp("weights"), "car", SIZE, bare=True).parent
 
 
 def gan2shape(*words: object):
@@ -55,7 +48,6 @@ def inputs(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_sample_to_files_and_the_same_again(packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
     for name in ("first", "second"):
@@ -68,16 +60,14 @@ def test_sample_to_files_and_the_same_again(packs, tmp_path, monkeypatch) -> Non
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
 
 
-@pytest.mark.slow
 def test_the_published_preset_works_at_the_bundled_generator_s_side(packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
-    words = ["run", "--preset", "paper", "--device", "cpu", "--out", str(tmp_path / "run"), *QUICK, "steps.n_albedo=2"]
+    words = ["run", "--preset", "paper", "--device", "cpu", "--out", str(tmp_path / "run"), *QUICK]
     result = runner.invoke(app, words)
     assert result.exit_code == 0, result.output
-    assert Image.open(tmp_path / "run" / "depth.png").size == (64, 64)
+    assert Image.open(tmp_path / "run" / "depth.png").size == (SIZE, SIZE)
 
 
-@pytest.mark.slow
 def test_finished_run_is_resumed_to_the_same_files(packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
     assert gan2shape("--seed", 4, "--out", tmp_path / "run").exit_code == 0
@@ -87,7 +77,6 @@ def test_finished_run_is_resumed_to_the_same_files(packs, tmp_path, monkeypatch)
     assert (tmp_path / "run" / "depth.png").read_bytes() == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rgb.png", "grey.png", "rgba.png", "deep.png"])
 def test_images_of_every_kind_run(name: str, packs, inputs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
@@ -98,11 +87,10 @@ def test_images_of_every_kind_run(name: str, packs, inputs, tmp_path, monkeypatc
         assert 0.1 < scene["mask"].mean() < 0.5  # the mask that was given, not everything
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_own_generators_of_every_format_run(name: str, inputs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_CACHE", str(tmp_path / "cache"))
-    words = ["-g", checkpoint(name, tmp_path), "--category", "car", "prior_shape.slants_deg=[0.0]"]
+    words = ["-g", checkpoint(name, tmp_path), "--category", "car"]
     result = gan2shape(*words, "--mask", inputs / "mask.png", "--out", tmp_path / "run", "--json")
     assert result.exit_code == 0, result.output
     assert "This will take about" in result.stderr

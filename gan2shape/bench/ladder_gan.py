@@ -152,7 +152,7 @@ def rung_c(bench: Bench) -> dict[str, float]:
     scene = current_scene(state.model, bench.target, config.render.fov_deg)
     rng = step_rng(config, 4)
     views = sample_views(4 * RUNG_C_SAMPLES, config.views, rng)
-    lights = sample_lights(len(views), config.lights, scene.light[0], rng)
+    lights = sample_lights(len(views), config.lights, scene.light[0].cpu(), rng)
     front = lamp_in_front(lights, rotation(views[:, :3]))
     views, lights = views[front][:RUNG_C_SAMPLES], lights[front][:RUNG_C_SAMPLES]
     truth = render_truth(bench.item, views, lights)

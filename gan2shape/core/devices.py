@@ -28,6 +28,14 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def upload(values: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """`values` of the CPU on `device`, without waiting for what the device still has to do.
+
+    CUDA keeps pageable memory before the call returns, so that the source may change at once; MPS does not.
+    """
+    return values.to(device, non_blocking=torch.device(device).type != "mps")
+
+
 def convolution_seconds(dtype: torch.dtype, device: torch.device) -> float:
     """Least of a few timings of one 3x3 convolution."""
     x = torch.ones(PROBE_SHAPE, dtype=dtype, device=device).contiguous(memory_format=torch.channels_last)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gan2shape.core.config import NetworkConfig, RenderConfig
+from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
 
 LEAKY_SLOPE = 0.2  # as published
@@ -170,5 +171,6 @@ class SceneNetworks(nn.Module):
         """(ambient, diffuse, lx, ly) about the category's mean; half the tanh range for the two strengths
         (published).
         """
-        offset = torch.tanh(self.light_net(images)) * self.light_mean.new_tensor([0.5, 0.5, 1.0, 1.0])
+        reach = upload(torch.tensor([0.5, 0.5, 1.0, 1.0]), self.light_mean.device)
+        offset = torch.tanh(self.light_net(images)) * reach
         return self.light_mean + offset

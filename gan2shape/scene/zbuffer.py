@@ -85,8 +85,8 @@ def boxes(low_u: Tensor, high_u: Tensor, low_v: Tensor, high_v: Tensor, height: 
 def draw(keys: Int[Tensor, " P"], box: Boxes, look_up: Lookup, vertices: Vertices, size: tuple[int, int]) -> None:
     """Test every triangle against the pixels of its box and fold the hits into `keys`, in place.
 
-    `size` is the image's (height, width). On CUDA the host waits three times, for the length of each bucket and of the
-    list of tests; more often only where the tests are more than MAX_TESTS.
+    `size` is the image's (height, width). On CUDA the host waits once, for the number of tests; more often only where
+    that is above MAX_TESTS.
     """
     height, width = size
     for tests in _tests(box):
@@ -101,6 +101,14 @@ def draw(keys: Int[Tensor, " P"], box: Boxes, look_up: Lookup, vertices: Vertice
 def _tests(box: Boxes) -> Iterator[Tests]:
     """All tests of non-empty boxes: triangles of one pixel, then the pixels of larger boxes, MAX_TESTS at a time."""
     columns, rows = box.right - box.left, box.bottom - box.top  # one less than the pixels spanned
+    if columns.device.type != "cpu":  # buckets would make the host wait for each one's length
+        seen = (columns >= 0) & (rows >= 0)
+        all_columns, all_rows = (torch.where(seen, t + 1, 0.0) for t in (columns, rows))
+        n_tests = int((all_columns * all_rows).sum(dtype=torch.int64))
+        if n_tests <= MAX_TESTS:
+            every = torch.arange(len(columns), device=columns.device, dtype=torch.int32)
+            yield _expand(every, box, all_columns, all_rows, n_tests)
+            return
     longer, shorter = torch.maximum(columns, rows), torch.minimum(columns, rows)
     single = ((longer == 0) & (shorter == 0)).nonzero().squeeze(1).int()
     for part in single.split(MAX_TESTS):

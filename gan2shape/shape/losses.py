@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.config import StepConfig, ViewPriorConfig
+from gan2shape.core.devices import upload
 from gan2shape.core.records import Render
 from gan2shape.nn.feature_metric import relative_distance
 from gan2shape.scene.render import visible_area
@@ -93,7 +94,8 @@ def view_spread_loss(views: Float[Tensor, "B 6"], prior: ViewPriorConfig) -> Flo
     Depth scale and yaw are one gauge at a narrow field of view: a deeper shape whose yaw is smaller looks the same. The
     spread of the views is known, because we drew them, even where no single one is; it fixes the gauge.
     """
-    target = truncated_sd(prior.limit_sd) * views.new_tensor([prior.pitch_sd_deg, prior.yaw_sd_deg]) * (math.pi / 180)
+    sd_deg = upload(torch.tensor([prior.pitch_sd_deg, prior.yaw_sd_deg], dtype=views.dtype), views.device)
+    target = truncated_sd(prior.limit_sd) * sd_deg * (math.pi / 180)
     estimated = views[:, :2].square().mean(0).clamp_min(MIN_SPREAD).sqrt()  # sqrt has no gradient at 0
     return (estimated / target.clamp_min(1e-3) - 1.0).square().sum()
 

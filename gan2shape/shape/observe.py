@@ -46,10 +46,11 @@ def observe_image(
     if mask is None:
         require_mask(generator)
     image = image.to(generator.prior.w_mean.device)
+    mask = None if mask is None else mask.to(image.device)
     found = invert(image, generator.prior, config.invert, config.seed, mask, report)
     if mask is None:
         with torch.no_grad():
             _, mask = generator(found.latent)
     if float(mask.max()) < MIN_MASK_LEVEL:
         raise UserError("No object was found in the image: give its mask with --mask.")
-    return Observation(image, mask.to(image.device), found.latent)
+    return Observation(image, mask, found.latent)

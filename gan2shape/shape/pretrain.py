@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig
+from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_atomic
 from gan2shape.core.progress import Reporter, silent
@@ -277,8 +278,8 @@ def joint_pretraining_loss(
         start = category_depth(drawn_from.networks, some.images, drawn_from.relief_gain)
     depth = start if drawn_from.is_depth else category_depth(networks, some.images)
     own_lights, mean_lights = networks.lights(some.images), networks.light_mean.expand(plan.batch, -1)
-    asked_views = sample_views(plan.batch * plan.n_views, config.views, random).to(depth.device)
-    asked_lights = sample_lights(len(asked_views), config.lights, networks.light_mean, random).to(depth.device)
+    asked_views = upload(sample_views(plan.batch * plan.n_views, config.views, random), depth.device)
+    asked_lights = sample_lights(len(asked_views), config.lights, networks.light_mean, random)
     with torch.no_grad():
         drawn = draw_pool(some, start, mean_lights, asked_views, asked_lights, networks, config)
         guess = generator.prior.guess_latent(drawn.image)

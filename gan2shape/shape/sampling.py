@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.config import LightPriorConfig, ViewPriorConfig
+from gan2shape.core.devices import upload
 
 
 def sample_views(n: int, config: ViewPriorConfig, generator: torch.Generator) -> Float[Tensor, "n 6"]:
@@ -34,11 +35,13 @@ def sample_lights(
     """n lights: direction uniform in the box; gain r adds r to the diffuse and alpha r to the ambient strength of
     `base`.
 
-    base: (ambient, diffuse, lx, ly) of the input. Strengths are kept non-negative.
+    base: (ambient, diffuse, lx, ly) of the input, on whose device they come; the random numbers are the CPU's.
+    Strengths are kept non-negative.
     """
     low = torch.tensor([config.gain[0], config.lx[0], config.ly[0]])
     high = torch.tensor([config.gain[1], config.lx[1], config.ly[1]])
-    gain, lx, ly = (low + (high - low) * torch.rand(n, 3, generator=generator)).unbind(1)
-    ambient = (base[0].cpu() + config.alpha * gain).clamp_min(0.0)
-    diffuse = (base[1].cpu() + gain).clamp_min(0.0)
+    drawn = low + (high - low) * torch.rand(n, 3, generator=generator)
+    gain, lx, ly = upload(drawn, base.device).unbind(1)
+    ambient = (base[0] + config.alpha * gain).clamp_min(0.0)
+    diffuse = (base[1] + gain).clamp_min(0.0)
     return torch.stack([ambient, diffuse, lx, ly], 1)

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig, StepConfig
+from gan2shape.core.devices import upload
 from gan2shape.core.progress import Reporter
 from gan2shape.core.records import Render
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
@@ -134,8 +135,8 @@ def pseudo_samples(
     """n renders of the current scene under random views and lights about the input's, with both (no gradient)."""
     with torch.no_grad():
         scene = current_scene(model, target, config.render.fov_deg)
-        views = sample_views(n, config.views, rng).to(scene.depth.device)
-        lights = sample_lights(n, config.lights, scene.light[0], rng).to(scene.depth.device)
+        views = upload(sample_views(n, config.views, rng), scene.depth.device)
+        lights = sample_lights(n, config.lights, scene.light[0], rng)
         return render_scene(scene, views, lights, config.render.fov_deg, target.canvas), views, lights
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.config import GREATEST_SEED, Finite, need
-from gan2shape.core.devices import choose_device, choose_dtype, choose_threads
+from gan2shape.core.devices import choose_device, choose_dtype, choose_threads, upload
 from gan2shape.core.files import write_text_atomic
 from gan2shape.core.progress import PlainReporter, Reporter, say, silent
 from gan2shape.nn.discriminator import DiscriminatorConfig
@@ -123,7 +123,8 @@ class StepDraws:
 def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: int, device: torch.device) -> StepDraws:
     """Draw the real batch, the latents and the mixing points of a step."""
     rng = np.random.default_rng([config.seed, step])
-    z = torch.from_numpy(rng.standard_normal((2, config.batch, config.generator.z_dim), dtype=np.float32)).to(device)
+    z = torch.from_numpy(rng.standard_normal((2, config.batch, config.generator.z_dim), dtype=np.float32))
+    z = upload(z, device)
     mixed = rng.random(config.batch) < config.mixing_probability
     cutoff = np.where(mixed, rng.integers(1, n_layers, size=config.batch), n_layers)
     real = images.sample(config.batch, rng, config.flips)
@@ -131,10 +132,10 @@ def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: i
     veils = veil_sd(config, step * config.batch) * torch.randn(2, *real.shape, generator=noise)
     posterior_noise = torch.randn(config.batch, config.generator.z_dim, generator=noise)
     veiled, veil, clean = (
-        x.to(device).contiguous(memory_format=torch.channels_last) for x in (real + veils[0], veils[1], real)
+        upload(x, device).contiguous(memory_format=torch.channels_last) for x in (real + veils[0], veils[1], real)
     )
-    cutoff = torch.from_numpy(cutoff).to(device)[:, None, None]
-    return StepDraws(veiled, z[0], z[1], cutoff, veil, clean, posterior_noise.to(device))
+    cutoff = upload(torch.from_numpy(cutoff), device)[:, None, None]
+    return StepDraws(veiled, z[0], z[1], cutoff, veil, clean, upload(posterior_noise, device))
 
 
 def veil_sd(config: TrainConfig, n_images: int) -> float:
@@ -200,7 +201,7 @@ def adversarial_step(config: TrainConfig, state: TrainState, draws: StepDraws) -
     return asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
 
 
-def regularise(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, float]:
+def regularise(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, Tensor]:
     """Lazy penalties of this step, float32; each is weighted by its interval."""
     logged = {}
     if config.r1_gamma > 0 and state.step % config.r1_interval == 0:
@@ -208,28 +209,29 @@ def regularise(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict
         penalty = objectives.gradient_penalty(state.discriminator, draws.real)
         (penalty * (0.5 * config.r1_gamma * config.r1_interval)).backward()
         state.discriminator_optimizer.step()
-        logged["r1"] = float(penalty.detach())
+        logged["r1"] = penalty.detach()
     started = state.n_images >= config.path_from * config.kimg * 1000.0
     if config.path_weight > 0 and started and state.step % config.path_interval == 0:
         n = max(1, int(config.batch * config.path_batch_fraction))
         objectives.clear_gradients(state.generator)
         w = state.generator.mapping(draws.z[:n])[:, None].expand(-1, state.generator.n_layers, -1)
-        noise = torch.from_numpy(
-            np.random.default_rng([config.seed, state.step, 1]).standard_normal(draws.real[:n].shape, dtype=np.float32)
-        ).to(w.device)
+        noise = np.random.default_rng([config.seed, state.step, 1]).standard_normal(draws.real[:n].shape, np.float32)
+        noise = upload(torch.from_numpy(noise), w.device)
         penalty, state.mean_path_length = objectives.path_length_penalty(
             state.generator, w, state.mean_path_length, config.path_decay, noise
         )
         (penalty * (config.path_weight * config.path_interval)).backward()
         state.generator_optimizer.step()
-        logged["path"] = float(penalty.detach())
+        logged["path"] = penalty.detach()
     return logged
 
 
 def train_step(
     config: TrainConfig, state: TrainState, images: ShardedImages, dtype: torch.dtype, device: torch.device
-) -> dict[str, float]:
-    """Show one batch: adversarial update, lazy penalties, weight average. Returns numbers to log."""
+) -> dict[str, Tensor]:
+    """Show one batch: adversarial update, lazy penalties, weight average. Returns numbers to log, on the device: the
+    host does not wait for them.
+    """
     draws = draw_step(config, images, state.step, state.generator.n_layers, device)
     factor = learning_rate_factor(config, state.n_images)
     set_learning_rate(state.generator_optimizer, factor)
@@ -246,7 +248,7 @@ def train_step(
     objectives.average_weights(state.average, state.generator, beta)
     if state.encoder is not None:
         objectives.average_weights(state.encoder_average, state.encoder, beta)
-    return {name: float(value) for name, value in losses.items()} | logged
+    return losses | logged
 
 
 class Journal:
@@ -254,7 +256,7 @@ class Journal:
 
     def __init__(self, path: Path, n_images: int) -> None:
         self.path = path
-        self._sums: dict[str, tuple[float, int]] = {}
+        self._values: dict[str, list[Tensor]] = {}  # since the last line
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         kept = [line for line in lines if self._kimg(line) * 1000.0 <= n_images]
         write_text_atomic(path, "".join(line + "\n" for line in kept))
@@ -267,16 +269,16 @@ class Journal:
         except (ValueError, TypeError, KeyError):
             return math.inf
 
-    def add(self, values: dict[str, float]) -> None:
-        """Remember one step."""
+    def add(self, values: dict[str, Tensor]) -> None:
+        """Remember one step; what it measured is read when a line is written."""
         for name, value in values.items():
-            total, count = self._sums.get(name, (0.0, 0))
-            self._sums[name] = (total + value, count + 1)
+            self._values.setdefault(name, []).append(value)
 
     def write(self, header: dict[str, float]) -> dict[str, float]:
         """Append one line with the means since the last one; returns it."""
-        line = header | {name: round(total / count, 5) for name, (total, count) in self._sums.items()}
-        self._sums = {}
+        means = {name: sum(map(float, values)) / len(values) for name, values in self._values.items()}
+        line = header | {name: round(mean, 5) for name, mean in means.items()}
+        self._values = {}
         with self.path.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
         return line

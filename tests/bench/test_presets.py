@@ -1,8 +1,11 @@
 """Benchmarks under presets that were written for other sizes than the bundled generators'."""
 
 import pytest
+import torch
 
 from gan2shape.bench import run_ladder
+from gan2shape.bench.exam import exam_objects
+from gan2shape.bench.score import score_depth
 from gan2shape.core.errors import UserError
 from gan2shape.prior.open import open_prior
 
@@ -17,7 +20,16 @@ def test_the_ladder_runs_under_the_published_preset() -> None:
     quick = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=1", "steps.batch=2", "steps.n_collect=2",
              "steps.n_albedo=1", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip
     rows = run_ladder.main("car", ("flat", "O5"), 1, "cpu", quick, preset="paper")
+    flat, begun, learnt = rows
     assert [row["method"] for row in rows] == ["flat", "O5 depth network", "O5 stage 1"]
+    (item,) = exam_objects("car", "val", 1)
+    plane = score_depth(torch.ones_like(item.depth), item.depth, item.mask, item.fov_deg)
+    assert flat["side"] == pytest.approx(plane["side"], rel=1e-5)
+    assert flat["mad_deg"] == pytest.approx(plane["mad_deg"], rel=1e-5)
+    assert begun["side"] < 0.7 * flat["side"]
+    assert begun["mad_deg"] < 0.7 * flat["mad_deg"]
+    assert learnt["side"] != begun["side"]
+    assert learnt["side"] == pytest.approx(begun["side"], rel=0.2)  # one small step was taken
 
 
 def test_another_side_that_was_asked_for_is_refused() -> None:

@@ -1,6 +1,6 @@
 """Mutated checkpoints and latents, in a child process with limits of memory and time and an audit hook.
 
-    python -m tests.gan.fuzz --count 10000 --seed 0
+    python -m tests.checkpoints.fuzz --count 10000 --seed 0
 
 Each mutant must load or end in a `UserError`. Failures are: any other exception, a crash, a mutant that takes too
 long or too much memory, and any audit event of execution (exec, import, opening for writing, processes, sockets,

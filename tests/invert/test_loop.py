@@ -284,8 +284,8 @@ def test_a_plan_in_two_parts_is_the_whole_plan(cut) -> None:
 
 def test_nothing_waits_for_the_device_but_every_tenth_step() -> None:
     """Tensors on the meta device have no values: what looks at one raises."""
-    x = nn.Parameter(torch.zeros(3, 2, device="meta"))
-    taken: list[int] = []
+    x, updates = nn.Parameter(torch.zeros(3, 2, device="meta")), []
+    x.register_hook(lambda gradient: updates.append(1))
 
     def loss_of(step):
         data = x.square().sum(1)
@@ -293,10 +293,10 @@ def test_nothing_waits_for_the_device_but_every_tenth_step() -> None:
 
     def run(n_steps: int) -> None:
         stage = Stage("descent", n_steps, linear_fall(LR), {"w": ramp(1.0, 0.0)}, Plateau(every=10))
-        optimise([x], loss_of, Plan((stage,), best_by="data"), after_step=lambda step, *_: taken.append(step.index))
+        optimise([x], loss_of, Plan((stage,), best_by="data"))
 
     run(9)
-    assert taken == list(range(9))
+    assert len(updates) == 9
     with pytest.raises((RuntimeError, NotImplementedError)):
         run(10)
-    assert taken == [*range(9), *range(9)], "the guard looks before the update"
+    assert len(updates) == 18, "the guard looks before the update"

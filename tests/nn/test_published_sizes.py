@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[2]
 MAX_PEAK = {"pickle": 2.0, "torch": 2.2}
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pickle", "torch"])
 @pytest.mark.parametrize("side", [256, 512, 1024])
 def test_published_widths(side: int, kind: str) -> None:

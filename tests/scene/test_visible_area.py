@@ -44,3 +44,11 @@ def test_what_the_canonical_view_hides_is_stretched() -> None:
     inside = (across > edge[0] + 3 * pixel) & (across < edge[1] - 3 * pixel)
     assert min(area[zone].min().item() for zone in opened if zone.any()) < 0.3
     assert area[inside].min().item() > 0.9
+
+
+def test_a_roll_keeps_areas() -> None:
+    """Rows and columns of the grid are both turned then, so that every product of the cross product counts."""
+    view = torch.zeros(1, 6)
+    view[:, 2] = math.radians(30.0)
+    area = visible_area(render_depth(torch.ones(1, 1, SIZE, SIZE), view, FOV_DEG)[2])[..., 20:44, 20:44]
+    assert torch.allclose(area, torch.ones_like(area), atol=1e-3)

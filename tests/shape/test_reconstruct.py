@@ -1,5 +1,8 @@
 """The Python interface on a tiny prior: render, relight, export, errors."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -21,7 +24,15 @@ def made() -> Reconstruction:
 
 
 def test_the_package_offers_the_function_without_importing_it_early():
-    assert gan2shape.reconstruct.__name__ == "reconstruct"
+    code = """
+import sys
+import gan2shape
+early = [name for name in sys.modules if name.startswith("gan2shape.") or name == "torch"]
+assert early == [], early
+assert gan2shape.reconstruct is sys.modules["gan2shape.api"].reconstruct
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     with pytest.raises(AttributeError):
         gan2shape.no_such_thing  # noqa: B018
 

@@ -3,6 +3,7 @@
 import torch
 
 from gan2shape.core.progress import silent
+from gan2shape.shape import ellipsoid
 from gan2shape.shape.ellipsoid import (
     best_slant,
     choose_slant,
@@ -14,7 +15,8 @@ from gan2shape.shape.state import current_scene, make_target, new_state
 from tests.shape.tiny import tiny_generator, tiny_observation, with_encoder, with_prior_shape
 
 
-def test_the_choice_is_offered_repeatable_and_has_no_side_effect_on_the_scene():
+def test_the_choice_is_offered_repeatable_and_has_no_side_effect_on_the_scene(monkeypatch):
+    monkeypatch.setattr(ellipsoid, "N_SLANT_STEPS", 6)
     generator = tiny_generator()
     observation = tiny_observation(generator)
     target = make_target(observation, generator)

@@ -52,9 +52,16 @@ def test_each_step_moves_its_own_networks_only(setup):
     assert all(torch.equal(a, b) for a, b in zip(frozen, generator.prior.generator.parameters(), strict=True))
 
 
-def test_a_run_gives_the_same_scenes_twice_and_one_more_per_stage(setup):
+@pytest.fixture(scope="module")
+def whole(setup):
+    """A run that nothing interrupts."""
     generator, observation = setup
-    first, second = (method.reconstruct(observation, generator, CONFIG, silent) for _ in range(2))
+    return method.reconstruct(observation, generator, CONFIG, silent)
+
+
+def test_a_run_gives_the_same_scenes_twice_and_one_more_per_stage(setup, whole):
+    generator, observation = setup
+    first, second = whole, method.reconstruct(observation, generator, CONFIG, silent)
     assert len(first.scenes) == 1 + CONFIG.n_stages
     for a, b in zip(first.scenes, second.scenes, strict=True):
         assert torch.equal(a.depth, b.depth)
@@ -62,9 +69,8 @@ def test_a_run_gives_the_same_scenes_twice_and_one_more_per_stage(setup):
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 4])
-def test_an_interrupted_run_continues_bit_for_bit(setup, tmp_path, monkeypatch, stop_after):
+def test_an_interrupted_run_continues_bit_for_bit(setup, whole, tmp_path, monkeypatch, stop_after):
     generator, observation = setup
-    whole = method.reconstruct(observation, generator, CONFIG, silent)
     original, calls = method.run_step, []
 
     def step_that_dies(*arguments):

@@ -1,0 +1,90 @@
+"""The guard on the headline notices broken parts: each one pushes SIDE or MAD of some category above its bound.
+
+A part that a category does not use (multi-view fusion of heads) is left out.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gan2shape.core.config import ShapeConfig
+from gan2shape.nn.scene_networks import SceneNetworks
+from gan2shape.prior.open import open_prior
+from gan2shape.prior.scene import pretrained_networks
+from gan2shape.shape import fusion, initialize
+from tests.bench import headline
+from tests.bench.headline import BOUNDS, validation_errors
+
+OTHER = {"car": "head", "head": "car"}
+Patch = pytest.MonkeyPatch
+
+
+def plane(patch: Patch, category: str) -> None:
+    """The depth networks see no relief."""
+    original = initialize.category_depth
+    patch.setattr(initialize, "category_depth", lambda *words: torch.ones_like(original(*words)))
+
+
+def mirrored(patch: Patch, category: str) -> None:
+    """They see everything on the wrong side."""
+    original = initialize.category_depth
+    patch.setattr(initialize, "category_depth", lambda *words: original(*words).flip(-1))
+
+
+def other_networks(patch: Patch, category: str) -> None:
+    """The networks of the other category are opened."""
+    generator, config = open_prior(OTHER[category], device="cpu")
+    networks = pretrained_networks(generator.prior, config)
+    patch.setattr(headline, "pretrained_networks", lambda *words: networks)
+
+
+def view_signs(patch: Patch, category: str) -> None:
+    """The view network's angles have the wrong sign."""
+    original = SceneNetworks.relative_views
+    patch.setattr(SceneNetworks, "relative_views", lambda *words: -original(*words))
+
+
+def configured(patch: Patch, **changes: object) -> None:
+    original = headline.open_prior
+
+    def opened(*words: object, **named: object) -> tuple[object, ShapeConfig]:
+        generator, config = original(*words, **named)
+        return generator, replace(config, prior_shape=replace(config.prior_shape, **changes))
+
+    patch.setattr(headline, "open_prior", opened)
+
+
+def tilt_off(patch: Patch, category: str) -> None:
+    """Depth is not tilted by the view that is read."""
+    configured(patch, pretrained_tilt=(0.0, 0.0))
+
+
+def fusion_off(patch: Patch, category: str) -> None:
+    """The input alone is measured."""
+    configured(patch, turns_deg=())
+
+
+def fusion_signs(patch: Patch, category: str) -> None:
+    """What is seen from the left is taken for what is seen from the right."""
+    original = fusion.to_canonical
+    patch.setattr(fusion, "to_canonical", lambda seen, views, *others: original(seen, -views, *others))
+
+
+NOTICED: list[tuple[str, Callable[[Patch, str], None]]] = [
+    *((category, mutation) for category in BOUNDS for mutation in (plane, mirrored, other_networks)),
+    ("head", view_signs),
+    ("head", tilt_off),
+    ("car", view_signs),
+    ("car", fusion_off),
+    ("car", fusion_signs),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("category", "mutation"), NOTICED, ids=[f"{c}-{m.__name__}" for c, m in NOTICED])
+def test_the_guard_notices(category: str, mutation: Callable[[Patch, str], None], monkeypatch) -> None:
+    mutation(monkeypatch, category)
+    errors = validation_errors(category)
+    assert any(errors[name] > bound for name, bound in BOUNDS[category].items()), errors
