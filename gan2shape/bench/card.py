@@ -44,7 +44,7 @@ from gan2shape.scene.camera import compose_views, rotation
 from gan2shape.scene.light import rotate_light
 from gan2shape.shape.sampling import sample_views
 from gan2shape.shape.state import new_state
-from gan2shape.synth.dataset import draw_item
+from gan2shape.synth.dataset import sample_item
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import render_objects
 
@@ -134,7 +134,7 @@ class Pairs:
 def render_pairs(category: str, first_seed: int, n: int) -> Pairs:
     """n objects; the second view is turned by a uniform yaw of up to REGRESSOR_TURN_DEG about the first."""
     spec = get_category(category)
-    items = [draw_item(spec, first_seed + i) for i in range(n)]
+    items = [sample_item(spec, first_seed + i) for i in range(n)]
     own, lamp, background = (
         torch.from_numpy(np.stack([getattr(item, name) for item in items])) for name in ("view", "light", "background")
     )
@@ -180,7 +180,7 @@ def train_regressor(pairs: Pairs, n_steps: int, report: Reporter = silent) -> Re
     return Regressor(network.eval(), mean, std)
 
 
-def own_figures(regressor: Regressor, held_out: Pairs) -> dict[str, float]:
+def regressor_metrics(regressor: Regressor, held_out: Pairs) -> dict[str, float]:
     """How well the regressor reads changes between the two images of held-out pairs."""
     read = regressor(held_out.images.flatten(0, 1)).unflatten(0, (-1, 2))
     return slopes(read[:, 1] - read[:, 0], held_out.targets[:, 1] - held_out.targets[:, 0])
@@ -209,7 +209,7 @@ def control(bench: Bench, regressor: Regressor, sizes: CardSizes) -> tuple[Tenso
     return found[-n:], asked[-n:], seen[-n:]
 
 
-def inversion_figures(benches: list[Bench]) -> dict[str, float]:
+def inversion_metrics(benches: list[Bench]) -> dict[str, float]:
     """Object-mask PSNR of the inversions and IoU of the masks seen through them."""
     psnr, overlap = [], []
     for bench in benches:
@@ -280,11 +280,11 @@ def measure_card(
     return {
         **slopes(found, asked),
         **spread(held_out.images[:, 0], generator, regressor, sizes.n_samples),
-        **inversion_figures(benches),
+        **inversion_metrics(benches),
         "split": "val",
         "n_controlled": len(controlled),
         "n_inverted": sizes.n_inverted,
-        "regressor_on_turns_of_held_out_objects": own_figures(regressor, held_out),
+        "regressor_on_turns_of_held_out_objects": regressor_metrics(regressor, held_out),
         "regressor_on_the_projected_renders": slopes(seen, asked),
     }
 

@@ -17,7 +17,7 @@ from gan2shape.core.records import Observation, Render, Scene
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.packs import Prior
 from gan2shape.scene.camera import rotation
-from gan2shape.scene.light import lamp_in_front, normals_from_depth, shade
+from gan2shape.scene.light import light_in_front, normals_from_depth, shade
 from gan2shape.scene.render import render_scene
 from gan2shape.shape.ellipsoid import choose_slant, ellipsoid_model
 from gan2shape.shape.losses import feature_distance
@@ -163,7 +163,7 @@ def rung_c(bench: Bench) -> dict[str, float]:
     rng = step_rng(config, 4)
     views = sample_views(4 * RUNG_C_SAMPLES, config.views, rng)
     lights = sample_lights(len(views), config.lights, scene.light[0].cpu(), rng)
-    front = lamp_in_front(lights, rotation(views[:, :3]))
+    front = light_in_front(lights, rotation(views[:, :3]))
     views, lights = views[front][:RUNG_C_SAMPLES], lights[front][:RUNG_C_SAMPLES]
     truth = render_truth(bench.item, views, lights)
     with torch.no_grad():

@@ -38,7 +38,7 @@ from gan2shape.prior.ranges import (
     as_page,
     category_ranges,
     described,
-    draw_images,
+    generate_images,
     read_ranges,
 )
 from gan2shape.prior.scene import pretrained_networks
@@ -103,7 +103,7 @@ def ranges_of(prior: Prior, category: str | None, config: ShapeConfig, report: R
     if networks is None:
         return category_ranges(config.views, config.lights)
     report("views and lamps", 0, N_READ)
-    images, known = (draw_images(one.generator, side, N_READ) for one in (prior, pack))
+    images, known = (generate_images(one.generator, side, N_READ) for one in (prior, pack))
     report("views and lamps", N_READ, N_READ)
     return read_ranges(networks, images, config.views, config.lights, known)
 

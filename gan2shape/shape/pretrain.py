@@ -79,7 +79,7 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PseudoSource:
     """Which shapes are drawn for projection."""
 
     networks: SceneNetworks  # as they were when the round began
@@ -159,7 +159,7 @@ def learn_round(
         rng = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step.index)
         if index == 0:
             return fit_loss(networks, learnt_from, config, plan, step.index, rng)
-        drawn = Drawn(before, gains[index - 1], is_depth=index == 1 and step.index < plan.n_warm)
+        drawn = PseudoSource(before, gains[index - 1], is_depth=index == 1 and step.index < plan.n_warm)
         return joint_pretraining_loss(networks, drawn, learnt_from, generator, config, plan, rng)
 
     def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -193,7 +193,7 @@ def make_pool(
 ) -> Pool:
     """Images whose object is seen, as the generator reproduces them. Raises UserError where too few show an object."""
     prior, rows, n_seen, n_found = generator.prior, [], 0, 0
-    source = drawn_samples(generator, n_objects, seed) if images is None else images.split(POOL_BATCH)
+    source = generator_samples(generator, n_objects, seed) if images is None else images.split(POOL_BATCH)
     for some in source:
         latents = prior.guess_latent(some.to(prior.w_mean.device))
         shown, masks = generator(latents)
@@ -211,7 +211,7 @@ def make_pool(
     return Pool(shown, masks, latents, guesses, backgrounds, torch.cat([target.surface for target in targets]))
 
 
-def drawn_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iterator[Float[Tensor, "B 3 S S"]]:
+def generator_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iterator[Float[Tensor, "B 3 S S"]]:
     """The generator's samples, in batches; at most `MOST_DRAWN` times as many as are wanted."""
     network, random = generator.prior.generator, torch.Generator().manual_seed(seed)
     for _ in range(0, MOST_DRAWN * n_objects, POOL_BATCH):
@@ -261,7 +261,7 @@ def fit_loss(
 
 def joint_pretraining_loss(
     networks: SceneNetworks,
-    drawn_from: Drawn,
+    drawn_from: PseudoSource,
     pool: Pool,
     generator: MaskedGenerator,
     config: ShapeConfig,
@@ -281,7 +281,7 @@ def joint_pretraining_loss(
     asked_views = upload(sample_views(plan.batch * plan.n_views, config.views, random), depth.device)
     asked_lights = sample_lights(len(asked_views), config.lights, networks.light_mean, random)
     with torch.no_grad():
-        drawn = draw_pool(some, start, mean_lights, asked_views, asked_lights, networks, config)
+        drawn = render_pool(some, start, mean_lights, asked_views, asked_lights, networks, config)
         guess = generator.prior.guess_latent(drawn.image)
         wanted, wanted_masks = generator(repeated(some.latents - some.guesses, plan.n_views) + guess)
     seen = torch.cat([wanted, drawn.image])
@@ -289,7 +289,7 @@ def joint_pretraining_loss(
     views = networks.relative_views(raw[: len(seen)], repeated(raw[len(seen) :], plan.n_views).repeat(2, 1))
     lights = networks.lights(wanted)
     count = len(wanted)
-    made = draw_pool(some, depth, own_lights, asked_views, lights, networks, config)
+    made = render_pool(some, depth, own_lights, asked_views, lights, networks, config)
     agreement = (
         0.0 if drawn_from.is_depth else disagreement(category_depth(networks, wanted), wanted_masks, made, config)
     )
@@ -318,7 +318,7 @@ def disagreement(
     return (weight * error.abs()).sum() / weight.sum().clamp_min(1.0)
 
 
-def draw_pool(
+def render_pool(
     some: Pool,
     depth: Float[Tensor, "B 1 S S"],
     own_lights: Float[Tensor, "B 4"],

@@ -75,7 +75,7 @@ class SyntheticSet:
         return torch.from_numpy(np.stack([item.light for item in self.items]))
 
 
-def draw_item(spec: CategorySpec, seed: int) -> SyntheticItem:
+def sample_item(spec: CategorySpec, seed: int) -> SyntheticItem:
     """The object, view, lamp and background of one seed. The object's draw comes first: it alone fixes the mesh."""
     rng = np.random.default_rng([seed, zlib.crc32(spec.name.encode())])
     params = spec.sample(rng)
@@ -90,7 +90,7 @@ def draw_item(spec: CategorySpec, seed: int) -> SyntheticItem:
 def render_set(category: str, seeds: list[int], size: int = 64, rendering: str = "plain") -> SyntheticSet:
     """Images and truth of the given seeds. Raises UserError for an unknown category or rendering."""
     spec = get_category(category)
-    items = [draw_item(spec, seed) for seed in seeds]
+    items = [sample_item(spec, seed) for seed in seeds]
     if check_rendering(rendering) == "natural":
         looks = [_look(spec, seed) for seed in seeds]
         truth = render_natural(*_stack(items)[:3], looks, size)
@@ -104,7 +104,7 @@ def training_images(category: str, seeds: list[int], size: int = 64, rendering: 
     spec, natural = get_category(category), check_rendering(rendering) == "natural"
     images = np.empty((len(seeds), size, size, 3), np.uint8)
     for i in range(0, len(seeds), CHUNK):
-        items = [draw_item(spec, seed) for seed in seeds[i : i + CHUNK]]
+        items = [sample_item(spec, seed) for seed in seeds[i : i + CHUNK]]
         if natural:
             looks = [_look(spec, item.seed) for item in items]
             images[i : i + len(items)] = render_natural_colour(*_stack(items)[:3], looks, size)

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from gan2shape.scene.camera import focal_px, rotation
-from gan2shape.scene.light import lamp_direction
+from gan2shape.scene.light import light_direction
 from gan2shape.synth.backdrop import draw_backdrop
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.occlusion import ambient_occlusion, cast_shadow
@@ -152,13 +152,13 @@ def _shade(samples, meshes, view, light, looks, distance) -> Float[Tensor, "N 3"
     """Linear light that reaches the camera from each sub-sample."""
     item = samples.item
     points = camera_points(samples, [look.fov_deg for look in looks], distance)
-    towards = lamp_direction(light)[item]
+    towards = light_direction(light)[item]
     normal, eye = samples.normal, -F.normalize(points, dim=1)
 
     def of_look(name: str) -> Tensor:
         return torch.tensor([getattr(look, name) for look in looks])[item]
 
-    shadow = cast_shadow(samples, points, meshes, rotation(view[:, :3]), view[:, 3:], distance, lamp_direction(light))
+    shadow = cast_shadow(samples, points, meshes, rotation(view[:, :3]), view[:, 3:], distance, light_direction(light))
     lit = 1 - of_look("shadow") * (1 - SHADOW_LEFT) * shadow
     open_sky = 1 - of_look("occlusion") * ambient_occlusion(samples)
     cosine = (normal * towards).sum(1).clamp(min=0)

@@ -26,7 +26,7 @@ from gan2shape.scene.camera import (
     rotation,
     rotation_to_angles,
 )
-from gan2shape.scene.light import lamp_direction
+from gan2shape.scene.light import light_direction
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.scanline import nearest_face
 from gan2shape.synth.texture import TextureStack
@@ -139,7 +139,7 @@ class Samples:
 def lambert(samples: Samples, light: Float[Tensor, "B 4"]) -> Float[Tensor, "N 3"]:
     """Colour in [0, 1] of the plain rendering: albedo * (ambient + diffuse * max(0, n . l)), in stored values."""
     item = samples.item
-    cosine = (samples.normal * lamp_direction(light)[item]).sum(-1).clamp(min=0)
+    cosine = (samples.normal * light_direction(light)[item]).sum(-1).clamp(min=0)
     shading = light[item, 0] + light[item, 1] * cosine
     return (samples.albedo * shading[:, None]).clamp(max=1)
 

@@ -28,7 +28,7 @@ from gan2shape.prior.ranges import (
     YAW,
     Range,
     calibrated,
-    draw_images,
+    generate_images,
     read_images,
 )
 from gan2shape.prior.scene import pretrained_networks
@@ -216,7 +216,7 @@ def test_ranges_read_off_a_bundled_generator_are_those_of_its_training_images(ca
     if category == "head":  # headings of cars saturate: 54 degrees sd are read as 20
         assert found[YAW].read == pytest.approx(torch.rad2deg(heading_rad(made.view)).std().item(), rel=0.2)
     networks = pretrained_networks(pack, config)
-    known = read_images(networks, draw_images(pack.generator, made.truth.image.shape[-1], own_prior.N_READ))
+    known = read_images(networks, generate_images(pack.generator, made.truth.image.shape[-1], own_prior.N_READ))
     for half in (made.light[:, 2].abs() < 0.4, made.light[:, 2] > 0):
         lamps, read = made.light[half], calibrated(read_images(networks, made.truth.image[half]), known, config.lights)
         for values, true in ((read.lx, lamps[:, 2]), (read.ly, lamps[:, 3])):

@@ -85,7 +85,7 @@ def test_a_pack_from_nothing_gone_on_with_after_interrupts(request_, monkeypatch
     steps = []
 
     def stop_at(stage: str, at: int):
-        def report(name: str, step: int, n_steps: int, **figures: float) -> None:
+        def report(name: str, step: int, n_steps: int, **numbers: float) -> None:
             steps.append((name, step))
             if name == stage and step >= at:
                 raise KeyboardInterrupt

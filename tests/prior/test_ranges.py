@@ -27,7 +27,7 @@ from gan2shape.prior.ranges import (
     as_page,
     category_ranges,
     described,
-    draw_images,
+    generate_images,
     measured_words,
     read_images,
     read_ranges,
@@ -162,9 +162,9 @@ def test_the_page_gives_the_words_of_what_was_measured() -> None:
 
 def test_samples_are_drawn_whole_and_brought_to_the_side() -> None:
     own = Generator(GeneratorConfig(resolution=32, channels=(4, 4, 4, 4), z_dim=8, w_dim=8, n_mapping=2)).eval()
-    images = draw_images(own, SIDE, 9)
+    images = generate_images(own, SIDE, 9)
     z = torch.randn(9, 8, generator=torch.Generator().manual_seed(module.READ_SEED))
     with torch.no_grad():
         whole = own.synthesis(own.mapping(z)).clamp(-1, 1)
     torch.testing.assert_close(images, nn.functional.avg_pool2d(whole, 2))
-    assert torch.equal(images, draw_images(own, SIDE, 9))
+    assert torch.equal(images, generate_images(own, SIDE, 9))

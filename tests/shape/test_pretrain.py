@@ -26,9 +26,9 @@ from gan2shape.shape.initialize import (
     tilted,
 )
 from gan2shape.shape.pretrain import (
-    Drawn,
     Pool,
     PretrainConfig,
+    PseudoSource,
     disagreement,
     fit_loss,
     joint_pretraining_loss,
@@ -100,16 +100,16 @@ def test_images_that_are_given_are_learnt_from_as_the_generator_reproduces_them(
 def test_drawings_do_not_move_with_the_light_network_that_is_being_learnt(generator, monkeypatch) -> None:
     torch.manual_seed(0)
     networks, pool, drawn, own_lights = category_networks(CONFIG), known_pool(generator), [], []
-    original = pretraining.draw_pool
+    original = pretraining.render_pool
 
     def recorded(*arguments):
         own_lights.append(arguments[2].detach())
         drawn.append(original(*arguments).image.detach())
         return original(*arguments)
 
-    monkeypatch.setattr(pretraining, "draw_pool", recorded)
+    monkeypatch.setattr(pretraining, "render_pool", recorded)
     for _ in range(2):
-        given = Drawn(category_networks_of(seed=1), 1.0), pool, generator, CONFIG, PLAN
+        given = PseudoSource(category_networks_of(seed=1), 1.0), pool, generator, CONFIG, PLAN
         joint_pretraining_loss(networks, *given, torch.Generator().manual_seed(0))
         with torch.no_grad():
             networks.light_net.last.bias.add_(0.7)
@@ -156,7 +156,7 @@ def test_the_fit_compares_each_image_with_its_own_ellipsoid_up_to_the_mean_dista
 def test_depth_stays_while_view_and_light_warm_up_and_what_is_drawn_stays_always(generator, warm) -> None:
     torch.manual_seed(0)
     networks, before = category_networks(CONFIG), category_networks(CONFIG)
-    random, drawn = torch.Generator().manual_seed(0), Drawn(before, 1.5, warm)
+    random, drawn = torch.Generator().manual_seed(0), PseudoSource(before, 1.5, warm)
     joint_pretraining_loss(networks, drawn, known_pool(generator), generator, CONFIG, PLAN, random).backward()
     assert all(p.grad is None for p in before.parameters())
     assert all((p.grad is None) == warm for p in networks.depth_net.parameters())
@@ -174,7 +174,7 @@ def test_each_term_of_joint_training_is_an_error_that_its_weight_multiplies(gene
     networks, pool = category_networks_of(seed=2), known_pool(generator)
     for network in (networks.view_net, networks.light_net):
         network.last.weight.mul_(30)  # or views and lights would be nearly what they should be
-    before = Drawn(category_networks_of(seed=1), 1.5)
+    before = PseudoSource(category_networks_of(seed=1), 1.5)
 
     def loss(weight: float) -> float:
         plan = replace(PLAN, **{name: weight})

@@ -11,10 +11,10 @@ from PIL import Image
 from gan2shape.core.errors import UserError
 from gan2shape.synth.dataset import (
     EXAM_FIRST_SEED,
-    draw_item,
     generate,
     prerender,
     render_set,
+    sample_item,
     to_uint8,
     training_images,
 )
@@ -72,7 +72,7 @@ def test_pixels_of_seeds_stay_what_they_were(category):
 def test_lights_and_views_are_drawn_as_stated(made):
     category, _ = made
     spec = get_category(category)
-    items = [draw_item(spec, seed) for seed in range(40)]
+    items = [sample_item(spec, seed) for seed in range(40)]
     light = np.stack([item.light for item in items])
     low, high = spec.lights.ambient
     assert (light[:, 0] >= low).all()

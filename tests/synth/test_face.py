@@ -8,7 +8,7 @@ import torch
 
 from gan2shape.core.resources import assets_dir
 from gan2shape.synth import face
-from gan2shape.synth.dataset import draw_item, render_set
+from gan2shape.synth.dataset import render_set, sample_item
 from gan2shape.synth.face_assets import face_assets, hair_style
 from gan2shape.synth.face_form import eye_surface, frame_of, head_surface, morph
 from gan2shape.synth.face_params import FaceParams, macro_weights, sample_params, shape_axes
@@ -126,12 +126,12 @@ def test_seeds_frame_faces_as_photographs_do():
 
 
 def test_the_object_comes_first_and_alone_fixes_the_mesh():
-    item = draw_item(face.SPEC, 7)
+    item = sample_item(face.SPEC, 7)
     again = face.build(item.params)
     np.testing.assert_array_equal(item.mesh.vertices, again.vertices)
     for one, other in zip(item.mesh.textures, again.textures, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(item.mesh.vertices[:50], draw_item(face.SPEC, 8).mesh.vertices[:50])
+    assert not np.array_equal(item.mesh.vertices[:50], sample_item(face.SPEC, 8).mesh.vertices[:50])
 
 
 @pytest.mark.parametrize("name", face_assets().hair)

@@ -8,7 +8,7 @@ import torch
 
 from gan2shape.core.errors import UserError
 from gan2shape.scene.camera import rotation
-from gan2shape.scene.light import lamp_direction
+from gan2shape.scene.light import light_direction
 from gan2shape.synth.backdrop import draw_backdrop
 from gan2shape.synth.dataset import prerender, render_set, to_uint8, training_images
 from gan2shape.synth.natural import (
@@ -73,7 +73,7 @@ def test_without_its_effects_it_is_lambert_in_linear_light():
     truth = render_natural([sphere()], FRONT, LIGHT, [PLAIN_LOOK], 64)
     plain = render_object(sphere(), FRONT, LIGHT, 64)
     inside = plain.mask[0, 0] == 1
-    cosine = (plain.normals[0] * lamp_direction(LIGHT)[0][:, None, None]).sum(0).clamp(min=0)
+    cosine = (plain.normals[0] * light_direction(LIGHT)[0][:, None, None]).sum(0).clamp(min=0)
     ambient = 0.4 * (1 - 0.25 * plain.normals[0, 1])
     expected = to_stored(to_linear(torch.tensor(0.5)) * (ambient + 0.6 * cosine))
     got = (truth.image[0].mean(0) + 1) / 2
@@ -89,7 +89,7 @@ def test_gloss_brightens_the_mirror_direction_and_nothing_turned_away():
     )
     gain = shiny - dull
     row, column = divmod(int(gain.argmax()), 64)
-    half = torch.nn.functional.normalize(lamp_direction(LIGHT)[0] + torch.tensor([0, 0, -1.0]), dim=0)
+    half = torch.nn.functional.normalize(light_direction(LIGHT)[0] + torch.tensor([0, 0, -1.0]), dim=0)
     px_per_unit = 64 / PICTURE_WIDTH
     assert column + 0.5 == pytest.approx(32 + 0.06 * half[0].item() * px_per_unit, abs=2)
     assert row + 0.5 == pytest.approx(32 + 0.06 * half[1].item() * px_per_unit, abs=2)
@@ -105,7 +105,7 @@ def test_a_cast_shadow_falls_where_the_light_says():
     samples = sample_surfaces([mesh], FRONT, 192, [10.0], [1.0])
     points = camera_points(samples, [10.0], [1.0])
     turn = rotation(FRONT[:, :3])
-    shadow = cast_shadow(samples, points, [mesh], turn, FRONT[:, 3:], [1.0], lamp_direction(light))
+    shadow = cast_shadow(samples, points, [mesh], turn, FRONT[:, 3:], [1.0], light_direction(light))
     wall = samples.depth > 1.01
     x, y = points[:, 0], points[:, 1]
     # towards the light is (lx, ly, -1): what stands at point + gap * (lx, ly) on the small square casts on a point
@@ -121,7 +121,7 @@ def test_a_convex_object_casts_no_shadow_on_what_the_light_sees():
     ball = sphere(0.06)
     samples = sample_surfaces([ball], FRONT, 192, [20.0], [distance_of(20.0)])
     points = camera_points(samples, [20.0], [distance_of(20.0)])
-    towards = lamp_direction(torch.tensor([[0.4, 0.6, 0.8, -0.8]]))
+    towards = light_direction(torch.tensor([[0.4, 0.6, 0.8, -0.8]]))
     shadow = cast_shadow(samples, points, [ball], rotation(FRONT[:, :3]), FRONT[:, 3:], [distance_of(20.0)], towards)
     cosine = samples.normal @ towards[0]
     assert shadow[cosine > 0.25].max() == 0
