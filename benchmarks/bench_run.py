@@ -86,7 +86,7 @@ def step_costs(generator: MaskedGenerator, config: ShapeConfig, n: int) -> dict[
     """Cost of one step of each kind, averaged over `n` steps, on the generator's sample 0."""
     observation = observe_seed(0, generator)
     target = make_target(observation)
-    slant_deg = config.prior_shape.slants_deg[0]
+    slant_deg = config.initial.slants_deg[0]
 
     def state_of(some: ShapeConfig) -> ObjectState:
         made = new_state(some, observation.latent.shape[-1], "cpu")
@@ -95,11 +95,11 @@ def step_costs(generator: MaskedGenerator, config: ShapeConfig, n: int) -> dict[
     published = replace(
         config,
         networks=replace(config.networks, albedo="network"),
-        steps=replace(config.steps, n_albedo=n, n_collect=config.steps.batch * n),
+        steps=replace(config.steps, n_albedo=(n,), n_collect=config.steps.batch * n),
     )
     state, with_albedo = state_of(config), state_of(published)
     latent, features = observation.latent, prior_features(generator.prior)
-    rng, options = step_rng(config, 0), JointOptions.of(config.steps)
+    rng, options = step_rng(config, 0), JointOptions.of(config)
 
     def collected():
         return collect(state, target, latent, generator, published, rng)
@@ -157,6 +157,7 @@ def seconds_to_side(category: str, config: ShapeConfig, index: int, wanted: floa
     target, model = ladder.target_of(item), ellipsoid_model(ladder.new_model(config), item.mask, config, 0.0)
     samples = ladder.as_samples(true_views(item, ladder.N_TRUE_VIEWS, item.seed + ladder.VIEW_SEED_OFFSET))
     found = {"object": item.seed, "wanted_side": wanted, "reached": False}
+    n_joint = config.steps.count("joint", 0)
     clocks = (time.perf_counter, time.process_time)
     marks, spent = [clock() for clock in clocks], [0.0, 0.0]
 
@@ -173,9 +174,9 @@ def seconds_to_side(category: str, config: ShapeConfig, index: int, wanted: floa
     try:
         options = JointOptions(estimate_views=False, estimate_lights=False, own_light=item.light)
         random = torch.Generator().manual_seed(config.seed)
-        joint_step(model, target, samples, None, config, options, random, look)
-        if found.get("step") != config.steps.n_joint:  # the last steps are not reported where they make no ten
-            look("", config.steps.n_joint, config.steps.n_joint)
+        joint_step(model, target, samples, None, config, options, random, look, n_joint)
+        if found.get("step") != n_joint:  # the last steps are not reported where they make no ten
+            look("", n_joint, n_joint)
     except EnoughError:
         found["reached"] = True
     return found

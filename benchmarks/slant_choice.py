@@ -25,11 +25,11 @@ def main() -> None:
     parser.add_argument("--category", default="car")
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--slants", type=float, nargs="+", default=[-25.0, 25.0])
-    parser.add_argument("--relief", type=float, help="of the ellipsoid [the category's]")
+    parser.add_argument("--depth-scale", type=float, help="of the ellipsoid [the category's]")
     options = parser.parse_args()
     generator, config = open_prior(options.category, device="cpu")
-    if options.relief:
-        config = replace(config, prior_shape=replace(config.prior_shape, relief=options.relief))
+    if options.depth_scale:
+        config = replace(config, initial=replace(config.initial, depth_scale=options.depth_scale))
     rows = []
     for item in exam_objects(options.category, "val", options.count):
         with torch.no_grad():
@@ -39,7 +39,7 @@ def main() -> None:
         model = new_state(config, latent.shape[-1], "cpu").model
         residuals, sides = [], []
         for slant_deg in options.slants:
-            depth = ellipsoid_depth(mask, config.prior_shape, config.render.fov_deg, slant_deg)
+            depth = ellipsoid_depth(mask, config.initial, config.render.fov_deg, slant_deg)
             scene = current_scene(ellipsoid_model(model, mask, config, slant_deg), target, config.render.fov_deg)
             residuals.append(reproduction_residual(scene, target, generator, config))
             sides.append(score_depth(depth, item.depth, item.mask, item.fov_deg)["side"])

@@ -73,6 +73,7 @@ def reconstruct(
     config: ShapeConfig | None = None,
     generator: MaskedGenerator | str | Path | None = None,
     features: str | Path | None = None,
+    class_index: int | None = None,
     report: Reporter = silent,
     state_dir: Path | None = None,
 ) -> Reconstruction:
@@ -85,6 +86,7 @@ def reconstruct(
             `gan2shape prior` was told about the `generator`.
         generator: a StyleGAN2 checkpoint in the place of the bundled one (or an opened one).
         features: a TorchScript module, which is code that runs, to compare images with.
+        class_index: of a class-conditional `generator`, what it draws; the first class unless given.
         overrides: `key=value` words of the configuration; or give a whole `config`.
         state_dir: folder where the state is kept after each step; a state found there is continued.
     Raises UserError for what cannot be used, with cause and remedy.
@@ -93,13 +95,16 @@ def reconstruct(
     if isinstance(generator, MaskedGenerator):
         if features is not None:
             raise UserError("features belong to a generator that is named by its path: give that, or leave them away.")
-        words = (*generator.prior.calibration.settings, *overrides)
-        config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, words)
+        known = generator.prior.calibration.settings
+        config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, overrides, calibration=known)
     else:
-        generator, own = open_prior(category, generator, preset, overrides, features, device)
-        config = own if config is None else replace(config, render=replace(config.render, size=own.render.size))
+        generator, own = open_prior(category, generator, preset, overrides, features, device, class_index)
+        config = (
+            own if config is None else replace(config, render=replace(config.render, resolution=own.render.resolution))
+        )
+    config = config.scaled()
     check_inputs(image, mask, latent, generator.prior.generator.n_layers, generator.prior.w_mean.shape[-1])
-    image, mask = (None if given is None else resized(given, config.render.size) for given in (image, mask))
+    image, mask = (None if given is None else resized(given, config.render.resolution) for given in (image, mask))
     opened_at = time.perf_counter()
     observation = observe(generator, config, image, latent, seed, mask, report)
     observed_at = time.perf_counter()
@@ -111,9 +116,8 @@ def reconstruct(
 
 def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
     """The request's generator, bundled or custom, and the configuration that fits it."""
-    return open_prior(
-        request.category, request.generator, request.preset, request.overrides, request.features, request.device
-    )
+    words = (request.preset, request.overrides, request.features, request.device, request.class_index)
+    return open_prior(request.category, request.generator, *words)
 
 
 def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfig, has_mask: bool) -> None:
@@ -134,12 +138,12 @@ def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) 
         if request.latent is not None:
             given["latent"] = read_latent(request.latent, generator.n_layers, generator.config.w_dim)
         if request.mask is not None:
-            given["mask"] = read_mask(request.mask, config.render.size)
+            given["mask"] = read_mask(request.mask, config.render.resolution)
         return given
-    picture = read_image(request.image, config.render.size)
+    picture = read_image(request.image, config.render.resolution)
     mask = picture.mask
     if request.mask is not None:
-        mask = read_mask(request.mask, config.render.size, picture.original_size)
+        mask = read_mask(request.mask, config.render.resolution, picture.original_size)
     return {"image": picture.image, "mask": mask}
 
 

@@ -64,6 +64,7 @@ MaybeCategory = Annotated[
 OwnGenerator = Annotated[
     Path | None, typer.Option("--generator", "-g", help="A StyleGAN2 checkpoint instead of the category's.")
 ]
+ClassIndex = Annotated[int | None, typer.Option("--class", min=0, help="Class of a class-conditional --generator.")]
 DEFAULT_PRESET = "draft"
 Preset = Annotated[str, typer.Option("--preset", "-p", help="smoke, draft, full or paper: how long to work.")]
 MaybePreset = Annotated[
@@ -112,6 +113,7 @@ def run(
     settings: Settings = None,
     category: MaybeCategory = None,
     generator: OwnGenerator = None,
+    class_index: ClassIndex = None,
     image: Annotated[Path | None, typer.Option(help="Image to explain; alpha serves as the mask.")] = None,
     latent: Annotated[Path | None, typer.Option(help="A saved w or W+ (.pt, .npy, .npz, .safetensors).")] = None,
     seed: Annotated[
@@ -138,7 +140,7 @@ def run(
 
     inputs = {"--image": image, "--latent": latent, "--seed": seed}
     others = {"--category": category, "--preset": preset, "--mask": mask, "--out": out, "--generator": generator}
-    check_inputs(inputs, {**others, "--features": features}, resume)
+    check_inputs(inputs, {**others, "--features": features, "--class": class_index}, resume)
     if resume is not None:
         request = resumed(resume, device, overrides)
     else:
@@ -158,6 +160,7 @@ def run(
             overrides=overrides,
             generator=generator,
             features=features,
+            class_index=class_index,
         )
     if dry_run:
         _print_config(request, as_json)
@@ -192,6 +195,7 @@ def synth(
     seed: Annotated[int, typer.Option(min=0, max=999_999, help="Seed of the first image; the next ones count up.")] = 0,
     size: Annotated[int, typer.Option(min=16, help="Side of the images, pixels.")] = 64,
     out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("synth"),
+    rendering: Annotated[str, typer.Option(help="plain, or natural: as a camera takes it.")] = "plain",
     shards: Annotated[bool, typer.Option("--shards", help="Training images only, for `gan2shape train`.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -200,6 +204,8 @@ def synth(
     Examples:
 
       gan2shape synth --category car --count 64 --out cars
+
+      gan2shape synth --category face --rendering natural --out faces
 
       gan2shape synth --category car --count 48000 --shards --out car-shards
     """
@@ -210,9 +216,9 @@ def synth(
         began = time.perf_counter()
         if shards:
             with open_reporter() as report:
-                prerender(category, count, seed, out, size=size, report=report)
+                prerender(category, count, seed, out, size=size, report=report, rendering=rendering)
         else:
-            generate(category, count, seed, out, size)
+            generate(category, count, seed, out, size, rendering)
     seconds = time.perf_counter() - began
     payload = {"verb": "synth", "category": category, "count": count, "out_dir": out, "seconds": round(seconds, 2)}
     emit(payload, as_json, [f"{count} images of {category} in {out} ({seconds:.1f} s)"])
@@ -299,6 +305,7 @@ def bench_ladder(
     preset: Preset = DEFAULT_PRESET,
     count: Annotated[int | None, typer.Option(min=1, help="Objects of each rung.")] = None,
     generator: OwnGenerator = None,
+    class_index: ClassIndex = None,
     device: Device = "auto",
     as_json: Json = False,
     settings: Settings = None,
@@ -311,7 +318,9 @@ def bench_ladder(
     from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
-        rows = ladder(category, tuple(rung or ()), count, device, tuple(settings or ()), report, preset, generator)
+        rows = ladder(
+            category, tuple(rung or ()), count, device, tuple(settings or ()), report, preset, generator, class_index
+        )
     emit({"verb": "bench ladder", "rows": rows}, as_json, format_rows(rows))
 
 
@@ -320,6 +329,7 @@ def bench_ladder(
 def bench_shape(
     category: MaybeCategory = None,
     generator: OwnGenerator = None,
+    class_index: ClassIndex = None,
     preset: Preset = DEFAULT_PRESET,
     count: Annotated[int, typer.Option(min=1, help="Objects, always the first seeds.")] = 8,
     split: Annotated[str, typer.Option(help="val to tune on, test once a release.")] = "val",
@@ -339,7 +349,9 @@ def bench_shape(
         from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
-            rows = table(category, preset, count, split, folder, device, tuple(settings or ()), report, generator)
+            rows = table(
+                category, preset, count, split, folder, device, tuple(settings or ()), report, generator, class_index
+            )
     emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
 
 
@@ -348,6 +360,7 @@ def bench_shape(
 def bench_card(
     category: MaybeCategory = None,
     generator: OwnGenerator = None,
+    class_index: ClassIndex = None,
     preset: Preset = DEFAULT_PRESET,
     count: Annotated[int | None, typer.Option(min=1, help="Images that are inverted [default: 32].")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the figures and leave card.json alone.")] = False,
@@ -363,7 +376,16 @@ def bench_card(
     from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
-        measured = card(category, preset, count, tuple(settings or ()), dry_run, report, generator=generator)
+        measured = card(
+            category,
+            preset,
+            count,
+            tuple(settings or ()),
+            dry_run,
+            report,
+            generator=generator,
+            class_index=class_index,
+        )
     lines = [f"{name:36s} {value}" for name, value in measured.items()]
     named = category or (None if generator else DEFAULT_CATEGORY)
     emit({"verb": "bench card", "category": named, "measured": measured}, as_json, lines)
@@ -373,16 +395,17 @@ def bench_card(
 @speaks_plainly
 def inspect(
     path: Annotated[Path, typer.Argument(help="A StyleGAN2 checkpoint or a pack.")],
+    class_index: ClassIndex = None,
     as_json: Json = False,
 ) -> None:
     """Say what a checkpoint holds: sizes, architecture, settings and where they come from. Executes nothing of it.
 
     Example:  gan2shape inspect stylegan2-car.pkl
     """
-    from gan2shape.checkpoints.open import describe
     from gan2shape.checkpoints.open import inspect as inspect_checkpoint
+    from gan2shape.checkpoints.told import describe
 
-    found = inspect_checkpoint(path)
+    found = inspect_checkpoint(path, class_index)
     emit({"verb": "inspect", **found}, as_json, describe(found))
 
 
@@ -391,14 +414,14 @@ def inspect(
 def convert(
     path: Annotated[Path, typer.Argument(metavar="IN", help="A StyleGAN2 checkpoint (.pt, .pkl, …).")],
     out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
-    class_index: Annotated[int, typer.Option("--class", min=0, help="Class of a class-conditional network.")] = 0,
+    class_index: ClassIndex = None,
     as_json: Json = False,
 ) -> None:
     """Write a checkpoint as one safetensors file, which opens faster and cannot carry code.
 
     Example:  gan2shape convert stylegan2-car.pkl car.safetensors
     """
-    from gan2shape.checkpoints.open import describe
+    from gan2shape.checkpoints.told import describe
     from gan2shape.prior.checkpoint import convert as convert_checkpoint
 
     found = convert_checkpoint(path, out, class_index)
@@ -412,6 +435,7 @@ def prior(
     category: Annotated[
         str | None, typer.Option("--category", "-c", help="Whose views, lights and relief suit it: car, head, …")
     ] = None,
+    class_index: ClassIndex = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -425,7 +449,7 @@ def prior(
     from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
-        found = estimate_prior(path, category, resolve_device(device), report=report)
+        found = estimate_prior(path, category, resolve_device(device), report=report, class_index=class_index)
     emit({"verb": "prior", **found}, as_json, told(found))
 
 

@@ -33,7 +33,7 @@ BATCH = {"cuda": 64, "cpu": 4}
 WARM_STEPS = {"cuda": 20, "cpu": 1}
 LEAST_STEPS = 2  # timed, however slow they are
 SHARE_PER_TRAINING = 0.06  # of all seconds, for the timed steps of one resolution and precision
-FEW_STEPS = ("steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=2", "steps.batch=2")  # full on a CPU
+FEW_STEPS = ("steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=[2]", "steps.batch=2")  # full on a CPU
 
 
 def say(text: str) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -197,7 +198,9 @@ class Watch(TorchDispatchMode):
 
 
 class _Backend:
-    """What torch asks a backend's module for."""
+    """What torch asks a backend's module for; `seeds` are those that the device's own random numbers were given."""
+
+    seeds: ClassVar[list[int]] = []
 
     def is_initialized(self) -> bool:
         return True
@@ -212,7 +215,7 @@ class _Backend:
         return False
 
     def manual_seed_all(self, seed: int) -> None:
-        pass
+        self.seeds.append(seed)
 
     def device_count(self) -> int:
         return 1
@@ -240,6 +243,7 @@ def _register() -> bool:
 
 
 IS_POSSIBLE = _register()
+SEEDS = _Backend.seeds
 DEVICE = torch.device(NAME, 0) if IS_POSSIBLE else None
 
 

@@ -16,9 +16,12 @@ from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.mask_head import MaskHead, head_config
 from gan2shape.prior.packs import make_prior, save_pack
+from tests.tiny_pack import SMALL
 
-QUICK = ["n_stages=1", "steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=2", "steps.batch=2"]
-QUICK += ["invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1", "prior_shape.slants_deg=[0.0]"]
+QUICK = ["n_stages=1", "steps.n_projection=[2]", "steps.n_collect=4", "steps.n_joint=[2]", "steps.batch=2"]
+QUICK += [*SMALL, "invert.n_steps=2", "invert.n_starts=2", "invert.n_tracks=1", "initial.slants_deg=[0.0]"]
+GENERATOR = GeneratorConfig(channels=(8, 8, 8, 8, 8), z_dim=8, w_dim=8, n_mapping=2)
+DISCRIMINATOR = DiscriminatorConfig(channels=(8, 8, 8, 8))
 SIZE = (64, 70)  # width and height of the images
 runner = CliRunner()
 
@@ -28,7 +31,7 @@ def packs(tmp_path_factory) -> Path:
     """Folders of weights for cars: whole ones and one for every kind of damage. Nothing is trained."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
-    prior = make_prior(Generator(GeneratorConfig()), Discriminator(DiscriminatorConfig()), {"category": "car"})
+    prior = make_prior(Generator(GENERATOR), Discriminator(DISCRIMINATOR), {"category": "car"})
     whole = save_pack(folder / "whole" / "car", prior)
     data, tensors = whole.read_bytes(), load_file(whole)
     from safetensors import safe_open
@@ -78,7 +81,7 @@ def inputs(tmp_path_factory) -> Path:
     Image.new("L", SIZE, 120).save(folder / "dim.png")
     Image.new("L", (32, 32), 255).save(folder / "small.png")
     np.save(folder / "long.npy", np.zeros((1, 7), np.float32))
-    np.save(folder / "nan.npy", np.full((1, GeneratorConfig().w_dim), np.nan, np.float32))
+    np.save(folder / "nan.npy", np.full((1, GENERATOR.w_dim), np.nan, np.float32))
     return folder
 
 
@@ -89,8 +92,8 @@ BAD = {  # name: (words, part of the sentence, which weights)
     "key": (["n_stage=2"], "did you mean n_stages?", "whole"),
     "nested key": (["steps.n_jont=2"], "did you mean steps.n_joint?", "whole"),
     "value": (["n_stages=many"], "n_stages", "whole"),
-    "kind of depth": (["networks.depth=mesh"], "network or pyramid", "whole"),
-    "side": (["render.size=128"], "leave it at 64", "whole"),
+    "kind of depth": (["ablation.depth=mesh"], "network or pyramid", "whole"),
+    "side": (["render.resolution=128"], "leave it at 64", "whole"),
     "device": (["--device", "quantum"], "quantum", "whole"),
     "folder as image": (["--image", "@."], "not a file", "whole"),
     "missing image": (["--image", "@no.png"], "not a file", "whole"),
@@ -105,7 +108,7 @@ BAD = {  # name: (words, part of the sentence, which weights)
     "mask of another size": ([*GOOD, "--mask", "@small.png"], "32 x 32 pixels", "whole"),
     "truncated mask": ([*GOOD, "--mask", "@half-good.png"], "damaged or truncated", "whole"),
     "no object": (GOOD, "No object was found", "blind"),  # found after the inversion only
-    "picture as latent": (["--latent", "@good.png"], "no format that is known", "whole"),
+    "picture as latent": (["--latent", "@good.png"], "is an image: give it as --image", "whole"),
     "latent of another size": (["--latent", "@long.npy"], "latent", "whole"),
     "latent that is not finite": (["--latent", "@nan.npy"], "finite", "whole"),
     "no weights": ([], "no weights", "none"),
@@ -118,12 +121,16 @@ BAD = {  # name: (words, part of the sentence, which weights)
     "no step at once": (["steps.batch=0"], "above 0", "whole"),
     "no number": (["views.yaw_sd_deg=nan"], "not a finite number", "whole"),
     "backwards": (["steps.lr=-1"], "above 0", "whole"),
-    "no slant": (["prior_shape.slants_deg=[]"], "slants_deg is empty", "whole"),
+    "no slant": (["initial.slants_deg=[]"], "slants_deg is empty", "whole"),
     "no lens": (["render.fov_deg=0"], "between 0 and 90", "whole"),
     "more tracks than starts": (["invert.n_starts=2", "invert.n_tracks=3"], "n_tracks", "whole"),
     "no width": (["networks.encoder_channels=[]"], "need a width", "whole"),
-    "too many widths": (["networks.encoder_channels=[4,4,4,4,4,4,4]"], "cannot be halved", "whole"),
-    "pyramid without a side": (["networks.depth=pyramid", "networks.pyramid_sides=[128]"], "smaller ones", "whole"),
+    "too many widths": (["networks.encoder_channels=[4,4,4,4,4,4,4]"], "too many for", "whole"),
+    "pyramid without a side": (
+        ["ablation.depth=pyramid", "ablation.pyramid_resolutions=[128]"],
+        "smaller ones",
+        "whole",
+    ),
     "no such albedo": (["networks.albedo=paint"], "quotient or network", "whole"),
     "fewer than no stages": (["n_stages=-1"], "negative", "whole"),
 }
@@ -177,21 +184,20 @@ def test_a_place_that_cannot_be_written_is_found_first(below, packs, inputs, tmp
 @pytest.mark.parametrize("n_projection", [10, 2])  # where it is not E that explodes, step 3 does
 def test_a_loss_that_explodes_is_one_sentence_and_leaves_nothing(n_projection, packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
-    words = ("steps.lr=1e30", f"steps.n_projection=[{n_projection}]", "steps.n_joint=9")
+    words = ("steps.lr=1e30", f"steps.n_projection=[{n_projection}]", "steps.n_joint=[9]")
     result = smoke("--seed", "0", *words, out=tmp_path / "run")
     assert result.exit_code == 2, (result.output, result.exception)
     assert "lower steps.lr" in result.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_a_run_that_cannot_be_resumed_stays_what_it_was(packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
     run = tmp_path / "run"
     assert smoke("--seed", "0", out=run).exit_code == 0
     before = contents(run)
     resume = ["run", "--resume", str(run), "--device", "cpu"]
-    other = runner.invoke(app, [*resume, "steps.n_joint=3"])
+    other = runner.invoke(app, [*resume, "steps.n_joint=[3]"])
     assert (other.exit_code, contents(run)) == (2, before)
     assert "other settings" in other.stderr
     (run / "state.safetensors").write_bytes(before["state.safetensors"][:1000])

@@ -387,8 +387,8 @@ def test_ladder_and_table_pass_their_words_on(monkeypatch, tmp_path) -> None:
     shape = runner.invoke(app, [*"bench shape --count 3 --split test a=1 --out".split(), str(tmp_path / "b")])
     assert shape.exit_code == 0, shape.output
     assert shape.stdout.splitlines() == ["method  n  side", "flat    2  1.5"]
-    assert calls[0] == ("head", ("O1", "C"), 2, "auto", (), "draft", None)
-    assert calls[1] == (None, "draft", 3, "test", tmp_path / "b", "auto", ("a=1",), None)
+    assert calls[0] == ("head", ("O1", "C"), 2, "auto", (), "draft", None, None)
+    assert calls[1] == (None, "draft", 3, "test", tmp_path / "b", "auto", ("a=1",), None, None)
 
 
 def test_rows_become_a_table() -> None:

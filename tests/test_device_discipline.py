@@ -18,7 +18,7 @@ from gan2shape.scene.mesh_raster import rasterize
 from gan2shape.scene.render import render_depth
 from gan2shape.shape import reconstruct as method
 from gan2shape.train import loop as training
-from tests.devices import DEVICE, IS_POSSIBLE, NAME, MixedDevicesError, pretended_device
+from tests.devices import DEVICE, IS_POSSIBLE, NAME, SEEDS, MixedDevicesError, pretended_device
 from tests.shape import tiny
 from tests.tiny_pack import FEW_STEPS, SMALL, disc_mask, write_tiny_pack
 from tests.train.test_training import CONFIG as TRAINING
@@ -85,15 +85,23 @@ def test_gradients_and_views_work_on_the_pretended_device() -> None:
 def test_a_run_does_not_mix_devices(category: str, preset: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path))
     write_tiny_pack(tmp_path, category, 32)
-    overrides = (*SMALL, *FEW_STEPS, "steps.view_self_weight=0.1", "steps.feature_weight=0.1", "steps.refine_steps=1")
+    overrides = (
+        *SMALL,
+        *FEW_STEPS,
+        "ablation.view_self_weight=0.1",
+        "steps.feature_weight=0.1",
+        "ablation.refine_steps=1",
+    )
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     words = {"category": category, "preset": preset, "overrides": overrides, "mask": disc_mask(32)}
     # An image goes through inversion; a sample of the generator does not.
     words |= {"image": image} if preset == "full" else {"seed": 3}
+    SEEDS.clear()
     with pretended_device():
         made = reconstruct(**words, device=NAME, state_dir=tmp_path)
         again = reconstruct(**words, device=NAME, state_dir=tmp_path)  # from the state
         files = made.export(tmp_path / "run")
+    assert SEEDS == [], "the device's own random numbers are the caller's"
     assert made.scene.depth.device == again.scene.depth.device == DEVICE
     assert all(path.stat().st_size > 0 for path in files.values())
     with np.load(files["scene_npz"], allow_pickle=False) as scene:
@@ -113,13 +121,14 @@ def on_device(generator: MaskedGenerator) -> MaskedGenerator:
     return replace(generator, prior=moved)
 
 
-def stage(albedo: str = "quotient", **steps: object) -> collections.Counter:
+def stage(albedo: str = "quotient", view_self_weight: float = 0.0, **steps: object) -> collections.Counter:
     """Where the host waits in one stage of the tiny generator on the pretended device, and how often."""
     networks = replace(tiny.CONFIG.networks, albedo=albedo)
-    steps = {"n_albedo": 2, "n_projection": (2,), "n_joint": 2, "n_collect": 4, "batch": 4, **steps}
+    steps = {"n_albedo": (2,), "n_projection": (2,), "n_joint": (2,), "n_collect": 4, "batch": 4, **steps}
     config = replace(
-        tiny.CONFIG, n_stages=1, prior_shape=replace(tiny.CONFIG.prior_shape, slants_deg=(10.0,)), networks=networks,
+        tiny.CONFIG, n_stages=1, initial=replace(tiny.CONFIG.initial, slants_deg=(10.0,)), networks=networks,
         steps=replace(tiny.CONFIG.steps, **steps),
+        ablation=replace(tiny.CONFIG.ablation, view_self_weight=view_self_weight),
     )  # fmt: skip
     with pretended_device() as watch:
         generator = on_device(tiny.with_encoder(tiny.tiny_generator()))
@@ -142,7 +151,7 @@ LOOPS = {
 @pytest.mark.parametrize(("length", "renders", "settings"), LOOPS.values(), ids=LOOPS)
 def test_a_step_waits_only_for_the_z_buffer(length: str, renders: int, settings: dict) -> None:
     """What five steps more add, before the tenth, at which the loss is read."""
-    few, many = (stage(**settings, **{length: (n,) if length == "n_projection" else n}) for n in (2, 7))
+    few, many = (stage(**settings, **{length: (n,)}) for n in (2, 7))
     many.subtract(few)
     extra = {key: n / 5 for key, n in many.items() if n}
     assert sum(extra.values()) == WAITS_A_RENDER * renders, extra

@@ -1,5 +1,6 @@
 """What the package leaves alone: heavy imports until they are needed, stdout, and the caller's random numbers."""
 
+import ast
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import gan2shape
 from gan2shape.api import reconstruct
+from gan2shape.core.progress import PlainReporter
 from gan2shape.synth.dataset import prerender
 from gan2shape.train.loop import train
 from tests.tiny_pack import FEW_STEPS, SMALL, write_tiny_pack
@@ -51,6 +54,30 @@ def test_a_heavy_import_would_be_noticed() -> None:
     assert "torch" in imported_by("import gan2shape\ngan2shape.reconstruct")
 
 
+def calls_of(tree: ast.AST, name: str, inside: str = "") -> list[tuple[int, str]]:
+    """(line, innermost `with`) of each call whose name ends in `name`."""
+    found = []
+    for node in ast.iter_child_nodes(tree):
+        within = ast.unparse(node.items[0].context_expr) if isinstance(node, ast.With) else inside
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(name):
+            found.append((node.lineno, inside))
+        found += calls_of(node, name, within)
+    return found
+
+
+def test_global_random_numbers_are_seeded_within_a_fork_and_those_of_other_devices_never() -> None:
+    """`torch.manual_seed` seeds every GPU too, which a fork of the CPU's random numbers does not put back."""
+    n_seeded = 0
+    for path in Path(gan2shape.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert calls_of(tree, "torch.manual_seed") == [], path
+        assert calls_of(tree, "random.seed") == [], path
+        seeded = calls_of(tree, "default_generator.manual_seed")
+        assert all(within.startswith("torch.random.fork_rng(") for _, within in seeded), (path, seeded)
+        n_seeded += len(seeded)
+    assert n_seeded > 3  # the search finds something
+
+
 @pytest.mark.parametrize("preset", ["draft", "full"])
 def test_a_run_leaves_stdout_and_the_caller_s_seed_alone(preset: str, tmp_path: Path, monkeypatch, capfd) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path))
@@ -68,12 +95,15 @@ def test_a_training_writes_its_progress_to_stderr(tmp_path: Path, capfd) -> None
     write_shard(tmp_path / "images_000.npy", 24, 0)
     train(tmp_path, tmp_path / "out", replace(CONFIG, kimg=0.016))
     said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")  # a library is silent unless it is given a reporter
+    train(tmp_path, tmp_path / "again", replace(CONFIG, kimg=0.016), report=PlainReporter(sys.stderr))
+    said = capfd.readouterr()
     assert said.out == ""
-    assert "images/s" in said.err
+    assert "training: 16/16" in said.err
 
 
 def test_a_data_set_writes_its_progress_to_stderr(tmp_path: Path, capfd) -> None:
-    prerender("car", 2, 0, tmp_path, workers=1, size=16)
+    prerender("car", 2, 0, tmp_path, workers=1, size=16, report=PlainReporter(sys.stderr))
     said = capfd.readouterr()
     assert said.out == ""
-    assert "shards" in said.err
+    assert "images: 2/2" in said.err

@@ -44,7 +44,7 @@ from gan2shape.scene.camera import compose_views, rotation
 from gan2shape.scene.light import rotate_light
 from gan2shape.shape.sampling import sample_views
 from gan2shape.shape.state import new_state
-from gan2shape.synth.dataset import draw_item
+from gan2shape.synth.dataset import sample_item
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import render_objects
 
@@ -134,7 +134,7 @@ class Pairs:
 def render_pairs(category: str, first_seed: int, n: int) -> Pairs:
     """n objects; the second view is turned by a uniform yaw of up to REGRESSOR_TURN_DEG about the first."""
     spec = get_category(category)
-    items = [draw_item(spec, first_seed + i) for i in range(n)]
+    items = [sample_item(spec, first_seed + i) for i in range(n)]
     own, lamp, background = (
         torch.from_numpy(np.stack([getattr(item, name) for item in items])) for name in ("view", "light", "background")
     )
@@ -160,7 +160,7 @@ def train_regressor(pairs: Pairs, n_steps: int, report: Reporter = silent) -> Re
     both = torch.cat([pairs.targets.flatten(0, 1) * sign for sign in signs])
     mean, std = both.mean(0), both.std(0)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         network = regressor_network()
     rng = torch.Generator().manual_seed(0)
 
@@ -180,7 +180,7 @@ def train_regressor(pairs: Pairs, n_steps: int, report: Reporter = silent) -> Re
     return Regressor(network.eval(), mean, std)
 
 
-def own_figures(regressor: Regressor, held_out: Pairs) -> dict[str, float]:
+def regressor_metrics(regressor: Regressor, held_out: Pairs) -> dict[str, float]:
     """How well the regressor reads changes between the two images of held-out pairs."""
     read = regressor(held_out.images.flatten(0, 1)).unflatten(0, (-1, 2))
     return slopes(read[:, 1] - read[:, 0], held_out.targets[:, 1] - held_out.targets[:, 0])
@@ -209,7 +209,7 @@ def control(bench: Bench, regressor: Regressor, sizes: CardSizes) -> tuple[Tenso
     return found[-n:], asked[-n:], seen[-n:]
 
 
-def inversion_figures(benches: list[Bench]) -> dict[str, float]:
+def inversion_metrics(benches: list[Bench]) -> dict[str, float]:
     """Object-mask PSNR of the inversions and IoU of the masks seen through them."""
     psnr, overlap = [], []
     for bench in benches:
@@ -280,11 +280,11 @@ def measure_card(
     return {
         **slopes(found, asked),
         **spread(held_out.images[:, 0], generator, regressor, sizes.n_samples),
-        **inversion_figures(benches),
+        **inversion_metrics(benches),
         "split": "val",
         "n_controlled": len(controlled),
         "n_inverted": sizes.n_inverted,
-        "regressor_on_turns_of_held_out_objects": own_figures(regressor, held_out),
+        "regressor_on_turns_of_held_out_objects": regressor_metrics(regressor, held_out),
         "regressor_on_the_projected_renders": slopes(seen, asked),
     }
 
@@ -318,6 +318,7 @@ def main(
     report: Reporter = silent,
     sizes: CardSizes | None = None,
     generator: Path | None = None,
+    class_index: int | None = None,
 ) -> dict:
     """Measure a category's pack and write its card; with `dry_run`, or a `generator` of the user's, nothing is written.
     `count`: images inverted.
@@ -325,8 +326,8 @@ def main(
     Raises UserError, before any work, for a pack that is missing or whose card cannot be written, and for a generator
     that cannot be measured.
     """
-    category = exam_category(category, generator)
-    opened, config = open_measured(category, preset, overrides, "cpu", generator)
+    category = exam_category(category, generator, class_index)
+    opened, config = open_measured(category, preset, overrides, "cpu", generator, class_index)
     folder = pack_dir(category)
     is_written = generator is None and not dry_run
     if is_written:
@@ -336,6 +337,7 @@ def main(
     measured = {name: _rounded(value) for name, value in measured.items()}
     words = [f"--category {category}", f"--preset {preset}", *([f"--count {count}"] if count else [])]
     words += [f"--generator {generator}"] if generator else []
+    words += [] if class_index is None else [f"--class {class_index}"]
     measured["command"] = " ".join(["gan2shape bench card", *words, *overrides])
     if is_written:
         write_measured(folder, measured)

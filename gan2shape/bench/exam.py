@@ -45,9 +45,9 @@ class ExamObject:
 
     def mesh(self) -> ObjectMesh:
         """The object itself, rebuilt from its seed."""
-        from gan2shape.synth.dataset import draw_item
+        from gan2shape.synth.dataset import sample_item
 
-        return draw_item(get_category(self.category), self.seed).mesh
+        return sample_item(get_category(self.category), self.seed).mesh
 
 
 def encode_depth(depth: Float[Tensor, "*s"]) -> np.ndarray:

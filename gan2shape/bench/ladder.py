@@ -50,9 +50,9 @@ def score(item: ExamObject, depth: Float[Tensor, "1 1 S S"], started_s: float) -
 def new_model(config: ShapeConfig) -> SceneModel:
     """Networks with seeded weights, at a plane."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        networks = SceneNetworks(config.render, config.networks, config.lights.mean)
-    return SceneModel(networks, flat_base(config.render.size))
+        torch.default_generator.manual_seed(config.seed)
+        networks = SceneNetworks(config)
+    return SceneModel(networks, flat_base(config.render.resolution))
 
 
 def as_samples(truth: TrueViews) -> Samples:
@@ -68,7 +68,7 @@ def rung_flat(item: ExamObject, config: ShapeConfig, report: Reporter = silent) 
 def rung_ellipsoid(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
     """The scaled ellipsoid, analytic, without slant."""
     started = time.perf_counter()
-    return score(item, ellipsoid_depth(item.mask, config.prior_shape, config.render.fov_deg), started)
+    return score(item, ellipsoid_depth(item.mask, config.initial, config.render.fov_deg), started)
 
 
 def rung_o0(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
@@ -93,7 +93,7 @@ def fit_depth(
         return (error - error.mean()).square().mean()
 
     rate, stop = linear_fall(steps.lr, steps.lr_decay_from), Plateau(after=steps.lr_decay_from)
-    plan = Plan((Stage("fit", config.prior_shape.fit_steps, rate, stop=stop),), steps.betas)
+    plan = Plan((Stage("fit", config.ablation.fit_steps, rate, stop=stop),), steps.betas)
     optimise(model.networks.depth_net.parameters(), loss_of, plan, report=report)
 
 
@@ -117,7 +117,7 @@ def _from_true_renders(
     chosen_deg = slants_deg[0]
     if len(slants_deg) > 1:
         chosen_deg = best_slant(slants_deg, [learnt_from(slant_deg, N_SLANT_STEPS)[1] for slant_deg in slants_deg])
-    model, _ = learnt_from(chosen_deg, config.steps.n_joint)
+    model, _ = learnt_from(chosen_deg, config.steps.count("joint", 0))
     with torch.no_grad():
         return {**score(item, model.depth(item.image), started), "slant_deg": chosen_deg}
 
@@ -130,7 +130,7 @@ def rung_o1(item: ExamObject, config: ShapeConfig, report: Reporter = silent) ->
 
 def rung_o2(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
     """True renders; views and lights from nothing: no pull, no true value anywhere."""
-    return _from_true_renders(item, config, JointOptions(estimate_views=True), report, config.prior_shape.slants_deg)
+    return _from_true_renders(item, config, JointOptions(estimate_views=True), report, config.initial.slants_deg)
 
 
 TRUE_RUNGS = {"flat": rung_flat, "ellipsoid": rung_ellipsoid, "O0": rung_o0, "O1": rung_o1, "O2": rung_o2}

@@ -17,7 +17,7 @@ from gan2shape.core.records import Observation, Render, Scene
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.packs import Prior
 from gan2shape.scene.camera import rotation
-from gan2shape.scene.light import lamp_in_front, normals_from_depth, shade
+from gan2shape.scene.light import light_in_front, normals_from_depth, shade
 from gan2shape.scene.render import render_scene
 from gan2shape.shape.ellipsoid import choose_slant, ellipsoid_model
 from gan2shape.shape.losses import feature_distance
@@ -51,7 +51,7 @@ class Bench:
 def open_bench(item: ExamObject, generator: MaskedGenerator, config: ShapeConfig, report: Reporter = silent) -> Bench:
     """Invert and mask an exam image as the method would."""
     observation = observe_image(item.image, generator, config, None, report)
-    target = make_target(observation, generator if config.learn_from_inversion else None)
+    target = make_target(observation, generator if config.ablation.learn_from_inversion else None)
     return Bench(item, observation, target, generator, config, report)
 
 
@@ -82,7 +82,7 @@ def project_given(
     latent, image = bench.observation.latent, bench.target.image
     train_encoder(state.encoder, next_batch, bench.target, latent, bench.generator, config, n_steps, bench.report)
     parts = [
-        project_images(state.encoder, given.pick(rows), image, latent, bench.generator, steps)
+        project_images(state.encoder, given.pick(rows), image, latent, bench.generator, config)
         for rows in torch.arange(len(given.image), device=bench.device).split(steps.batch)
     ]
     images, masks = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -97,7 +97,17 @@ def _from_projected(bench: Bench, given: Render, views: Tensor, lights: Tensor, 
     samples = Samples(images, masks, views.to(bench.device), lights.to(bench.device))
     features = prior_features(bench.generator.prior)
     rng = step_rng(config, 2)
-    joint_step(state.model, bench.target, samples, features, config, JointOptions(), rng, bench.report)
+    joint_step(
+        state.model,
+        bench.target,
+        samples,
+        features,
+        config,
+        JointOptions(),
+        rng,
+        bench.report,
+        config.steps.count("joint", 0),
+    )
     with torch.no_grad():
         found = score(bench.item, state.model.depth(bench.target.image), started)
     return {**found, "slant_deg": slant_deg}
@@ -153,14 +163,14 @@ def rung_c(bench: Bench) -> dict[str, float]:
     rng = step_rng(config, 4)
     views = sample_views(4 * RUNG_C_SAMPLES, config.views, rng)
     lights = sample_lights(len(views), config.lights, scene.light[0].cpu(), rng)
-    front = lamp_in_front(lights, rotation(views[:, :3]))
+    front = light_in_front(lights, rotation(views[:, :3]))
     views, lights = views[front][:RUNG_C_SAMPLES], lights[front][:RUNG_C_SAMPLES]
     truth = render_truth(bench.item, views, lights)
     with torch.no_grad():
         rendered = render_scene(
             scene, views.to(bench.device), lights.to(bench.device), config.render.fov_deg, bench.target.canvas
         )
-        made, _ = project_images(state.encoder, rendered, bench.target.image, latent, bench.generator, steps)
+        made, _ = project_images(state.encoder, rendered, bench.target.image, latent, bench.generator, config)
     pseudo, projected = distances(rendered.image, truth, prior), distances(made, truth, prior)
     between = (made - rendered.image).abs().mean(1, keepdim=True)
     return {

@@ -16,14 +16,14 @@ from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import RESOLUTION_KEY, open_prior
 
 
-def exam_category(category: str | None, generator: Path | None) -> str:
+def exam_category(category: str | None, generator: Path | None, class_index: int | None = None) -> str:
     """Whose exam is sat: the named category's, else the one that `gan2shape prior` was told about the generator.
 
     Raises UserError where a generator comes with neither.
     """
     if category is not None or generator is None:
         return category or ShapeConfig.category
-    kept = find_estimated(generator)
+    kept = find_estimated(generator, class_index=class_index)
     if kept is None or kept.category is None:
         raise UserError(
             f"Nothing says with which objects {generator} is to be measured: "
@@ -38,6 +38,7 @@ def open_measured(
     overrides: tuple[str, ...] = (),
     device: str = "auto",
     generator: Path | None = None,
+    class_index: int | None = None,
 ) -> tuple[MaskedGenerator, ShapeConfig]:
     """The generator that is measured, at the resolution of the category's exam, and its configuration.
 
@@ -45,13 +46,17 @@ def open_measured(
     and for one without a mask network.
     """
     if generator is None:
-        return open_prior(category, None, preset, overrides, device=device)
+        return open_prior(category, None, preset, overrides, device=device, class_index=class_index)
     resolution = exam_objects(category, "val", 1)[0].image.shape[-1]
     overrides = (f"{RESOLUTION_KEY}{resolution}", *overrides)
-    opened, config = open_prior(category, generator, preset, overrides, device=device)
-    if config.render.size != resolution:
+    opened, config = open_prior(category, generator, preset, overrides, device=device, class_index=class_index)
+    if config.render.resolution != resolution:
         own = opened.prior.generator.config.resolution
-        cause = f"it draws {own} x {own}" if own < resolution else f"render.size={config.render.size} was asked for"
+        cause = (
+            f"it draws {own} x {own}"
+            if own < resolution
+            else f"render.resolution={config.render.resolution} was asked for"
+        )
         raise UserError(f"{generator} cannot be measured with an exam of {resolution} x {resolution} pixels: {cause}.")
     require_mask(opened)
     for note in opened.notes:

@@ -26,6 +26,7 @@ def main(
     report: Reporter = silent,
     preset: str = "draft",
     generator: Path | None = None,
+    class_index: int | None = None,
 ) -> list[dict]:
     """Rows of the asked rungs (all unless given) on the first validation objects. Raises UserError for an unknown
     rung, and for a generator that cannot be measured or that none of them uses.
@@ -37,8 +38,8 @@ def main(
         raise UserError(
             f"No generator takes part in {', '.join(rungs)}: leave --generator away, or ask for O3 and above."
         )
-    category = exam_category(category, generator)
-    opened, config = open_measured(category, preset, overrides, device, generator)
+    category = exam_category(category, generator, class_index)
+    opened, config = open_measured(category, preset, overrides, device, generator, class_index)
     rows = []
     for rung in rungs or ORDER:
         if rung in ladder.TRUE_RUNGS:

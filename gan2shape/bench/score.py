@@ -12,7 +12,7 @@ from torch import Tensor
 from gan2shape.measure import metrics, statistics
 from gan2shape.scene.light import normals_from_depth
 
-METRICS = ("side", "side_aligned", "mad_deg", "relief")
+METRICS = ("side", "side_aligned", "mad_deg", "depth_scale")
 
 
 def score_mask(true_mask: Float[Tensor, "1 1 S S"]) -> Bool[Tensor, "1 1 S S"]:
@@ -33,7 +33,7 @@ def score_depth(
         "side": 100 * metrics.side(depth, truth, mask).item(),
         "side_aligned": 100 * metrics.side_aligned(depth, truth, mask).item(),
         "mad_deg": metrics.mad_deg(normals, true_normals, mask).item(),
-        "relief": metrics.relief_scale(depth, truth, mask).item(),
+        "depth_scale": metrics.best_depth_scale(depth, truth, mask).item(),
     }
 
 

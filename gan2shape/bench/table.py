@@ -92,15 +92,17 @@ def main(
     overrides: tuple[str, ...] = (),
     report: Reporter = silent,
     generator: Path | None = None,
+    class_index: int | None = None,
 ) -> list[dict]:
     """Table rows over the first `count` objects of a split. Raises UserError for settings (or a checkpoint) that differ
     from the folder's, and for a generator that cannot be measured.
     """
-    category = exam_category(category, generator)
+    category = exam_category(category, generator, class_index)
     items = exam_objects(category, split, count)  # first: a bad split or count should leave no folder behind
-    opened, config = open_measured(category, preset, overrides, device, generator)
+    opened, config = open_measured(category, preset, overrides, device, generator, class_index)
     folder = Path(folder)
     weights = content_hash(pack_dir(category) if generator is None else generator)
+    weights += f"-class{class_index}" if class_index else ""
     _check_settings(folder, to_yaml(config) + f"split: {split}\nweights: {weights}\n")
     done = read_objects(folder)
     average = mean_depth(category, config.render.depth_half_range)

@@ -14,7 +14,7 @@ from torch import Tensor
 from gan2shape.bench.exam import ExamObject
 from gan2shape.core.config import ViewPriorConfig
 from gan2shape.scene.camera import compose_views, rotation
-from gan2shape.scene.light import lamp_in_front, rotate_light
+from gan2shape.scene.light import light_in_front, rotate_light
 from gan2shape.shape.sampling import sample_views
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import render_object
@@ -48,7 +48,7 @@ def draw_lights(category: str, views: Float[Tensor, "N 6"], generator: torch.Gen
         high = torch.tensor([box.ambient[1], box.diffuse[1], box.lx[1], box.ly[1]])
         drawn = low + (high - low) * uniform
         drawn[:, 1] = torch.minimum(drawn[:, 1], box.brightest - drawn[:, 0])
-        front = lamp_in_front(drawn, back[pending])
+        front = light_in_front(drawn, back[pending])
         lights[pending[front]] = rotate_light(drawn[front], back[pending[front]])
         pending = pending[~front]
     return lights

@@ -63,7 +63,7 @@ def validation_objects(category: str, config: ShapeConfig) -> list[ExamObject]:
     if not (exam_dir() / category).is_dir():
         return []
     items = exam_objects(category, "val", COUNT["val"])
-    return items if items[0].image.shape[-1] == config.render.size else []
+    return items if items[0].image.shape[-1] == config.render.resolution else []
 
 
 def choose_with_true_depth(
@@ -79,8 +79,8 @@ def choose_with_true_depth(
     sides: dict[tuple[float, float], float] = {}
 
     def side(scale: float, tilt: float) -> float:
-        shape = replace(config.prior_shape, pretrained_relief_gain=scale, pretrained_tilt=(0.0, tilt))
-        sides[scale, tilt] = mean_side(networks, generator, replace(config, prior_shape=shape), items)
+        shape = replace(config.initial, network_depth_scale=scale, network_tilt=(0.0, tilt))
+        sides[scale, tilt] = mean_side(networks, generator, replace(config, initial=shape), items)
         report("calibration", len(sides), n_trials, side=sides[scale, tilt])
         return sides[scale, tilt]
 

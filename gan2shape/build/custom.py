@@ -38,7 +38,7 @@ from gan2shape.prior.ranges import (
     as_page,
     category_ranges,
     described,
-    draw_images,
+    generate_images,
     read_ranges,
 )
 from gan2shape.prior.scene import pretrained_networks
@@ -56,6 +56,7 @@ def estimate_prior(
     device: torch.device | str = "cpu",
     config: ForegroundConfig | None = None,
     report: Reporter = silent,
+    class_index: int | None = None,
 ) -> dict[str, Any]:
     """Learn masks of a checkpoint's samples, read their views and lamps, and keep both; returns it in plain values.
 
@@ -63,7 +64,7 @@ def estimate_prior(
     """
     began = time.perf_counter()
     defaults = category_config(category)
-    prior = load_generator(path, device)
+    prior = load_generator(path, device, class_index)
     size = min(WORKING_RESOLUTION, checked_resolution(path, prior))
     sized, centre = at_resolution(prior, size), truncation_centre(prior)
     centre = prior.w_mean if centre is None else centre
@@ -82,10 +83,10 @@ def estimate_prior(
         "source": source_of(category),  # of what is not measured
         "ranges": as_page(ranges),
         "view_limit_sd": defaults.views.limit_sd,
-        "relief": defaults.prior_shape.relief,
+        "relief": defaults.initial.depth_scale,
     }
     state = learnt.head.state_dict()
-    weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page))
+    weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page), class_index)
     opened = MaskedGenerator(sized, learnt.head, centre)
     sheet = save_png(tile(shown(opened), N_COLUMNS), weights.with_suffix(".png"))
     return {**page, "category": category, "file": weights, "sheet": sheet, "seconds": time.perf_counter() - began}
@@ -98,11 +99,11 @@ def ranges_of(prior: Prior, category: str | None, config: ShapeConfig, report: R
         return category_ranges(config.views, config.lights)
     pack = load_pack(folder, prior.w_mean.device)
     side = pack.generator.config.resolution
-    networks = pretrained_networks(pack, replace(config, render=replace(config.render, size=side)))
+    networks = pretrained_networks(pack, replace(config, render=replace(config.render, resolution=side)))
     if networks is None:
         return category_ranges(config.views, config.lights)
     report("views and lamps", 0, N_READ)
-    images, known = (draw_images(one.generator, side, N_READ) for one in (prior, pack))
+    images, known = (generate_images(one.generator, side, N_READ) for one in (prior, pack))
     report("views and lamps", N_READ, N_READ)
     return read_ranges(networks, images, config.views, config.lights, known)
 

@@ -52,7 +52,7 @@ class ForegroundConfig:
 
 
 @dataclass(frozen=True)
-class Samples:
+class FeatureSamples:
     """What the generator drew, in half precision."""
 
     levels: tuple[Float[Tensor, "N _C _H _W"], ...]  # features, coarse to fine
@@ -109,7 +109,7 @@ def learn_masks(
 @torch.no_grad()
 def draw_samples(
     generator: Generator, centre: Float[Tensor, " D"], n: int, config: ForegroundConfig, seed: int, report: Reporter
-) -> Samples:
+) -> FeatureSamples:
     """`n` truncated samples with their features of sides from `coarsest` (or what there is) to the grid."""
     random = torch.Generator().manual_seed(seed)
     z = torch.randn(n, generator.config.z_dim, generator=random).to(centre.device)
@@ -122,16 +122,16 @@ def draw_samples(
         parts.append([maps.half() for maps in (*used, resized(image.clamp(-1, 1), config.grid))])
         report("samples", min(n, start + config.batch), n)
     *levels, images = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Samples(tuple(levels), images)
+    return FeatureSamples(tuple(levels), images)
 
 
-def stacked(samples: Samples, chosen: slice, grid: int) -> Float[Tensor, "N G G C"]:
+def stacked(samples: FeatureSamples, chosen: slice, grid: int) -> Float[Tensor, "N G G C"]:
     """All channels and the colours at one side."""
     maps = [*samples.some(chosen), samples.images[chosen].float()]
     return torch.cat([resized(one, grid) for one in maps], 1).movedim(1, -1)
 
 
-def principal(samples: Samples, config: ForegroundConfig, random: torch.Generator) -> Axes:
+def principal(samples: FeatureSamples, config: ForegroundConfig, random: torch.Generator) -> Axes:
     """Centre, scale (every channel to unit variance, every resolution to equal weight) and principal axes."""
     few = slice(0, max(1, 8 * config.n_pixels // config.grid**2))
     pixels = stacked(samples, few, config.grid).flatten(0, 2)
@@ -164,7 +164,7 @@ def k_means(
 
 @torch.no_grad()
 def cluster_masks(
-    samples: Samples, n: int, n_clusters: int, config: ForegroundConfig, random: torch.Generator
+    samples: FeatureSamples, n: int, n_clusters: int, config: ForegroundConfig, random: torch.Generator
 ) -> Float[Tensor, "N 1 G G"]:
     """1 where a pixel belongs to a cluster that avoids the border. Clusters come from the first `n` samples only."""
     axes = principal(samples, config, random)
@@ -229,7 +229,7 @@ def share_around(votes: Float[Tensor, "N 1 G G"], n: int) -> Float[Tensor, "N 1 
 
 
 def train_head(
-    samples: Samples, votes: Float[Tensor, "N 1 G G"], config: ForegroundConfig, seed: int, report: Reporter
+    samples: FeatureSamples, votes: Float[Tensor, "N 1 G G"], config: ForegroundConfig, seed: int, report: Reporter
 ) -> MaskHead:
     """A head on the generator's features: first it learns the votes, then its own answers, never at outlines."""
     for i in range(config.head_rounds):
@@ -239,7 +239,7 @@ def train_head(
 
 
 def fit_head(
-    samples: Samples,
+    samples: FeatureSamples,
     votes: Float[Tensor, "N 1 G G"],
     config: ForegroundConfig,
     seeds: tuple[int, int],
@@ -248,7 +248,7 @@ def fit_head(
 ) -> MaskHead:
     """A new head that learns the votes where they teach. `seeds`: of its weights, of its batches."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeds[0])
+        torch.default_generator.manual_seed(seeds[0])
         widths = tuple(maps.shape[1] for maps in samples.levels)
         head = MaskHead(MaskHeadConfig(widths, size=config.grid)).to(votes.device)
     rng = torch.Generator().manual_seed(seeds[1])
@@ -264,7 +264,7 @@ def fit_head(
 
 
 @torch.no_grad()
-def answers(head: MaskHead, samples: Samples, config: ForegroundConfig) -> Float[Tensor, "N 1 G G"]:
+def answers(head: MaskHead, samples: FeatureSamples, config: ForegroundConfig) -> Float[Tensor, "N 1 G G"]:
     """The head's masks of all samples."""
     starts = range(0, len(samples.images), config.batch)
     return torch.cat([head(samples.some(slice(start, start + config.batch))) for start in starts])

@@ -38,7 +38,7 @@ def train_segmenter(
 ) -> Segmenter:
     """Fit the teacher to synthetic renders (soft masks: binary cross-entropy). Deterministic with `seed`."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         segmenter = Segmenter()
     rng = torch.Generator().manual_seed(seed)
 
@@ -55,7 +55,7 @@ def train_mask_head(
 ) -> MaskHead:
     """Distil the teacher's masks of generator samples into a head on generator features. Deterministic with `seed`."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         head = MaskHead(head_config(generator))
     rng = torch.Generator().manual_seed(seed)
 

@@ -168,13 +168,13 @@ def add_scene(
     """Give a pack the depth, view and light networks that its training images teach. Returns the weights' path."""
     generator = masked_generator(load_pack(pack, resolve_device(device)))
     prior = generator.prior
-    config = compose(ShapeConfig, category, None, prior.calibration.settings)
-    config = replace(config, render=replace(config.render, size=prior.generator.config.resolution))
+    config = compose(ShapeConfig, category, calibration=prior.calibration.settings)
+    config = replace(config, render=replace(config.render, resolution=prior.generator.config.resolution))
     images = first_images(data, plan.n_objects + SPARE_IMAGES)
     learnt = pretrain(generator, config, plan, state_path, report, images)
     networks = {**prior.networks, NETWORK_NAME: dict(learnt.named_parameters())}
     configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
-    card = {**prior.card, "pretraining": {**asdict(plan), "rounds": 1 + len(config.prior_shape.pretraining_gains)}}
+    card = {**prior.card, "pretraining": {**asdict(plan), "rounds": 1 + len(config.initial.pretraining_depth_scales)}}
     return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))
 
 

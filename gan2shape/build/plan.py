@@ -285,7 +285,7 @@ def _masks_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int,
 
 def _scene_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
     plan, resolution = request.sizes.pretrain, config.generator.resolution
-    n_rounds = 1 + len(category_config(request.category).prior_shape.pretraining_gains)
+    n_rounds = 1 + len(category_config(request.category).initial.pretraining_depth_scales)
     steps = plan.n_fit_objects * SLANT_S + plan.n_fit * FIT_STEP_S + n_rounds * plan.n_joint * JOINT_STEP_S
     seconds, disk = 0.0, 0
     if (request.pack / PACK_NAME).is_file():  # else step gan renders them

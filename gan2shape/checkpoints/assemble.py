@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gan2shape.checkpoints.pickle_machine import UnreadableError, shown
+from gan2shape.checkpoints.errors import UnreadableError
+from gan2shape.checkpoints.inert import shown
 from gan2shape.checkpoints.stored import StoredTensor
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
@@ -49,7 +50,7 @@ def generator_config(state: State, settings: Mapping[str, Any]) -> GeneratorConf
     n_mapping = 1 + max((int(m[1]) for name in state if (m := re.match(r"mapping\.fc(\d\d?)\.", name))), default=-1)
     if n_mapping == 0:
         raise UnreadableError("has no mapping network")
-    w_dim, z_dim = shape_of(state, "mapping.fc0.weight", 2)
+    w_dim, z_dim = mapping_sizes(state, n_mapping)
     channels = shape_of(state, f"synthesis.b{sides[-1]}.torgb.weight", 4)[0]
     if channels != IMAGE_CHANNELS:
         raise UnreadableError(f"draws images of {channels} channels, and only RGB is supported")
@@ -69,6 +70,18 @@ def generator_config(state: State, settings: Mapping[str, Any]) -> GeneratorConf
         noise="synthesis.b4.conv1.noise_strength" in state,
         **settings,
     )
+
+
+def mapping_sizes(state: State, n_mapping: int) -> tuple[int, int]:
+    """Sizes of w and z. Raises UnreadableError for hidden layers of another width than w."""
+    widths = [shape_of(state, f"mapping.fc{i}.weight", 2)[0] for i in range(n_mapping)]
+    other = next((width for width in widths if width != widths[-1]), None)
+    if other is not None:
+        raise UnreadableError(
+            f"has a mapping network whose hidden layers have {other} numbers and whose w has {widths[-1]}, "
+            "which is not supported"
+        )
+    return widths[-1], shape_of(state, "mapping.fc0.weight", 2)[1]
 
 
 def discriminator_config(state: State, settings: Mapping[str, Any]) -> DiscriminatorConfig:

@@ -9,20 +9,17 @@ import json
 import mmap
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gan2shape.checkpoints.pickle_machine import PickleMachine, UnreadableError
-from gan2shape.checkpoints.stored import (
-    ITEM_BYTES,
-    StoredTensor,
-    is_index,
-    is_index_tuple,
-    packed_tensor,
-)
+from gan2shape.checkpoints.errors import DOWNLOAD_AGAIN, NoFileError, UnreadableError
+from gan2shape.checkpoints.pickle_machine import PickleMachine
+from gan2shape.checkpoints.stored import StoredTensor, is_index, is_index_tuple, packed_tensor
 from gan2shape.checkpoints.unpickle import Allowed, read_legacy
+from gan2shape.checkpoints.wrong_files import UNPACK, refuse_other_file, refuse_other_zip
 
 ZIP_MAGIC = b"PK\x03\x04"
 LEGACY_PREFIX = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -45,19 +42,17 @@ SAFE_TYPES = {
 }
 
 
-class NoFileError(UnreadableError):
-    """There is no file to read."""
-
-
 def map_file(path: Path) -> memoryview:
     """The bytes of a regular file, read when they are used. Raises NoFileError where there is none."""
     try:
         if not path.exists():
             raise NoFileError("does not exist")
+        if path.is_dir():
+            raise NoFileError("is a folder", "give the file in it")
         if not path.is_file():  # a device or a pipe may never end
             raise NoFileError("is no file")
         if path.stat().st_size == 0:
-            raise NoFileError("is empty")
+            raise NoFileError("is empty", DOWNLOAD_AGAIN)
         with path.open("rb") as stream:
             return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle, in some versions
@@ -77,48 +72,52 @@ def read_container(data: memoryview) -> tuple[str, Any, dict[str, str]]:
         return "safetensors", tensors, metadata
     if start.startswith(PICKLE_PREFIX):
         return "pickle", PickleMachine(data, Allowed()).run(), {}
-    raise UnreadableError("is in no format that is known here")
+    refuse_other_file(data)
+    raise AssertionError("refused above")
 
 
 def read_zip(data: memoryview) -> Any:
     """The value of a file that `torch.save` wrote."""
-    parts = zip_parts(data)
-    root = next((name[: -len("data.pkl")] for name in parts if name.endswith("/data.pkl")), None)
-    if root is None or root.count("/") != 1:
-        raise UnreadableError("is a zip file, but none that torch writes")
+    parts = zip_parts(data, refuse_other_zip)
+    root = next(name[: -len("data.pkl")] for name in parts if name.endswith("/data.pkl"))
+    if root.count("/") != 1:
+        raise UnreadableError("is a zip archive, and torch did not write it", UNPACK)
     if bytes(parts.get(f"{root}byteorder", b"little")) != b"little":
         raise UnreadableError("was written on a big-endian machine")
     library = Allowed()
     value = PickleMachine(parts[f"{root}data.pkl"], library).run()
     for key, storage in library.storages.items():
         piece = parts.get(f"{root}data/{key}")
-        if piece is None or len(piece) != storage.n_values * ITEM_BYTES[storage.dtype]:
-            raise UnreadableError("does not hold the numbers that it refers to")
+        if storage.dtype is not None and (piece is None or len(piece) != storage.n_bytes):
+            raise UnreadableError("does not hold the numbers that it refers to", DOWNLOAD_AGAIN)
         storage.data = piece
     return value
 
 
-def zip_parts(data: memoryview) -> dict[str, memoryview]:
-    """Entries of a zip file by name, as views. Raises UnreadableError for compressed, overlapping or oversized ones."""
+def zip_parts(data: memoryview, check_names: Callable[[list[str]], None] = lambda names: None) -> dict[str, memoryview]:
+    """Entries of a zip file by name, as views. Raises UnreadableError for compressed, overlapping or oversized ones;
+    `check_names` may raise before that.
+    """
     try:
         with zipfile.ZipFile(_Reader(data)) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, struct.error, NotImplementedError, IndexError) as error:
-        raise UnreadableError("is a damaged or truncated zip file") from error
+        raise UnreadableError("is damaged or cut off", DOWNLOAD_AGAIN) from error
+    check_names([entry.filename for entry in entries])
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+        raise UnreadableError("is a compressed zip archive, which torch does not write", UNPACK)
     if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > len(data):
-        raise UnreadableError("claims more than it holds")
+        raise UnreadableError("claims more than it holds", DOWNLOAD_AGAIN)
     parts = {}
     for entry in entries:
-        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            raise UnreadableError("is a compressed zip file, which torch does not write")
         start = entry.header_offset
         header = bytes(data[start : start + ZIP_HEADER_BYTES]) if start >= 0 else b""
         if len(header) < ZIP_HEADER_BYTES or not header.startswith(ZIP_MAGIC):
-            raise UnreadableError("is a damaged or truncated zip file")
+            raise UnreadableError("is damaged or cut off", DOWNLOAD_AGAIN)
         start += ZIP_HEADER_BYTES + sum(struct.unpack("<HH", header[26:30]))
         piece = data[start : start + entry.file_size]
         if len(piece) != entry.file_size or entry.filename in parts:
-            raise UnreadableError("is a damaged or truncated zip file")
+            raise UnreadableError("is damaged or cut off", DOWNLOAD_AGAIN)
         parts[entry.filename] = piece
     return parts
 
@@ -152,7 +151,7 @@ def read_safetensors(data: memoryview) -> tuple[dict[str, StoredTensor], dict[st
     """Tensors and metadata of a safetensors file."""
     (length,) = struct.unpack("<Q", data[:8])
     if length > min(MAX_HEADER_BYTES, len(data) - 8):
-        raise UnreadableError("ends too early or claims more than it holds")
+        raise UnreadableError("ends too early or claims more than it holds", DOWNLOAD_AGAIN)
     body = data[8 + length :]
     try:
         header = json.loads(bytes(data[8 : 8 + length]))

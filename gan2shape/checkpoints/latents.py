@@ -19,9 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.checkpoints.containers import map_file, read_container, zip_parts
-from gan2shape.checkpoints.names import flatten
+from gan2shape.checkpoints.contents import flatten
+from gan2shape.checkpoints.errors import UnreadableError
 from gan2shape.checkpoints.open import plain_errors
-from gan2shape.checkpoints.pickle_machine import UnreadableError
 from gan2shape.core.errors import UserError
 
 NAMES = ("latent", "w", "latents", "wplus", "w_plus", "dlatents", "projected_w")  # in order of preference
@@ -79,7 +79,8 @@ def _latent(data: memoryview) -> Tensor:
         arrays = _npz(data)
         if arrays:
             return _npy(arrays[chosen(arrays)])
-    tensors = flatten(_named(read_container(data)[1])).tensors
+    found = flatten(_named(read_container(data)[1])).tensors
+    tensors = {name: tensor for name, tensor in found.items() if not _is_in_a_list(name)} or found
     tensor = tensors[chosen(tensors)]
     if tensor.n_values > LARGEST:
         raise UnreadableError("holds far more numbers than a latent has")
@@ -90,6 +91,11 @@ def _named(value: Any) -> Any:
     """A bare tensor as a dictionary; of a list, its first member."""
     value = value[0] if isinstance(value, list | tuple) and value else value
     return value if isinstance(value, dict) else {NAMES[0]: value}
+
+
+def _is_in_a_list(name: str) -> bool:
+    """Noise maps, say."""
+    return any(piece.isdecimal() for piece in name.split("."))
 
 
 def chosen(named: dict) -> str:

@@ -12,7 +12,7 @@ published defaults.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,19 @@ from gan2shape.checkpoints.assemble import (
     generator_of_class,
     shape_of,
 )
-from gan2shape.checkpoints.containers import NoFileError, map_file, read_container
-from gan2shape.checkpoints.foreign import Foreign, read_foreign
-from gan2shape.checkpoints.names import part
-from gan2shape.checkpoints.pickle_machine import UnreadableError
+from gan2shape.checkpoints.containers import map_file, read_container
+from gan2shape.checkpoints.contents import part
+from gan2shape.checkpoints.errors import NoFileError, UnreadableError, remedy_of_networks
+from gan2shape.checkpoints.foreign import read_foreign
+from gan2shape.checkpoints.layouts import GOLDEN, SHAPES_ONLY, Foreign
+from gan2shape.checkpoints.told import summary
 from gan2shape.core.errors import UserError
+from gan2shape.core.requests import address_of
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
-from gan2shape.nn.layers import n_parameters
 
 REMEDY = "give a StyleGAN2 checkpoint (rosinality .pt, NVIDIA .pkl) or a file that `gan2shape convert` wrote"
-GOLDEN = "exact: compared with numbers of the published code"
 OUR_OWN = "this package's own networks: nothing published to compare with"
-SHAPES_ONLY = "shapes only: no published numbers were at hand to compare with"
 PACK_NAME = "prior.safetensors"
 CARD_NAME = "card.json"
 PACK_FORMAT = "gan2shape-prior-1"
@@ -62,6 +62,8 @@ class Checkpoint:
     class_index: int | None = None  # the class taken, of a class-conditional network
     tested: str = GOLDEN
     notes: tuple[str, ...] = ()  # sentences for the user
+    taken: str = ""  # prefix of the generator's names in the file
+    ignored: tuple[str, ...] = ()  # what else is in it, and why it is not used
     origins: Mapping[str, str] = field(default_factory=dict)  # where settings that shapes do not tell come from
     further: Mapping[str, Any] = field(default_factory=dict)  # statistics, further networks, card: of our own files
 
@@ -71,19 +73,25 @@ def plain_errors(path: Path, remedy: str = REMEDY) -> Iterator[None]:
     """Anything wrong with the file at `path` becomes one sentence."""
     try:
         yield
-    except NoFileError as error:
-        raise UserError(f"{path} {error}: check the path.") from error
     except UnreadableError as error:
-        raise UserError(f"{path} {error}: {remedy}.") from error
+        raise UserError(f"{path} {error}: {error.remedy or remedy}.") from error
     except (MemoryError, RecursionError) as error:
         raise UserError(f"{path} needs more memory than there is: {remedy}.") from error
 
 
-def open_checkpoint(path: str | Path, class_index: int = 0) -> Checkpoint:
-    """What is in a file (or a pack's folder), without its numbers. Raises UserError for what cannot be used."""
+def open_checkpoint(path: str | Path, class_index: int | None = None) -> Checkpoint:
+    """What is in a file (or a pack's folder), without its numbers.
+
+    class_index: of a class-conditional network, the class to draw; the first unless given. Raises UserError for what
+    cannot be used, and for a class of a network that has none.
+    """
+    if address := address_of(path):
+        raise UserError(f"{address} is an address, and nothing is downloaded: give a file's path.")
     path = Path(path)
     with plain_errors(path):
         file = path / PACK_NAME if path.is_dir() else path
+        if path.is_dir() and not file.exists():
+            raise NoFileError(f"is a folder without a pack ({PACK_NAME})", "check the path, or give the file in it")
         data = map_file(file)
         container, value, metadata = read_container(data)
         if metadata.get("format") == PACK_FORMAT:
@@ -91,80 +99,41 @@ def open_checkpoint(path: str | Path, class_index: int = 0) -> Checkpoint:
         elif metadata.get("format", "").startswith("gan2shape"):
             raise UnreadableError("was written by another version of gan2shape")
         else:
-            checkpoint = _foreign(read_foreign(container, value), len(data), class_index)
-        check_shapes(empty_network(Generator, checkpoint.generator_config), with_average(checkpoint))
+            found = read_foreign(container, value)
+            with remedy_of_networks():
+                checkpoint = _foreign(found, len(data), class_index)
+        if class_index is not None and checkpoint.class_index != class_index:
+            raise UnreadableError(_no_class(checkpoint), "leave out --class")
+        with remedy_of_networks():
+            check_shapes(empty_network(Generator, checkpoint.generator_config), with_average(checkpoint))
         if checkpoint.discriminator is not None:
             check_shapes(empty_network(Discriminator, checkpoint.discriminator_config), checkpoint.discriminator)
         return checkpoint
 
 
-def inspect(path: str | Path, class_index: int = 0) -> dict[str, Any]:
+def _no_class(checkpoint: Checkpoint) -> str:
+    if checkpoint.class_index is None:
+        return "has no classes"
+    return f"holds class {checkpoint.class_index} and no other any more"
+
+
+def inspect(path: str | Path, class_index: int | None = None) -> dict[str, Any]:
     """What a file holds, as plain values; no weights are read. Raises UserError for what `load_generator` refuses."""
     return {"path": Path(path).as_posix(), **summary(open_checkpoint(path, class_index))}
 
 
-def summary(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Plain values for people and `--json`."""
-    generator = empty_network(Generator, checkpoint.generator_config)
-    described = {**asdict(checkpoint.generator_config), "n_layers": generator.n_layers}
-    described |= {"n_parameters": n_parameters(generator), "w_avg": "mapping.w_avg" in checkpoint.generator}
-    critic = None
-    if checkpoint.discriminator_config is not None:
-        network = empty_network(Discriminator, checkpoint.discriminator_config)
-        critic = {**asdict(checkpoint.discriminator_config), "n_parameters": n_parameters(network)}
-    source = {
-        "kind": checkpoint.kind,
-        "n_classes": checkpoint.n_classes,
-        "class_index": checkpoint.class_index,
-        "tested": checkpoint.tested,
-        "origins": dict(checkpoint.origins),
-        "notes": list(checkpoint.notes),
-    }
-    further = sorted({name.partition("/")[0] for name in checkpoint.further.get("networks", {})})
-    found = {"source": source, "n_bytes": checkpoint.n_bytes, "generator": described, "discriminator": critic}
-    return {**found, "networks": further}
-
-
-def describe(found: Mapping[str, Any]) -> list[str]:
-    """Lines for people from what `inspect` returns."""
-    source, generator, critic = found["source"], found["generator"], found["discriminator"]
-    side = generator["resolution"]
-    lines = [
-        ("written by", source["kind"]),
-        ("generator", f"{side} x {side}, {generator['architecture']}, {generator['n_parameters']:,} weights"),
-        ("widths", " ".join(map(str, generator["channels"])) + " (coarse to fine)"),
-        ("latents", f"z {generator['z_dim']}, w {generator['w_dim']}, {generator['n_layers']} layers"),
-        ("mapping", f"{generator['n_mapping']} layers, multiplier {generator['mapping_lr_multiplier']:g}"),
-        ("mean of w", "stored" if generator["w_avg"] else "not stored; measured when loaded"),
-        ("noise inputs", "yes" if generator["noise"] else "none"),
-        ("clamp", "none" if generator["clamp"] is None else f"{generator['clamp']:g}"),
-    ]
-    if source["n_classes"]:
-        lines.append(("classes", f"{source['n_classes']}; class {source['class_index']} is drawn"))
-    if critic is None:
-        lines.append(("discriminator", "none"))
-    else:
-        group = f"minibatch group {critic['stddev_group']}"
-        size = f"{critic['n_parameters']:,} weights"
-        lines.append(("discriminator", f"{critic['architecture']}, {size}, {group}"))
-    if found["networks"]:
-        lines.append(("networks", ", ".join(found["networks"])))
-    lines += [("settings", f"{name}: {origin}") for name, origin in source["origins"].items()]
-    lines += [("tested", source["tested"]), *(("note", note) for note in source["notes"])]
-    return [f"{name:14s} {text}" for name, text in lines]
-
-
-def _foreign(found: Foreign, n_bytes: int, class_index: int) -> Checkpoint:
+def _foreign(found: Foreign, n_bytes: int, wanted: int | None) -> Checkpoint:
     """A checkpoint of somebody else's."""
+    class_index = wanted or 0
     generator, n_classes = generator_of_class(found.generator, class_index)
     config = generator_config(generator, found.generator_settings)
-    critic, critic_config, notes = None, None, list(found.notes)
-    if found.discriminator is not None:
-        critic = discriminator_of_class(found.discriminator, class_index) if n_classes else found.discriminator
-        critic_config = discriminator_config(critic, found.discriminator_settings)
+    notes = list(found.notes)
+    critic, critic_config = _critic(found, class_index if n_classes else None, notes)
     if "mapping.w_avg" not in generator:
         notes.append("The mean of w is not in the file; it is measured over random latents.")
-    exact = found.has_golden_numbers and not n_classes and config.clamp is None
+    if n_classes and wanted is None:
+        notes.append(f"The network has the classes 0 to {n_classes - 1}; class 0 is drawn unless --class says another.")
+    is_beyond_golden = found.tested == GOLDEN and (n_classes or config.clamp is not None)
     return Checkpoint(
         kind=found.kind,
         n_bytes=n_bytes,
@@ -174,10 +143,27 @@ def _foreign(found: Foreign, n_bytes: int, class_index: int) -> Checkpoint:
         discriminator=critic,
         n_classes=n_classes,
         class_index=class_index if n_classes else None,
-        tested=GOLDEN if exact else SHAPES_ONLY,
+        tested=SHAPES_ONLY if is_beyond_golden else found.tested,
         notes=tuple(notes),
+        taken=found.taken,
+        ignored=tuple(found.ignored),
         origins=found.origins,
     )
+
+
+def _critic(found: Foreign, class_index: int | None, notes: list[str]) -> tuple[State | None, Any]:
+    """The discriminator and its configuration; none, and a note, where it is no network of ours."""
+    if found.discriminator is None:
+        return None, None
+    try:
+        critic = found.discriminator
+        critic = discriminator_of_class(critic, class_index) if class_index is not None else critic
+        config = discriminator_config(critic, found.discriminator_settings)
+        check_shapes(empty_network(Discriminator, config), critic)
+    except UnreadableError as error:
+        notes.append(f"The discriminator {error}; it is left out.")
+        return None, None
+    return critic, config
 
 
 def _own(path: Path, value: dict, metadata: Mapping[str, str], n_bytes: int) -> Checkpoint:
@@ -195,7 +181,7 @@ def _own(path: Path, value: dict, metadata: Mapping[str, str], n_bytes: int) -> 
         "card": _card(path, metadata),
         "calibration": _json(metadata.get("calibration", "{}")),
     }
-    n_classes, notes = source.get("n_classes", 0), source.get("notes", [])
+    n_classes, notes, ignored = source.get("n_classes", 0), source.get("notes", []), source.get("ignored", [])
     return Checkpoint(
         kind=str(source.get("kind", "gan2shape")),
         n_bytes=n_bytes,
@@ -207,6 +193,8 @@ def _own(path: Path, value: dict, metadata: Mapping[str, str], n_bytes: int) -> 
         class_index=source.get("class_index"),
         tested=str(source.get("tested", OUR_OWN)),
         notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
+        taken=str(source.get("taken", "")),
+        ignored=tuple(map(str, ignored)) if isinstance(ignored, list) else (),
         origins=_words(source.get("origins")),
         further=further,
     )

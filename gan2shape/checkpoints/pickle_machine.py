@@ -2,40 +2,28 @@
 
 Python's own unpickler looks names up and calls them, grows its memo to any index that a file names, and reserves any
 length that a file claims. This one knows the binary instructions of protocols 2 to 5 and nothing else. A global is a
-pair of strings; what a call of it means is decided by a `Library`, a table of the few names that are allowed, compared
-as whole strings. Byte strings stay views of the file.
+pair of strings; what a call of it means is decided by a `Library`, a table of the few names that mean something,
+compared as whole strings. Byte strings stay views of the file.
 
 Bounds: every length is checked against the bytes that are left; instructions and the work behind them draw on one
-budget; dictionary keys and set members are short plain values (hashing nested tuples, or integers made to collide, can
-take forever).
+budget; dictionary keys and set members that are no short plain values are replaced (hashing nested tuples, or integers
+made to collide, can take forever).
 """
 
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+from gan2shape.checkpoints.errors import DOWNLOAD_AGAIN, UnreadableError
+from gan2shape.checkpoints.inert import Global, Key, Stub, is_plain, runs_something
 
 BUDGET = 1_000_000  # instructions and items; published files need about a tenth of that
 CHARACTERS_PER_UNIT = 64  # of text that a call works through, for one unit of the budget
-MAX_KEY = 2**32  # of integers as keys
+MAX_KEY = 2**60  # of integers as keys: below, no two have the same hash
 MAX_LONG_BYTES = 32  # of an arbitrary-size integer
 MAX_NAME_BYTES = 256  # of a module or attribute in its text form
-SHOWN_NAME = 60  # characters of a foreign name in a message
 MARK = object()
-
-
-class UnreadableError(Exception):
-    """A file that is not read further. The message continues a sentence whose subject is the file."""
-
-
-class Global(NamedTuple):
-    """A name in a module, not looked up."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return shown(f"{self.module}.{self.name}")
 
 
 class Budget:
@@ -69,12 +57,6 @@ class Library(ABC):
         """The value of an id that means something outside the pickle."""
 
 
-def shown(name: str) -> str:
-    """A foreign name as one printable piece of a sentence."""
-    text = "".join(c if c.isprintable() else "?" for c in name[: SHOWN_NAME + 1])
-    return text if len(name) <= SHOWN_NAME else text[:SHOWN_NAME] + "…"
-
-
 class PickleMachine:
     """One pickle in `data` from byte `position` on; `run` returns its value and leaves `position` behind it."""
 
@@ -92,7 +74,7 @@ class PickleMachine:
                 return self.pop()
             instruction = INSTRUCTIONS.get(code)
             if instruction is None:
-                raise UnreadableError(f"holds an instruction ({code:#04x}) that no checkpoint needs")
+                raise UnreadableError(f"holds an instruction ({code:#04x}) of another kind of pickle")
             instruction(self)
 
     # What instructions are made of
@@ -101,7 +83,7 @@ class PickleMachine:
         """The next `size` bytes."""
         end = self.position + size
         if end > len(self.data):
-            raise UnreadableError("ends too early or claims more than it holds")
+            raise UnreadableError("ends too early or claims more than it holds", DOWNLOAD_AGAIN)
         piece = self.data[self.position : end]
         self.position = end
         return piece
@@ -134,9 +116,9 @@ class PickleMachine:
             raise UnreadableError("is damaged (a value is missing)")
         return self.stack.pop()
 
-    def top(self, kind: type) -> Any:
+    def top(self, kind: Any) -> Any:
         if not self.stack or not isinstance(self.stack[-1], kind):
-            raise UnreadableError(f"is damaged (no {kind.__name__} where one is needed)")
+            raise UnreadableError("is damaged (a collection is missing)")
         return self.stack[-1]
 
     def popped(self, count: int) -> tuple:
@@ -175,20 +157,29 @@ class PickleMachine:
         module, name = self.popped(2)
         if not (isinstance(module, str) and isinstance(name, str)):
             raise UnreadableError("is damaged (a name is no text)")
-        self.push(Global(module, name))
+        self.push_global(module, name)
+
+    def push_global(self, module: str, name: str) -> None:
+        """A name. Raises UnreadableError for those that would run something, in whatever role they come."""
+        found = Global(module, name)
+        if runs_something(found):
+            raise UnreadableError(f"asks for {found}, which no checkpoint needs, and nothing was executed")
+        self.push(found)
 
     def call(self) -> None:
         name, args = self.popped(2)
-        if not (isinstance(name, Global) and isinstance(args, tuple)):
+        if not (isinstance(name, Global | Stub) and isinstance(args, tuple)):
             raise UnreadableError("calls something that is no plain name")
         self.library.budget.spend(sum(map(work, args)))
-        self.push(self.library.call(name, args))
+        self.push(Stub(name.kind, args=args) if isinstance(name, Stub) else self.library.call(name, args))
 
     def call_with_keywords(self) -> None:
         keywords = self.pop()
-        if keywords != {}:
-            raise UnreadableError("is damaged (keywords where none are needed)")
+        if not isinstance(keywords, dict):
+            raise UnreadableError("is damaged (no keywords where they are needed)")
         self.call()
+        if keywords and isinstance(self.stack[-1], Stub):
+            self.stack[-1].state.update(keywords)
 
     def fill(self) -> None:
         value, state = self.popped(2)
@@ -196,24 +187,26 @@ class PickleMachine:
         self.push(self.library.fill(value, state))
 
     def set_items(self, items: list) -> None:
-        target = self.top(dict)
+        target = self.top(dict | Stub)
         if len(items) % 2:
             raise UnreadableError("is damaged (a key without a value)")
+        target = target.state if isinstance(target, Stub) else target
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[plain_key(key)] = value
 
     def append(self, items: list) -> None:
-        self.top(list).extend(items)
+        target = self.top(list | Stub)
+        (target.items if isinstance(target, Stub) else target).extend(items)
 
     def add_items(self, items: list) -> None:
-        self.top(set).update(map(plain_key, items))
+        target = self.top(set | Stub)
+        if isinstance(target, set):
+            target.update(map(plain_key, items))
 
 
 def plain_key(key: Any) -> Any:
-    """The key of a dictionary or member of a set, if it is plain."""
-    if key is None or isinstance(key, str | bool) or (isinstance(key, int) and -MAX_KEY < key < MAX_KEY):
-        return key
-    raise UnreadableError("is damaged (a key is no plain value)")
+    """The key of a dictionary or member of a set; what is not short and plain is replaced by a key of its own."""
+    return key if is_plain(key) or (isinstance(key, int) and -MAX_KEY < key < MAX_KEY) else Key()
 
 
 def work(value: Any) -> int:
@@ -245,6 +238,8 @@ INSTRUCTIONS: dict[int, Instruction] = {
     ord("X"): lambda m: m.push(m.text("<I")),
     0x8C: lambda m: m.push(m.text("<B")),
     0x8D: lambda m: m.push(m.text("<Q")),
+    ord("U"): lambda m: m.push(str(m.take(m.number("<B")), "latin1")),  # text of Python 2
+    ord("T"): lambda m: m.push(str(m.take(m.number("<I")), "latin1")),
     ord("B"): lambda m: m.push(m.take(m.number("<I"))),
     ord("C"): lambda m: m.push(m.take(m.number("<B"))),
     0x8E: lambda m: m.push(m.take(m.number("<Q"))),
@@ -263,12 +258,13 @@ INSTRUCTIONS: dict[int, Instruction] = {
     ord("u"): lambda m: m.set_items(m.since_mark()),
     0x8F: lambda m: m.push(set()),
     0x90: lambda m: m.add_items(m.since_mark()),
+    0x91: lambda m: m.push(set(map(plain_key, m.since_mark()))),
     ord("q"): lambda m: m.remember(m.number("<B")),
     ord("r"): lambda m: m.remember(m.number("<I")),
     0x94: lambda m: m.remember(len(m.memo)),
     ord("h"): lambda m: m.recall(m.number("<B")),
     ord("j"): lambda m: m.recall(m.number("<I")),
-    ord("c"): lambda m: m.push(Global(m.line(), m.line())),
+    ord("c"): lambda m: m.push_global(m.line(), m.line()),
     0x93: lambda m: m.stack_global(),
     ord("R"): lambda m: m.call(),
     0x81: lambda m: m.call(),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan2shape.checkpoints.pickle_machine import UnreadableError
+from gan2shape.checkpoints.errors import UnreadableError
 
 MAX_DIMENSIONS = 8
 LARGE_BYTES = 2**20  # of a tensor after whose copy the file's pages are let go
@@ -33,11 +33,20 @@ ITEM_BYTES = {
 
 @dataclass(slots=True)
 class Storage:
-    """A run of values in the file. `data` is None until its place is known (in the old format it follows later)."""
+    """A run of values in the file. `data` is None until its place is known (in the old format it follows later).
 
-    dtype: torch.dtype
+    dtype: None for types that no weight has, of `other_bytes` each.
+    """
+
+    dtype: torch.dtype | None
     n_values: int
     data: memoryview | None = None
+    other_bytes: int = 1
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes in the file."""
+        return self.n_values * (self.other_bytes if self.dtype is None else ITEM_BYTES[self.dtype])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Configuration of one job: typed defaults < category YAML < preset YAML < `key=value` words.
+"""Configuration of one job: typed defaults < category YAML < calibration < preset YAML < `key=value` overrides.
 
 Words follow Hydra's override grammar, YAMLs its package headers, and OmegaConf merges. Hydra's Compose API and its
 configuration store stay out of it: they belong to the whole process, where threads and a host program's own Hydra meet.
@@ -10,7 +10,7 @@ import io
 import re
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,9 +39,11 @@ def compose(
     preset: str | None = None,
     overrides: Sequence[str] = (),
     root: Path | None = None,
+    calibration: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> Config:
     """An instance of `config_class` for a category and a preset.
 
+    calibration: values by dotted key, which come after the category and before the preset.
     overrides: `key=value` words with dotted keys (`steps.n_joint=100`, `views.yaw_sd_deg=12`, `lights.lx=[-1,1]`).
     root: the folder with `category/` and `preset/`; the shipped one unless given.
     Raises UserError for an unknown category, preset or key (the nearest known one is named), a bad value or a bad YAML.
@@ -62,11 +64,15 @@ def compose(
     settings = _parsed(words) if words else []  # words alone need Hydra's import
     tree = _thawed(OmegaConf.structured(config_class))
     for group, name in choices.items():
+        if group == "preset":
+            _merge_values(tree, calibration)
         try:
             tree.merge_with(_read(root, group, name))
         except OmegaConfBaseException as error:
             headline = f"In '{group}/{name}': {type(error).__name__} raised while composing config:"
             raise UserError(f"bad configuration: {_cause(error, headline)}") from error
+    if preset is None:
+        _merge_values(tree, calibration)
     OmegaConf.set_struct(tree, True)  # words bring no new keys but those with `++`
     try:
         for key, value, is_new in settings:
@@ -77,6 +83,13 @@ def compose(
     config = _built(config_class, plain)
     named = {group: name for group, name in choices.items() if group in {f.name for f in fields(config_class)}}
     return replace(config, **named)
+
+
+def _merge_values(tree: Any, values: Mapping[str, Any]) -> None:
+    from omegaconf import OmegaConf
+
+    for key, value in values.items():
+        OmegaConf.update(tree, key, list(value) if isinstance(value, tuple) else value, merge=True)
 
 
 def to_yaml(config: Any) -> str:

@@ -6,7 +6,7 @@ Units are in the names: `_deg` degrees, `_px` pixels, `n_` counts. Light ranges 
 """
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 GREATEST_SEED = 2**63 - 1  # that torch takes
 
@@ -36,7 +36,7 @@ class Finite:
 class RenderConfig(Finite):
     """Camera and canvas of the canonical height field."""
 
-    size: int = 64  # side of every render, pixels (published: 128)
+    resolution: int = 64  # of every render, pixels a side (published: 128)
     fov_deg: float = 10.0  # field of view of the pinhole camera (published)
     depth_half_range: float = 0.1  # canonical depth lives in 1 +- this (published .9-1.1)
 
@@ -48,41 +48,39 @@ class RenderConfig(Finite):
 
 
 @dataclass(frozen=True)
-class PriorShapeConfig(Finite):
-    """The ellipsoid that starts the loop (published: near .91, far 1.02 from the mask's box)."""
+class InitialShapeConfig(Finite):
+    """The initial depth: an ellipsoid on the mask's box (published), or what a pack's depth network sees.
 
-    relief: float = 0.6  # depth of the cap as a fraction of the published one; chosen per category on validation
-    far: float = 1.02  # depth of the sheet behind the cap (published)
-    near: float = 0.91  # nearest point of the cap at relief 1 (published)
+    The last five describe a pack's weights: its calibration sets them (prior/calibration.py).
+    """
+
+    depth_scale: float = 0.6  # of the ellipsoid, as a fraction of the published cap
+    far: float = 1.02  # depth of the plane behind the cap (published)
+    near: float = 0.91  # nearest point of the cap at depth scale 1 (published)
     radius: float = 0.4  # radius of the published sphere cap, scene units
-    slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one whose step-3 residual is least is kept
-    pretrained: bool = True  # start from the depth, view and light networks that a pack carries, where it does
-    pretrained_relief_gain: float = 1.0  # times their relief, which samples do not tell; chosen on validation
-    # Slopes of depth downwards, over half the image, per radian of pitch, and to the right per radian of yaw that their
-    # view network reads in the input: projections follow turns in part, which leaves shapes too upright and too much
-    # like one seen from the front; chosen on validation.
-    pretrained_tilt: tuple[float, float] = (0.0, 0.0)
-    # Yaws under which the generator shows the object, for the pack's networks to measure it there too; () measures the
-    # input alone. Chosen on validation.
-    turns_deg: tuple[float, ...] = ()
-    # What stages change of the start more coarsely than this part of the image's side (sd of a Gaussian) is undone
-    # after each where these networks were the start, and of the rest a share is kept: one object's projections tell
-    # fine form, with noise. 0 keeps everything. Chosen on validation.
-    kept_form: float = 0.0625
-    kept_share: float = 0.6
-    # Factors on the relief that their training's rounds 2, 3 ... draw, while they learn.
-    pretraining_gains: tuple[float, ...] = ()
-    fit_steps: int = 600  # most Adam steps of the depth network's fit; it stops earlier on a plateau
+    slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one that the GAN explains best is kept
+    use_depth_network: bool = True  # where a pack carries depth, view and light networks
+    pretraining_depth_scales: tuple[float, ...] = ()  # of the pseudo samples in pre-training's rounds 2, 3 ...
+    network_depth_scale: float = 1.0  # of the depth network's depth about distance 1, a gauge that images do not fix
+    # Slopes of depth downwards, over half the image, per radian of pitch, and to the right per radian of yaw that the
+    # view network reads in the input: projections follow view changes in part, which leaves shapes too upright and too
+    # much like one seen from the front.
+    network_tilt: tuple[float, float] = (0.0, 0.0)
+    fusion_yaws_deg: tuple[float, ...] = ()  # yaws of multi-view fusion; () measures the input alone
+    # What stages change of the initial depth more coarsely than this part of the image's width (sd of a Gaussian) is
+    # undone after each where a depth network was the start, and of the rest a share is kept. 0 keeps everything.
+    highpass_cutoff: float = 0.0625
+    highpass_share: float = 0.6
 
     def check(self) -> None:
-        need(len(self.slants_deg) > 0, "prior_shape.slants_deg is empty: write [0.0] for no slant")
-        need(0 <= self.kept_form <= 1, f"prior_shape.kept_form={self.kept_form} has to lie between 0 and 1")
-        need(0 <= self.kept_share <= 1, f"prior_shape.kept_share={self.kept_share} has to lie between 0 and 1")
+        need(len(self.slants_deg) > 0, "initial.slants_deg is empty: write [0.0] for no slant")
+        for name in ("highpass_cutoff", "highpass_share"):
+            need(0 <= getattr(self, name) <= 1, f"initial.{name}={getattr(self, name)} has to lie between 0 and 1")
 
 
 @dataclass(frozen=True)
 class ViewPriorConfig(Finite):
-    """Pseudo views: Gaussian perturbations about the input's own view, degrees and scene units."""
+    """Target views of pseudo samples: Gaussian perturbations about the input's own view, degrees and scene units."""
 
     yaw_sd_deg: float = 14.0  # published 10.5, times view_scale 1-1.2
     pitch_sd_deg: float = 6.0  # published .9; synthetic categories have more
@@ -98,11 +96,11 @@ class ViewPriorConfig(Finite):
 
 @dataclass(frozen=True)
 class LightPriorConfig(Finite):
-    """Pseudo lights: a box in direction, and a gain that trades ambient for diffuse (published `rand_light`, signs
-    ours).
+    """Target lights of pseudo samples: a box in direction, and a gain that trades ambient for diffuse (published
+    `rand_light`, signs ours). A pack's calibration sets them.
     """
 
-    lx: tuple[float, float] = (-1.0, 1.0)  # image-right component of the direction towards the lamp
+    lx: tuple[float, float] = (-1.0, 1.0)  # image-right component of the direction towards the light
     ly: tuple[float, float] = (-0.8, 0.2)  # negative is above
     gain: tuple[float, float] = (-0.1, 0.6)  # r: diffuse + r, ambient + alpha r
     alpha: float = -0.6  # see gain
@@ -111,12 +109,13 @@ class LightPriorConfig(Finite):
 
 @dataclass(frozen=True)
 class NetworkConfig(Finite):
-    """The four networks of the scene and the projector E (feasibility trial: about 1.5 M parameters together)."""
+    """The four networks of the scene and the projector E.
 
-    depth: str = "network"  # "network": the published autoencoder; "pyramid": free grids, coarse to fine, no network
-    pyramid_sides: tuple[int, ...] = (4, 8, 16, 32, 64)  # of the pyramid's grids; sides above the render's are left out
-    pyramid_gain: float = 3.0  # of the pyramid's values: how far one step of `steps.lr` moves them
-    albedo: str = "quotient"  # "quotient": input / shading, exact at the input; "network": the published autoencoder
+    Widths are of resolutions up to 64; above, one strided convolution of the last width is added for each doubling.
+    """
+
+    kind: str = "small"  # "small": widths below; "published": the paper's networks (nn/published_scene_networks.py)
+    albedo: str = "quotient"  # "quotient": input / shading, exact at the input; "network": an autoencoder (published)
     autoencoder_channels: tuple[int, ...] = (24, 48, 96, 96)  # strided convolutions of depth and albedo
     code_dim: int = 128  # bottleneck of depth and albedo
     encoder_channels: tuple[int, ...] = (24, 48, 96, 96)  # strided convolutions of view, light and E
@@ -129,8 +128,8 @@ class NetworkConfig(Finite):
         need(min(sizes) > 0, "sizes in networks have to be above 0")
         is_empty = not (self.autoencoder_channels and self.encoder_channels)
         need(not is_empty, "networks.autoencoder_channels and networks.encoder_channels need a width at least")
-        need(len(self.pyramid_sides) > 0, "networks.pyramid_sides is empty")
         need(self.albedo in ("quotient", "network"), f"networks.albedo={self.albedo} is unknown: quotient or network")
+        need(self.kind in ("small", "published"), f"networks.kind={self.kind} is unknown: small or published")
 
 
 @dataclass(frozen=True)
@@ -151,44 +150,68 @@ class InvertConfig(Finite):
 
 @dataclass(frozen=True)
 class StepConfig(Finite):
-    """Counts and weights of the three steps of a stage."""
+    """Counts and weights of the three steps of a stage. Counts of steps are by stage; the last value repeats."""
 
-    n_albedo: int = 80  # step 1
-    n_projection: tuple[int, ...] = (120, 60)  # step 2, by stage; the last value repeats
+    n_albedo: tuple[int, ...] = (80,)  # step 1
+    n_projection: tuple[int, ...] = (120, 60)  # step 2
+    n_joint: tuple[int, ...] = (400,)  # step 3
     n_collect: int = 128  # projected samples kept for step 3
-    n_joint: int = 400  # step 3
     batch: int = 16  # pseudo samples per step (published 8-16)
-    lr: float = 1e-3  # Adam of every network (trial; published 1e-4 over 10 x the steps)
-    lr_decay_from: float = 0.6  # a step's learning rate falls linearly to 0 after this fraction of it
+    lr: float = 1e-3  # Adam of every network (published 1e-4 over 10 x the steps)
+    lr_decay_from: float = 0.6  # a step's learning rate falls linearly to 0 after this fraction of it; 1: it stays
     betas: tuple[float, float] = (0.9, 0.99)  # Adam
+    weight_decay: float = 0.0  # of Adam, added to the gradient (published 5e-4)
     pixel_weight: float = 1.0  # masked L1
-    # Discriminator features in steps 1 and 3 (published: LPIPS .5). They take more than half of a joint step's time,
-    # and more steps bring more: with true views .24 / 5.1 in 400 steps without, .42 / 8.9 in 150 with (SIDE / MAD).
-    feature_weight: float = 0.0
+    feature_weight: float = 0.0  # discriminator features in steps 1 and 3 (published: LPIPS .5)
     mask_weight: float = 0.2  # of the warped canonical mask beyond the projected sample's mask, step 3
-    least_area: float = 0.7  # canonical pixels that a compared pixel shows; less is stretched over what nobody saw
-    smooth_weight: float = 0.1  # mean |second difference| of depth over its half-range (.2 erased noses)
+    min_visible_area: float = 0.7  # canonical pixels that a compared pixel shows; less is stretched over what is hidden
+    smooth_weight: float = 0.1  # mean |second difference| of depth over its half-range, times (resolution / 64)^2
+    shading_smooth_weight: float = 0.0  # the same of the shading (published: as much as of depth)
     projection_feature_weight: float = 1.0  # discriminator features in step 2
     latent_weight: float = 1.0  # mean |offset|^2 in units of w's standard deviation; rung C chooses it
-    pack_encoder: bool = True  # E adds to the change that the pack's encoder sees; False, or without one: E alone
     residual_kept: float = 0.3  # part of what the pack's encoder misses in the input that far projections keep
     mapping_tail: int = 0  # last mapping layers the offset passes (published 2 of 8); 0 adds it to w
-    refine_steps: int = 0  # Adam steps on w after E, for each collected sample
-    find_views: bool = True  # V finds each sample's view in step 3; False: it is the one that was asked
-    view_pull: float = 0.3  # weight of |V - asked view|^2 in step 3, fading to 0 over `pull_fraction`
+    view_pull: float = 0.3  # weight of |V - target view|^2 in step 3, fading to 0 over `pull_fraction`
     light_pull: float = 0.3  # the same for light
-    view_spread_weight: float = 0.3  # weight of keeping the spread of found views at that of the asked ones, step 3
-    restore_gauge: bool = True  # after step 3, bring the object's relief and sideways tilt back to its start's
-    view_self_weight: float = 0.0  # weight of reading the views of drawings of the current shape, step 3
+    view_spread_weight: float = 0.3  # of keeping the spread of estimated views at that of target ones, step 3
     pull_fraction: float = 0.5  # part of step 3 over which both pulls fade
+    flip_weight: float = 0.0  # of a second reconstruction with mirrored depth and albedo, step 3 of stage 1 (published)
 
     def check(self) -> None:
         need(min(self.batch, self.n_collect) > 0, "steps.batch and steps.n_collect have to be above 0")
-        need(len(self.n_projection) > 0, "steps.n_projection is empty: write one number for all stages")
-        counts = (self.n_albedo, *self.n_projection, self.n_joint, self.mapping_tail, self.refine_steps)
+        for name in ("n_albedo", "n_projection", "n_joint"):
+            need(len(getattr(self, name)) > 0, f"steps.{name} is empty: write one number for all stages")
+        counts = (*self.n_albedo, *self.n_projection, *self.n_joint, self.mapping_tail)
         need(min(counts) >= 0, "numbers of steps and layers in steps are never negative")
         need(self.lr > 0, f"steps.lr={self.lr} has to be above 0")
         need(all(0 <= beta < 1 for beta in self.betas), f"steps.betas={self.betas} have to lie in [0, 1)")
+
+    def count(self, name: str, stage: int) -> int:
+        """Steps of "albedo", "projection" or "joint" in a stage, counted from 0."""
+        by_stage = getattr(self, f"n_{name}")
+        return by_stage[min(stage, len(by_stage) - 1)]
+
+
+@dataclass(frozen=True)
+class AblationConfig(Finite):
+    """What only experiments turn (docs/trials.md, docs/results.md)."""
+
+    depth: str = "network"  # "network": an autoencoder; "pyramid": free grids, coarse to fine, no network
+    pyramid_resolutions: tuple[int, ...] = (4, 8, 16, 32, 64)  # of the grids; those above the render's are left out
+    pyramid_gain: float = 3.0  # of the pyramid's values: how far one step of `steps.lr` moves them
+    learn_from_inversion: bool = True  # the shape explains G(w); the texture is the input's own all the same
+    pack_encoder: bool = True  # E adds to the change that the pack's encoder sees; False: E alone (published)
+    refine_steps: int = 0  # Adam steps on w after E, for each collected sample
+    estimate_views: bool = True  # V estimates each sample's view in step 3; False: it is the target view
+    view_self_weight: float = 0.0  # weight of reading the views of renders of the current shape, step 3
+    restore_gauge: bool = True  # after step 3, bring depth scale and sideways tilt back to the initial ones
+    fit_steps: int = 600  # most Adam steps that fit the depth network to a depth (rung O0; published: 1000)
+    fit_ellipsoid: bool = False  # the depth network is fitted to the ellipsoid, as published, instead of adding to it
+
+    def check(self) -> None:
+        need(len(self.pyramid_resolutions) > 0, "ablation.pyramid_resolutions is empty")
+        need(self.depth in ("network", "pyramid"), f"ablation.depth={self.depth} is unknown: network or pyramid")
+        need(min(self.refine_steps, self.fit_steps) >= 0, "numbers of steps in ablation are never negative")
 
 
 @dataclass(frozen=True)
@@ -198,22 +221,43 @@ class ShapeConfig(Finite):
     category: str = "car"  # names a pack and a YAML
     preset: str = "draft"  # names a YAML
     seed: int = 0  # of the method's own random numbers
-    learn_from_inversion: bool = True  # the shape explains G(w); the texture is the input's own all the same
     # Albedo -> projection -> joint, repeated (published 4). None: 1 from an ellipsoid, and 0 from a pack's networks,
     # which already learnt from thousands of such stages; one more (preset full) adds fine form.
     n_stages: int | None = None
+    steps_scale: float = 1.0  # times every number of steps, collected samples, starts and tracks (`scaled`)
     render: RenderConfig = field(default_factory=RenderConfig)
-    prior_shape: PriorShapeConfig = field(default_factory=PriorShapeConfig)
+    initial: InitialShapeConfig = field(default_factory=InitialShapeConfig)
     views: ViewPriorConfig = field(default_factory=ViewPriorConfig)
     lights: LightPriorConfig = field(default_factory=LightPriorConfig)
     networks: NetworkConfig = field(default_factory=NetworkConfig)
     invert: InvertConfig = field(default_factory=InvertConfig)
     steps: StepConfig = field(default_factory=StepConfig)
+    ablation: AblationConfig = field(default_factory=AblationConfig)
 
     def check(self) -> None:
         need(0 <= self.seed <= GREATEST_SEED, f"seed={self.seed} has to lie between 0 and {GREATEST_SEED}")
         need(self.n_stages is None or self.n_stages >= 0, f"n_stages={self.n_stages} is negative")
+        need(self.steps_scale > 0, f"steps_scale={self.steps_scale} has to be above 0")
 
-    def stages_from(self, pretrained: bool) -> int:
-        """How many stages are run."""
-        return int(not pretrained) if self.n_stages is None else self.n_stages
+    def stages_from(self, network: bool) -> int:
+        """How many stages are run, from a depth network or from an ellipsoid."""
+        return int(not network) if self.n_stages is None else self.n_stages
+
+    def scaled(self) -> "ShapeConfig":
+        """The configuration with `steps_scale` worked in: never below 1, collected samples never below the batch.
+
+        Counts of 0 stay 0.
+        """
+
+        def fewer(n: int, least: int = 1) -> int:
+            return 0 if n == 0 else max(min(n, least), round(self.steps_scale * n))
+
+        steps, invert, ablation = self.steps, self.invert, self.ablation
+        counts = {name: tuple(map(fewer, getattr(steps, name))) for name in ("n_albedo", "n_projection", "n_joint")}
+        return replace(
+            self,
+            steps_scale=1.0,
+            steps=replace(steps, **counts, n_collect=fewer(steps.n_collect, steps.batch)),
+            invert=replace(invert, **{n: fewer(getattr(invert, n)) for n in ("n_steps", "n_starts", "n_tracks")}),
+            ablation=replace(ablation, **{n: fewer(getattr(ablation, n)) for n in ("refine_steps", "fit_steps")}),
+        )

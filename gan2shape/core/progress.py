@@ -18,11 +18,11 @@ PLAIN_INTERVAL_S = 5.0  # between two plain lines of one stage
 class Reporter(Protocol):
     """What the loops call."""
 
-    def __call__(self, stage: str, step: int, n_steps: int, **figures: float) -> None:
-        """`step` of `n_steps` of `stage` is done; `figures` are shown as they are named."""
+    def __call__(self, stage: str, step: int, n_steps: int, **numbers: float) -> None:
+        """`step` of `n_steps` of `stage` is done; `numbers` are shown as they are named."""
 
 
-def silent(stage: str, step: int, n_steps: int, **figures: float) -> None:
+def silent(stage: str, step: int, n_steps: int, **numbers: float) -> None:
     """A reporter that says nothing."""
 
 
@@ -41,9 +41,9 @@ def format_seconds(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def format_figures(figures: dict[str, float]) -> str:
+def format_numbers(numbers: dict[str, float]) -> str:
     """`loss 0.1234 psnr 27.1`."""
-    return " ".join(f"{name} {float(value):.4g}" for name, value in figures.items())
+    return " ".join(f"{name} {float(value):.4g}" for name, value in numbers.items())
 
 
 class PlainReporter:
@@ -55,7 +55,7 @@ class PlainReporter:
         self.started_s = self.said_s = 0.0
         self.first_step = self.last_step = 0
 
-    def __call__(self, stage: str, step: int, n_steps: int, **figures: float) -> None:
+    def __call__(self, stage: str, step: int, n_steps: int, **numbers: float) -> None:
         now = self.clock()
         fresh = stage != self.stage or step < self.last_step  # the same stage of the next object
         self.last_step = step
@@ -68,7 +68,7 @@ class PlainReporter:
         tail = f"{format_seconds(elapsed)} gone"
         if done > 0 and step < n_steps:
             tail += f", {format_seconds(elapsed / done * (n_steps - step))} left"
-        parts = [f"{stage}: {step}/{n_steps}", format_figures(figures), "" if fresh and step < n_steps else tail]
+        parts = [f"{stage}: {step}/{n_steps}", format_numbers(numbers), "" if fresh and step < n_steps else tail]
         print("  ".join(part for part in parts if part), file=self.stream, flush=True)
 
 
@@ -79,10 +79,10 @@ class BarReporter:
         self.progress = progress
         self.tasks: dict[str, int] = {}
 
-    def __call__(self, stage: str, step: int, n_steps: int, **figures: float) -> None:
+    def __call__(self, stage: str, step: int, n_steps: int, **numbers: float) -> None:
         if stage not in self.tasks:
-            self.tasks[stage] = self.progress.add_task(stage, total=n_steps, figures="")
-        self.progress.update(self.tasks[stage], completed=step, total=n_steps, figures=format_figures(figures))
+            self.tasks[stage] = self.progress.add_task(stage, total=n_steps, numbers="")
+        self.progress.update(self.tasks[stage], completed=step, total=n_steps, numbers=format_numbers(numbers))
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def open_reporter(stream: TextIOBase | None = None, *, quiet: bool = False) -> I
 
         columns = (
             TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-            TextColumn("[dim]{task.fields[figures]}"), TimeElapsedColumn(), TextColumn("left"), Remaining(),
+            TextColumn("[dim]{task.fields[numbers]}"), TimeElapsedColumn(), TextColumn("left"), Remaining(),
         )  # fmt: skip
         with Progress(*columns, console=Console(file=stream), refresh_per_second=5) as progress:
             yield BarReporter(progress)

@@ -1,6 +1,7 @@
 """What a caller asks of the main job, and what the job answers. Plain paths and numbers: importing this is instant."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ REQUEST_NAME = "request.json"  # beside the files of a run: what was asked, for 
 PATH_FIELDS = ("image", "mask", "latent", "out", "resume", "generator", "features")
 MUST_EXIST = ("--generator",)  # a pack is a folder
 MUST_BE_FILES = ("--image", "--latent", "--mask")
-LATER_FIELDS = {"generator": None, "features": None}  # absent from the requests of earlier versions
+LATER_FIELDS = {
+    "generator": None,
+    "features": None,
+    "class_index": None,
+}  # absent from the requests of earlier versions
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class RunRequest:
     overrides: tuple[str, ...] = ()  # key=value of the typed configuration
     generator: Path | None = None  # a StyleGAN2 checkpoint in the place of the category's pack
     features: Path | None = None  # a TorchScript module (code!) that compares images
+    class_index: int | None = None  # of a class-conditional `generator`: what it draws
 
     def to_json(self) -> str:
         """For `request.json`. Relative paths become absolute: a run may be resumed from another folder."""
@@ -74,10 +80,18 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
     if others["--mask"] is not None and inputs["--image"] is None and others["--generator"] is None:
         raise UserError("--mask belongs to an --image: give both.")
     for name, path in {**inputs, **others}.items():
+        if isinstance(path, Path) and address_of(path):
+            raise UserError(f"{name} {address_of(path)} is an address, and nothing is downloaded: give a file's path.")
         if name in MUST_EXIST and path is not None and not path.exists():
             raise UserError(f"{name} {path} does not exist: check the path.")
         if name in MUST_BE_FILES and path is not None and not path.is_file():
             raise UserError(f"{name} {path} is not a file: check the path.")
+
+
+def address_of(path: Path | str) -> str | None:
+    """The address on the net that was given in the place of a path (whose slashes a `Path` merges), if it is one."""
+    match = re.match(r"(https?|ftp|s3|gs|hf):/+", str(path))
+    return f"{match[1]}://{str(path)[match.end() :]}" if match else None
 
 
 @dataclass(frozen=True)

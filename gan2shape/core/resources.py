@@ -1,7 +1,8 @@
-"""Where the data beside the package lives: configs, page templates, weights, the exam.
+"""Where the data beside the package lives: configs, page templates, weights, the exam, assets.
 
 In a checkout (and an editable install) they are top-level folders; in a wheel they lie under `gan2shape/_data/`. An
-environment variable overrides either: GAN2SHAPE_CONFIGS, GAN2SHAPE_VIZ, GAN2SHAPE_WEIGHTS, GAN2SHAPE_EXAM.
+environment variable overrides either: GAN2SHAPE_CONFIGS, GAN2SHAPE_VIZ, GAN2SHAPE_WEIGHTS, GAN2SHAPE_EXAM,
+GAN2SHAPE_ASSETS.
 """
 
 import os
@@ -37,6 +38,11 @@ def weights_dir() -> Path:
 def exam_dir() -> Path:
     """Folder with one subfolder per category: the frozen exam's arrays and their hashes."""
     return _data_dir("exam")
+
+
+def assets_dir() -> Path:
+    """Folder with one subfolder per category that is made from real shapes: what its objects are rebuilt from."""
+    return _data_dir("assets")
 
 
 def pack_dir(category: str) -> Path:

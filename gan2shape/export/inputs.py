@@ -49,7 +49,8 @@ def read_image(path: Path, size: int) -> InputImage:
 def read_mask(path: Path, size: int, original_size: tuple[int, int] | None = None) -> Float[Tensor, "1 1 S S"]:
     """The object mask at `path`, in [0, 1]: bright (or opaque) is the object.
 
-    original_size: width and height of the image it belongs to. Raises UserError for another size or an empty mask.
+    original_size: width and height of the image it belongs to; None for what a generator draws, which is square. Raises
+    UserError for another size or an empty mask.
     """
     pixels, alpha = _decoded(Path(path), "mask")
     grey = pixels.mean(2) if alpha is None or alpha.min() == alpha.max() else alpha
@@ -57,6 +58,8 @@ def read_mask(path: Path, size: int, original_size: tuple[int, int] | None = Non
     if original_size is not None and (width, height) != tuple(original_size):
         wanted = f"{original_size[0]} x {original_size[1]}"
         raise UserError(f"the mask {path} is {width} x {height} pixels but the image is {wanted}: make them equal.")
+    if original_size is None and width != height:
+        raise UserError(f"the mask {path} is {width} x {height} pixels but what generators draw is square: crop it.")
     mask = resized(torch.from_numpy(np.ascontiguousarray(grey))[None, None], size).clamp(0, 1)
     _require_object(mask, path, "mask")
     return mask

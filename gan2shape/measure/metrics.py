@@ -48,7 +48,7 @@ def side_aligned(
     return masked_mean((scale.view(-1, 1, 1, 1) * a - b).square(), mask).sqrt()
 
 
-def relief_scale(
+def best_depth_scale(
     depth: Float[Tensor, "B 1 S S"], truth: Float[Tensor, "B 1 S S"], mask: Bool[Tensor, "B 1 S S"]
 ) -> Float[Tensor, " B"]:
     """The s of `side_aligned`: below 1 the reconstruction is too deep, above 1 too flat."""

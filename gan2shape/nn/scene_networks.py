@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gan2shape.core.config import NetworkConfig, RenderConfig
+from gan2shape.core.config import AblationConfig, NetworkConfig, ShapeConfig
 from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
 
@@ -21,6 +21,7 @@ LEAKY_SLOPE = 0.2  # as published
 LEAST_SHADING = 0.1  # divisor of the quotient albedo; darker pixels carry no colour
 GREATEST_ALBEDO = 1.5  # in [0, 1] units; above 1 where the light's guess is too dark
 DEPTH_LAST_SCALE = 0.01  # of the depth network's last weights: it begins at its start
+BASE_RESOLUTION = 64  # that the configured widths are of
 GROUP_CHANNELS = 4  # channels per normalisation group, as published
 
 
@@ -33,7 +34,7 @@ class AutoEncoder(nn.Module):
 
     def __init__(self, out_channels: int, size: int, config: NetworkConfig):
         super().__init__()
-        widths = config.autoencoder_channels
+        widths = widths_for(config.autoencoder_channels, size)
         coarse = size // 2 ** len(widths)
         down: list[nn.Module] = []
         before = 3
@@ -59,15 +60,15 @@ class AutoEncoder(nn.Module):
 
 
 class DepthPyramid(nn.Module):
-    """Free grids of growing side, enlarged bilinearly and summed: [1,1,S,S] whatever the image. Zero at the start.
+    """Free grids of growing resolution, enlarged bilinearly and summed: [1,1,S,S] whatever the image. Zero at first.
 
-    One step of Adam moves all sides alike, so that coarse form is found first and detail is added to it.
+    One step of Adam moves all grids alike, so that coarse form is found first and detail is added to it.
     """
 
-    def __init__(self, size: int, config: NetworkConfig):
+    def __init__(self, size: int, config: AblationConfig):
         super().__init__()
-        sides = [side for side in config.pyramid_sides if side <= size]
-        self.grids = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, side, side)) for side in sides)
+        sizes = [one for one in config.pyramid_resolutions if one <= size]
+        self.grids = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, one, one)) for one in sizes)
         self.size, self.gain = size, config.pyramid_gain
 
     def forward(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
@@ -76,22 +77,25 @@ class DepthPyramid(nn.Module):
         return self.gain * torch.stack(grown).sum(0)
 
 
-def check_sizes(size: int, config: NetworkConfig) -> None:
-    """Raises UserError where the networks halve an image of this side more often than they can."""
+def widths_for(widths: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """The widths of a resolution: above 64, one more of the last for each doubling, so that the bottleneck stays."""
+    return widths + widths[-1:] * max(0, (size // BASE_RESOLUTION).bit_length() - 1)
+
+
+def check_sizes(size: int, config: NetworkConfig, ablation: AblationConfig) -> None:
+    """Raises UserError where the networks halve an image of this resolution more often than they can."""
     for name in ("autoencoder_channels", "encoder_channels"):
-        n = len(getattr(config, name))
+        n = len(widths_for(getattr(config, name), size))
         if size % 2**n:
-            raise UserError(f"networks.{name} has {n} widths, which a side of {size} cannot be halved for: give fewer.")
-    if config.depth == "pyramid" and min(config.pyramid_sides) > size:
-        raise UserError(f"networks.pyramid_sides are all above the side of {size}: give smaller ones.")
+            raise UserError(f"networks.{name} has {n} widths, too many for a resolution of {size}: give fewer.")
+    if ablation.depth == "pyramid" and min(ablation.pyramid_resolutions) > size:
+        raise UserError(f"ablation.pyramid_resolutions are all above {size}: give smaller ones.")
 
 
-def depth_parameters(size: int, config: NetworkConfig) -> nn.Module:
-    """What the depth is added up from, at or near zero. Raises UserError for an unknown kind."""
-    if config.depth == "pyramid":
-        return DepthPyramid(size, config)
-    if config.depth != "network":
-        raise UserError(f"networks.depth={config.depth} is unknown: write network or pyramid.")
+def depth_parameters(size: int, config: NetworkConfig, ablation: AblationConfig) -> nn.Module:
+    """What the depth is added up from, at or near zero."""
+    if ablation.depth == "pyramid":
+        return DepthPyramid(size, ablation)
     network = AutoEncoder(1, size, config)
     with torch.no_grad():
         network.body[-1].weight.mul_(DEPTH_LAST_SCALE)
@@ -111,10 +115,11 @@ class VectorEncoder(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         before = 3
-        for width in config.encoder_channels:
+        widths = widths_for(config.encoder_channels, size)
+        for width in widths:
             layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(LEAKY_SLOPE)]
             before = width
-        coarse = size // 2 ** len(config.encoder_channels)
+        coarse = size // 2 ** len(widths)
         layers += [nn.Conv2d(before, config.encoder_dim, coarse), nn.LeakyReLU(LEAKY_SLOPE), nn.Flatten()]
         self.body = nn.Sequential(*layers)
         self.last = nn.Linear(config.encoder_dim, out_dim)
@@ -129,17 +134,18 @@ class VectorEncoder(nn.Module):
 class SceneNetworks(nn.Module):
     """D, A, V, L of the paper with their output ranges (section 3.1). Only parameters and ranges live here."""
 
-    def __init__(self, render: RenderConfig, config: NetworkConfig, light_mean: tuple[float, float, float, float]):
+    def __init__(self, config: ShapeConfig):
         super().__init__()
-        check_sizes(render.size, config)
-        self.depth_net = depth_parameters(render.size, config)
-        self.albedo_net = AutoEncoder(3, render.size, config) if config.albedo == "network" else None
-        self.view_net = VectorEncoder(5, render.size, config)
-        self.light_net = VectorEncoder(4, render.size, config)
+        render, networks = config.render, config.networks
+        check_sizes(render.resolution, networks, config.ablation)
+        self.depth_net = depth_parameters(render.resolution, networks, config.ablation)
+        self.albedo_net = AutoEncoder(3, render.resolution, networks) if networks.albedo == "network" else None
+        self.view_net = VectorEncoder(5, render.resolution, networks)
+        self.light_net = VectorEncoder(4, render.resolution, networks)
         self.depth_half_range = render.depth_half_range
-        angle = math.radians(config.angle_range_deg)
-        self.register_buffer("view_range", torch.tensor([angle] * 3 + [config.shift_range] * 2), persistent=False)
-        self.register_buffer("light_mean", torch.tensor(light_mean), persistent=False)
+        angle = math.radians(networks.angle_range_deg)
+        self.register_buffer("view_range", torch.tensor([angle] * 3 + [networks.shift_range] * 2), persistent=False)
+        self.register_buffer("light_mean", torch.tensor(config.lights.mean), persistent=False)
 
     @property
     def explains_input(self) -> bool:

@@ -72,9 +72,16 @@ def cache_folders(path: Path) -> list[Path]:
     return [path if path.is_dir() else path.parent, user_cache()]
 
 
-def find_estimated(path: Path, device: torch.device | str = "cpu") -> EstimatedPrior | None:
+def cache_name(path: Path, class_index: int | None) -> str:
+    """Name of the files, without a suffix. Each class of a conditional network has its own; the first is the rule."""
+    return STEM + content_hash(path) + (f"-class{class_index}" if class_index else "")
+
+
+def find_estimated(
+    path: Path, device: torch.device | str = "cpu", class_index: int | None = None
+) -> EstimatedPrior | None:
     """What was found for this checkpoint earlier; None if nothing was. Raises UserError for damaged files."""
-    name = STEM + content_hash(path)
+    name = cache_name(path, class_index)
     for folder in cache_folders(path):
         weights = folder / f"{name}.safetensors"
         if weights.is_file():
@@ -97,12 +104,12 @@ def _read(weights: Path, device: torch.device | str) -> EstimatedPrior:
         raise UserError(f"{weights} is damaged: delete it and run `gan2shape prior` again.") from error
 
 
-def keep_estimated(path: Path, estimated: EstimatedPrior) -> Path:
+def keep_estimated(path: Path, estimated: EstimatedPrior, class_index: int | None = None) -> Path:
     """Write beside the checkpoint or, where that is impossible, into the user's cache; returns the weights' path.
 
     Raises UserError where neither can be written.
     """
-    name = STEM + content_hash(path)
+    name = cache_name(path, class_index)
     state = {PREFIX + key: value.detach().cpu().contiguous().clone() for key, value in estimated.head_state.items()}
     notes = {
         "format": CACHE_FORMAT,

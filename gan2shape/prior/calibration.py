@@ -8,8 +8,8 @@ the configuration.
     {"format": "gan2shape-calibration-1",
      "depth_scale": {"value": 1.1, "chosen_with_true_depth": true}, …}
 
-`Calibration.settings` gives the values as `key=value` for `compose`: they come after the category and the preset, and
-before the user's own settings.
+`Calibration.settings` gives the values by key of the configuration. They come after the category and before the preset:
+`--preset paper` is the paper, and users have the last word.
 """
 
 import json
@@ -31,11 +31,11 @@ GREATEST_SCALE = 100.0  # of the depth; more is a mistake
 GREATEST_NUMBER = 1e6  # of any value
 
 KEYS = {  # value of the calibration -> key of `ShapeConfig`
-    "depth_scale": "prior_shape.pretrained_relief_gain",
-    "tilt": "prior_shape.pretrained_tilt",
-    "fusion_yaws_deg": "prior_shape.turns_deg",
-    "high_pass_cutoff": "prior_shape.kept_form",
-    "high_pass_share": "prior_shape.kept_share",
+    "depth_scale": "initial.network_depth_scale",
+    "tilt": "initial.network_tilt",
+    "fusion_yaws_deg": "initial.fusion_yaws_deg",
+    "highpass_cutoff": "initial.highpass_cutoff",
+    "highpass_share": "initial.highpass_share",
     "light_lx": "lights.lx",
     "light_ly": "lights.ly",
     "light_gain": "lights.gain",
@@ -51,8 +51,8 @@ class Calibration(Finite):
     depth_scale: float | None = None  # factor on the depth network's relief, which images do not fix
     tilt: tuple[float, float] | None = None  # slopes of depth per radian of pitch and of yaw as read
     fusion_yaws_deg: tuple[float, ...] | None = None  # yaws of multi-view fusion; () measures the input alone
-    high_pass_cutoff: float | None = None  # of what a stage adds to the start, as a part of the resolution
-    high_pass_share: float | None = None  # of the rest, which part is kept
+    highpass_cutoff: float | None = None  # of what a stage adds to the start, as a part of the resolution
+    highpass_share: float | None = None  # of the rest, which part is kept
     light_lx: tuple[float, float] | None = None  # lights that the generator has seen: see `LightPriorConfig`
     light_ly: tuple[float, float] | None = None
     light_gain: tuple[float, float] | None = None
@@ -63,7 +63,7 @@ class Calibration(Finite):
     def check(self) -> None:
         if self.depth_scale is not None:
             need(0 < self.depth_scale <= GREATEST_SCALE, f"depth_scale={self.depth_scale} is no factor")
-        for name in ("high_pass_cutoff", "high_pass_share"):
+        for name in ("highpass_cutoff", "highpass_share"):
             value = getattr(self, name)
             need(value is None or 0 <= value <= 1, f"{name}={value} has to lie between 0 and 1")
         for name in ("light_lx", "light_ly", "light_gain"):
@@ -78,9 +78,9 @@ class Calibration(Finite):
         return {name: getattr(self, name) for name in KEYS if getattr(self, name) is not None}
 
     @property
-    def settings(self) -> tuple[str, ...]:
-        """The values as `key=value` of `ShapeConfig`."""
-        return tuple(f"{KEYS[name]}={_plain(value)}".replace(" ", "") for name, value in self.values.items())
+    def settings(self) -> dict[str, float | tuple[float, ...]]:
+        """The values by dotted key of `ShapeConfig`."""
+        return {KEYS[name]: value for name, value in self.values.items()}
 
     def to_page(self) -> dict[str, Any]:
         """The file's contents."""

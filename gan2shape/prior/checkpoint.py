@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gan2shape.checkpoints.assemble import ByteAllowance, build, read
+from gan2shape.checkpoints.errors import UnreadableError, remedy_of_networks
 from gan2shape.checkpoints.open import (
     PACK_NAME,
     Checkpoint,
@@ -17,7 +18,6 @@ from gan2shape.checkpoints.open import (
     summary,
     with_average,
 )
-from gan2shape.checkpoints.pickle_machine import UnreadableError
 from gan2shape.core.errors import UserError
 from gan2shape.nn.discriminator import Discriminator
 from gan2shape.nn.generator import Generator
@@ -25,13 +25,14 @@ from gan2shape.prior.calibration import Calibration, from_page, read_calibration
 from gan2shape.prior.packs import Prior, freeze, latent_statistics, write_prior
 
 
-def load_generator(path: str | Path, device: torch.device | str = "cpu", class_index: int = 0) -> Prior:
+def load_generator(path: str | Path, device: torch.device | str = "cpu", class_index: int | None = None) -> Prior:
     """The prior in a checkpoint: float32, eval mode, frozen.
 
-    class_index: of a class-conditional network, the class that is drawn. Raises UserError with cause and remedy.
+    class_index: of a class-conditional network, the class that is drawn (the first unless given). Raises
+    UserError with cause and remedy.
     """
     checkpoint = open_checkpoint(path, class_index)
-    with plain_errors(Path(path)):
+    with plain_errors(Path(path)), remedy_of_networks():
         allowance = ByteAllowance(checkpoint.n_bytes)
         generator = build(Generator, checkpoint.generator_config, with_average(checkpoint), allowance)
         generator = freeze(generator.to(device, memory_format=torch.channels_last))
@@ -65,7 +66,7 @@ def _calibration(path: Path, page: dict[str, Any]) -> Calibration:
         raise UserError(f"The calibration inside {path} is damaged ({error}): convert the pack again.") from error
 
 
-def convert(path: str | Path, out: str | Path, class_index: int = 0) -> dict[str, Any]:
+def convert(path: str | Path, out: str | Path, class_index: int | None = None) -> dict[str, Any]:
     """Write any checkpoint as one safetensors file of ours, float32. Returns what `inspect` says about the new file.
 
     Raises UserError for an input that cannot be used or an output that cannot be written.

@@ -9,7 +9,7 @@ A custom generator needs more than G. Where each part comes from:
     resolution           128 for larger generators (published), their own for smaller ones
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +33,8 @@ from gan2shape.prior.ranges import KEYS
 
 WORKING_RESOLUTION = 128  # at which larger generators are worked with (published)
 LEAST_RESOLUTION = 16  # the scene networks halve the resolution four times
-RESOLUTION_KEY = "render.size="  # an override of the resolution counts, up to the generator's own
-NEVER_READ = ("lights.gain", "prior_shape.relief")  # what else a category says about its objects
+RESOLUTION_KEY = "render.resolution="  # an override of the resolution counts, up to the generator's own
+NEVER_READ = ("lights.gain", "initial.depth_scale")  # what else a category says about its objects
 NETWORKS_AT_OWN_RESOLUTION = ("encoder",)  # networks of a pack that only fit its own resolution
 
 
@@ -45,6 +45,7 @@ def open_prior(
     overrides: Sequence[str] = (),
     features: str | Path | None = None,
     device: torch.device | str = "auto",
+    class_index: int | None = None,
 ) -> tuple[MaskedGenerator, ShapeConfig]:
     """A generator that is ready for the method, and the configuration that fits it.
 
@@ -52,19 +53,24 @@ def open_prior(
         category: whose pack; with a `generator`, whose ranges of views and lights. Without a generator: car unless
             given. With one: what its card or `gan2shape prior` says unless given.
         generator: a StyleGAN2 checkpoint or a pack, used in the place of the category's pack.
-        preset, overrides: of the configuration, as `compose` takes them. Whatever a preset says, `render.size` becomes
-            the resolution that the generator is worked with at.
+        preset, overrides: of the configuration, as `compose` takes them. Whatever a preset says, `render.resolution`
+            becomes the resolution that the generator is worked with at.
         features: a TorchScript module (code, which runs) that compares images; only with a `generator`.
         device: `auto`, `cpu`, `cuda`, …
+        class_index: of a class-conditional `generator`, what it draws; the first class unless given.
     Raises UserError with cause and remedy for everything that cannot be used.
     """
     overrides, device = tuple(overrides), resolve_device(str(device))
     if generator is not None:
         script = None if features is None else Path(features)
-        return _open_custom(Path(generator), category, preset, overrides, script, device)
+        opened, config = _open_custom(Path(generator), category, preset, overrides, script, device, class_index)
+        return opened, config.scaled()
+    if class_index is not None:
+        raise UserError("--class belongs to a class-conditional --generator: give both.")
     if features is not None:
         raise UserError("--features belongs to a --generator: give both.")
-    return _open_bundled(category or ShapeConfig.category, preset, overrides, device)
+    opened, config = _open_bundled(category or ShapeConfig.category, preset, overrides, device)
+    return opened, config.scaled()
 
 
 def _open_bundled(
@@ -77,20 +83,21 @@ def _open_bundled(
         )
     generator = masked_generator(load_pack(folder, device))
     resolution = generator.prior.generator.config.resolution
-    if config.render.size != resolution and is_said(RESOLUTION_KEY.rstrip("="), overrides):
+    if config.render.resolution != resolution and is_said(RESOLUTION_KEY.rstrip("="), overrides):
         raise UserError(
-            f"render.size={config.render.size} does not fit the bundled generator: leave it at {resolution}."
+            f"render.resolution={config.render.resolution} does not fit the bundled generator: "
+            f"leave it at {resolution}."
         )
-    return generator, replace(config, render=replace(config.render, size=resolution))
+    return generator, replace(config, render=replace(config.render, resolution=resolution))
 
 
 def category_config(category: str | None, preset: str | None = None, overrides: Sequence[str] = ()) -> ShapeConfig:
     """A category's configuration with the calibration of its bundled pack, where there is one; None: typed defaults.
 
-    The calibration comes after the preset and before the overrides. Raises UserError as `compose` does, and for a
+    The calibration comes after the category and before the preset. Raises UserError as `compose` does, and for a
     damaged calibration.
     """
-    return compose(ShapeConfig, category, preset, (*bundled_calibration(category).settings, *overrides))
+    return compose(ShapeConfig, category, preset, overrides, calibration=bundled_calibration(category).settings)
 
 
 def bundled_calibration(category: str | None) -> Calibration:
@@ -106,20 +113,21 @@ def _open_custom(
     overrides: tuple[str, ...],
     features: Path | None,
     device: torch.device,
+    class_index: int | None,
 ) -> tuple[MaskedGenerator, ShapeConfig]:
-    whole = load_generator(path, device)
+    whole = load_generator(path, device, class_index)
     resolution = checked_resolution(path, whole)
-    kept = find_estimated(path, device)
+    kept = find_estimated(path, device, class_index)
     chosen = chosen_category(path, category, kept, whole)
     is_own = is_pack(whole)
     calibration = whole.calibration if is_own else bundled_calibration(chosen)
-    settings = (*calibration.settings, *read_settings(kept, chosen), *overrides)
-    config = compose(ShapeConfig, chosen, preset, settings)
+    words = (*read_settings(kept, chosen), *overrides)
+    config = compose(ShapeConfig, chosen, preset, words, calibration=calibration.settings)
     config = config if chosen is not None else replace(config, category=path.stem)
-    asked = config.render.size if is_said(RESOLUTION_KEY.rstrip("="), overrides) else WORKING_RESOLUTION
+    asked = config.render.resolution if is_said(RESOLUTION_KEY.rstrip("="), overrides) else WORKING_RESOLUTION
     size = min(asked, resolution)
     if size % LEAST_RESOLUTION:
-        raise UserError(f"render.size={size} does not work: give a multiple of {LEAST_RESOLUTION}.")
+        raise UserError(f"render.resolution={size} does not work: give a multiple of {LEAST_RESOLUTION}.")
     metric, metric_name = choose_metric(whole, chosen, features, size, device)
     sized = at_resolution(whole, size)
     opened, masks_from = with_masks(masked_generator(replace(sized, discriminator=metric)), kept)
@@ -130,7 +138,7 @@ def _open_custom(
         f"Object masks: {masks_from}.",
     )
     opened = replace(opened, centre=truncation_centre(whole), needs_mask=True, notes=notes)
-    return opened, replace(config, render=replace(config.render, size=size))
+    return opened, replace(config, render=replace(config.render, resolution=size))
 
 
 def at_resolution(prior: Prior, size: int) -> Prior:
@@ -218,7 +226,7 @@ def origins(
     return "Drawn: " + "; ".join(f"{', '.join(some)} ({origin})" for origin, some in parts.items() if some) + "."
 
 
-def _keys(settings: Sequence[str], origin: str) -> dict[str, str]:
+def _keys(settings: Iterable[str], origin: str) -> dict[str, str]:
     return {setting.partition("=")[0]: origin for setting in settings}
 
 

@@ -77,7 +77,7 @@ def read_images(networks: SceneNetworks, images: Float[Tensor, "N 3 S S"]) -> Re
 
 
 @torch.inference_mode()
-def draw_images(generator: Generator, size: int, n: int) -> Float[Tensor, "N 3 S S"]:
+def generate_images(generator: Generator, size: int, n: int) -> Float[Tensor, "N 3 S S"]:
     """Samples of the whole distribution (not truncated), at another side by area averages."""
     z = torch.randn(n, generator.config.z_dim, generator=torch.Generator().manual_seed(READ_SEED))
     latents = generator.mapping(z.to(generator.w_avg.device))
@@ -124,17 +124,17 @@ def read_ranges(
     images of the category's own generator (without them, lamps are taken as they are read).
     """
     own, mirror = read_images(networks, images), read_images(networks, images.flip(-1))
-    turns_doubt = doubt(own.yaw_deg, -mirror.yaw_deg, MOST_MIRROR_ERROR_DEG)
-    lamps_doubt = doubt(own.lx, -mirror.lx) or doubt(own.ly, mirror.ly)
-    turns_doubt = turns_doubt or lamps_doubt  # networks for heads read yaws of cars as mirrored (.98), lamps not (.88)
+    view_doubt = doubt(own.yaw_deg, -mirror.yaw_deg, MOST_MIRROR_ERROR_DEG)
+    light_doubt = doubt(own.lx, -mirror.lx) or doubt(own.ly, mirror.ly)
+    view_doubt = view_doubt or light_doubt  # networks for heads read yaws of cars as mirrored (.98), lamps not (.88)
     if known is not None:
         own = calibrated(own, read_images(networks, known), lights)
     most_deg = MOST_SPREAD * math.degrees(float(networks.view_range[0]))
     found = {
-        YAW: spread(own.yaw_deg, turns_doubt, (LEAST_YAW_SD_DEG, most_deg), views.yaw_sd_deg),
-        PITCH: spread(own.pitch_deg, turns_doubt, (LEAST_PITCH_SD_DEG, most_deg), views.pitch_sd_deg),
-        LX: interval(own.lx, lamps_doubt, LEAST_LX_WIDTH, lights.lx),
-        LY: interval(own.ly, lamps_doubt, LEAST_LY_WIDTH, lights.ly),
+        YAW: spread(own.yaw_deg, view_doubt, (LEAST_YAW_SD_DEG, most_deg), views.yaw_sd_deg),
+        PITCH: spread(own.pitch_deg, view_doubt, (LEAST_PITCH_SD_DEG, most_deg), views.pitch_sd_deg),
+        LX: interval(own.lx, light_doubt, LEAST_LX_WIDTH, lights.lx),
+        LY: interval(own.ly, light_doubt, LEAST_LY_WIDTH, lights.ly),
     }
     if not found[LX].measured:  # one network reads both, and it has shown that it does not know these pictures
         found[LY] = Range(lights.ly, read=found[LY].read, because=found[LY].because or "lamp x was not believed")

@@ -15,15 +15,15 @@ FITTING = ("autoencoder_channels", "code_dim", "encoder_channels", "encoder_dim"
 
 def category_networks(config: ShapeConfig) -> SceneNetworks:
     """Networks of the kind that packs hold, with fresh weights: an autoencoder for depth, none for albedo."""
-    plain = replace(config.networks, depth="network", albedo="quotient")
-    return SceneNetworks(config.render, plain, config.lights.mean)
+    networks = replace(config.networks, kind="small", albedo="quotient")
+    return SceneNetworks(replace(config, networks=networks, ablation=replace(config.ablation, depth="network")))
 
 
 def settings(config: ShapeConfig) -> dict:
     """What has to be equal for networks to fit: goes into the pack."""
     sizes = asdict(config.networks)
     plain = {name: list(sizes[name]) if isinstance(sizes[name], tuple) else sizes[name] for name in FITTING}
-    return {"size": config.render.size, **plain}
+    return {"size": config.render.resolution, **plain}
 
 
 def load_learnt(networks: SceneNetworks, stored: dict[str, Tensor]) -> None:
@@ -40,7 +40,7 @@ def load_learnt(networks: SceneNetworks, stored: dict[str, Tensor]) -> None:
 
 def pretrained_networks(prior: Prior, config: ShapeConfig) -> SceneNetworks | None:
     """The pack's networks, frozen; None where there are none, or none of the configuration's kind, sizes and side."""
-    if config.networks.depth != "network" or NETWORK_NAME not in prior.networks:
+    if config.ablation.depth != "network" or config.networks.kind != "small" or NETWORK_NAME not in prior.networks:
         return None
     if prior.network_configs[NETWORK_NAME] != settings(config):
         return None

@@ -47,14 +47,14 @@ def _difference(z: Tensor, dim: int) -> Tensor:
     return torch.cat([head, inner, tail], dim)
 
 
-def lamp_direction(light: Float[Tensor, "B 4"]) -> Float[Tensor, "B 3"]:
+def light_direction(light: Float[Tensor, "B 4"]) -> Float[Tensor, "B 3"]:
     """Unit direction towards the lamp, (lx, ly, -1) / norm."""
     return F.normalize(torch.cat([light[:, 2:], -torch.ones_like(light[:, :1])], 1), dim=1)
 
 
 def shade(normals: Float[Tensor, "#B 3 S S"], light: Float[Tensor, "#B 4"]) -> Float[Tensor, "#B 1 S S"]:
     """Lambert shading: ambient + diffuse * max(0, n . l). A batch of 1 on either side is shared."""
-    towards = lamp_direction(light)[:, :, None, None]
+    towards = light_direction(light)[:, :, None, None]
     cosine = normals[:, :1] * towards[:, :1] + normals[:, 1:2] * towards[:, 1:2] + normals[:, 2:] * towards[:, 2:]
     ambient, diffuse = light[:, 0, None, None, None], light[:, 1, None, None, None]
     return ambient + diffuse * cosine.clamp(min=0)
@@ -70,7 +70,7 @@ def apply_light(
     return torch.addcmul(shading - 1, albedo, shading)  # the same in one pass
 
 
-def lamp_in_front(light: Float[Tensor, "#B 4"], turn: Float[Tensor, "#B 3 3"]) -> Bool[Tensor, " B"]:
+def light_in_front(light: Float[Tensor, "#B 4"], turn: Float[Tensor, "#B 3 3"]) -> Bool[Tensor, " B"]:
     """Whether the lamp, re-expressed by x' = turn x, still lies in front of the object (z < 0)."""
     return _turned(light, turn)[:, 2] < 0
 
@@ -79,7 +79,7 @@ def rotate_light(light: Float[Tensor, "#B 4"], turn: Float[Tensor, "#B 3 3"]) ->
     """The same lamp in the frame x' = turn x; ambient and diffuse stay.
 
     Camera to canonical frame: `rotate_light(light, rotation(view[:, :3]).transpose(1, 2))`.
-    Raises UserError when a lamp gets behind the object, which (lx, ly, -1) cannot express (test with `lamp_in_front`).
+    Raises UserError when a lamp gets behind the object, which (lx, ly, -1) cannot express (test with `light_in_front`).
     """
     direction = _turned(light, turn)
     if bool((direction[:, 2] >= 0).any()):
@@ -88,4 +88,4 @@ def rotate_light(light: Float[Tensor, "#B 4"], turn: Float[Tensor, "#B 3 3"]) ->
 
 
 def _turned(light: Tensor, turn: Tensor) -> Tensor:
-    return (turn @ lamp_direction(light)[..., None]).squeeze(-1)
+    return (turn @ light_direction(light)[..., None]).squeeze(-1)

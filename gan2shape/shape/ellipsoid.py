@@ -1,9 +1,9 @@
 """The ellipsoid as initial depth: a spherical cap on the mask's box, with a depth scale and a slant (GAN2Shape
 section 3.2).
 
-Published constants: sphere radius .4, near .91, far 1.02 (core.config.PriorShapeConfig). Two additions, both needed by
-objects seen at three-quarter view: `relief` scales the cap's height about the far plane, the slant shears the cap along
-z, which makes an ellipsoid into the cap of a tilted ellipsoid. Depths are z in the camera frame.
+Published constants: sphere radius .4, near .91, far 1.02 (core.config.InitialShapeConfig). Two additions, both needed
+by objects seen at three-quarter view: `depth_scale` scales the cap's height about the far plane, the slant shears the
+cap along z, which makes an ellipsoid into the cap of a tilted ellipsoid. Depths are z in the camera frame.
 
 Left or right cannot be told from a mask, so a few slants are tried. An object that is rotated about the right slanted
 shape looks like the object rotated; about the wrong one it looks like nothing the GAN has seen. A pack's encoder says
@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.core.config import PriorShapeConfig, ShapeConfig
+from gan2shape.core.config import InitialShapeConfig, ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter
 from gan2shape.core.records import Render, Scene
@@ -51,7 +51,7 @@ def mask_box_px(mask: Float[Tensor, "1 1 S S"]) -> tuple[float, float, float, fl
 
 
 def ellipsoid_depth(
-    mask: Float[Tensor, "1 1 S S"], config: PriorShapeConfig, fov_deg: float, slant_deg: float = 0.0
+    mask: Float[Tensor, "1 1 S S"], config: InitialShapeConfig, fov_deg: float, slant_deg: float = 0.0
 ) -> Float[Tensor, "1 1 S S"]:
     """Depth of the cap inside the mask's box and of the plane behind it.
 
@@ -67,7 +67,7 @@ def ellipsoid_depth(
     height = config.far - config.near
     chord = config.radius**2 - (config.radius - height) ** 2  # squared half-width of the published cap on its sphere
     cap = config.near + config.radius - (config.radius**2 - distance * chord).sqrt()
-    depth = config.far + config.relief * (cap - config.far)
+    depth = config.far + config.depth_scale * (cap - config.far)
     x_scene = (centres - (left + right) / 2) * (2 * math.tan(math.radians(fov_deg) / 2) / size)
     depth = depth - math.tan(math.radians(slant_deg)) * x_scene[None, :]
     return depth[None, None]
@@ -82,7 +82,7 @@ def ellipsoid_model(
     model: SceneModel, mask: Float[Tensor, "1 1 S S"], config: ShapeConfig, slant_deg: float
 ) -> SceneModel:
     """The model with its depth at an ellipsoid."""
-    depth = ellipsoid_depth(mask, config.prior_shape, config.render.fov_deg, slant_deg)
+    depth = ellipsoid_depth(mask, config.initial, config.render.fov_deg, slant_deg)
     return replace(model, base=depth_base(depth, config.render.depth_half_range))
 
 
@@ -94,11 +94,11 @@ def choose_slant(
     config: ShapeConfig,
     report: Reporter,
 ) -> float:
-    """The slant in degrees, out of `config.prior_shape.slants_deg`, whose pseudo samples the GAN explains best.
+    """The slant in degrees, out of `config.initial.slants_deg`, whose pseudo samples the GAN explains best.
 
     E, where it is needed, keeps what it learnt: it is a warm start for the first projection step.
     """
-    slants_deg = config.prior_shape.slants_deg
+    slants_deg = config.initial.slants_deg
     if len(slants_deg) == 1:
         return slants_deg[0]
     candidates = [ellipsoid_model(state.model, target.canvas.mask, config, slant_deg) for slant_deg in slants_deg]
@@ -155,7 +155,7 @@ def projection_residual(
     total = 0.0
     for _ in range(N_JUDGED_BATCHES):
         pseudo, _, _ = pseudo_samples(model, target, config, config.steps.batch, rng)
-        latents, _ = project(encoder, generator.prior, latent, pseudo.image, target.image, config.steps)
+        latents, _ = project(encoder, generator.prior, latent, pseudo.image, target.image, config)
         made = generator.prior.generator.synthesis(latents)
         total += float(feature_distance(made, pseudo.image, prior_features(generator.prior)))
     return total / N_JUDGED_BATCHES

@@ -19,7 +19,7 @@ REDRAWN = 1.0  # more, where large images are drawn a second time on the way bac
 
 def estimate_seconds(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> float:
     """Expected wall time on this machine, in seconds. inverts: an image is to be inverted first."""
-    prior, size = generator.prior, config.render.size
+    prior, size = generator.prior, config.render.resolution
     latents = prior.w_mean.expand(2, -1)  # two: what is made anew for every call weighs less
     with torch.no_grad():
         images = prior.generator.synthesis(latents)
@@ -36,22 +36,22 @@ def estimate_seconds(generator: MaskedGenerator, config: ShapeConfig, inverts: b
 
 def counts(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> tuple[float, float, float]:
     """How many times an image is drawn by G, compared, rendered: forward passes of one image each."""
-    steps, tried = config.steps, config.prior_shape.slants_deg
-    known = config.prior_shape.pretrained and pretrained_networks(generator.prior, config) is not None
+    steps, tried = config.steps, config.initial.slants_deg
+    known = config.initial.use_depth_network and pretrained_networks(generator.prior, config) is not None
     n_stages = config.stages_from(known)
-    stages = [steps.n_projection[min(i, len(steps.n_projection) - 1)] for i in range(n_stages)]
+    stages = [steps.count("projection", i) for i in range(n_stages)]
     encodes = ENCODER_NAME in generator.prior.networks  # then no projector has to learn which slant is right
     chooses = len(tried) > 1 and not known
     slant_steps = N_SLANT_STEPS if chooses and not encodes else 0
     judged = N_JUDGED_BATCHES * len(tried) if chooses and not encodes else 0
     rotated = 2 * len(JUDGED_YAWS_DEG) * len(tried) if chooses and encodes else 0
     learnt = steps.batch * (sum(stages) + slant_steps)  # images of projection steps
-    joint = steps.batch * steps.n_joint * n_stages
+    joint = steps.batch * sum(steps.count("joint", i) for i in range(n_stages))
     collected = steps.n_collect * n_stages + steps.batch * judged + rotated
     n_tracks, n_starts = (1, 0) if encodes else (config.invert.n_tracks, config.invert.n_starts)
     inverted = config.invert.n_steps / 2 * (n_tracks + 1) if inverts else 0
-    redrawn = REDRAWN if generator.prior.generator.config.resolution > config.render.size else 0.0
-    refined = steps.n_collect * n_stages * steps.refine_steps
+    redrawn = REDRAWN if generator.prior.generator.config.resolution > config.render.resolution else 0.0
+    refined = steps.n_collect * n_stages * config.ablation.refine_steps
     drawn = (learnt + inverted + refined) * (WITH_GRADIENT + redrawn) + collected
     drawn += n_starts if inverts else 0
     judged_joint = joint if steps.feature_weight > 0 else 0

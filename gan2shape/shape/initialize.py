@@ -36,7 +36,7 @@ def initialize(
 ) -> tuple[ObjectState, Progress]:
     """The state at its initial depth, and what that is."""
     began = time.perf_counter()
-    known = pretrained_networks(generator.prior, config) if config.prior_shape.pretrained else None
+    known = pretrained_networks(generator.prior, config) if config.initial.use_depth_network else None
     if known is not None:
         model, slant_deg = from_depth_network(state.model, known, target, generator, config), 0.0
     else:
@@ -56,17 +56,17 @@ def from_depth_network(
     A new depth network learns what this object adds. (Tuning the category's own depth network, as published, undid in
     a hundred steps what thousands of images had taught it.)
     """
-    shape, prior = config.prior_shape, generator.prior
+    shape, prior = config.initial, generator.prior
 
     def measure(images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 1 S S"]:
-        return mirror_mean_depth(known, images, shape.pretrained_relief_gain)
+        return mirror_mean_depth(known, images, shape.network_depth_scale)
 
     depth = measure(target.image)
-    if shape.turns_deg and prior.encoder is not None:
-        depth = fused_depth(depth, measure, target, generator, shape.turns_deg, config.render.fov_deg)
-    if any(shape.pretrained_tilt):
+    if shape.fusion_yaws_deg and prior.encoder is not None:
+        depth = fused_depth(depth, measure, target, generator, shape.fusion_yaws_deg, config.render.fov_deg)
+    if any(shape.network_tilt):
         upright = prior.generator.synthesis(prior.w_mean[None]).clamp(-1, 1)
-        slopes = depth.new_tensor(shape.pretrained_tilt) * read_pitch_yaw_rad(known, target.image, upright)
+        slopes = depth.new_tensor(shape.network_tilt) * read_pitch_yaw_rad(known, target.image, upright)
         depth = tilted(depth, slopes)
     for name in ("view_net", "light_net"):
         getattr(model.networks, name).load_state_dict(getattr(known, name).state_dict())

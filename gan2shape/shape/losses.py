@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.core.config import StepConfig, ViewPriorConfig
+from gan2shape.core.config import ShapeConfig, StepConfig, ViewPriorConfig
 from gan2shape.core.devices import upload
 from gan2shape.core.records import Render
 from gan2shape.nn.feature_metric import relative_distance
@@ -15,6 +15,7 @@ from gan2shape.scene.render import visible_area
 from gan2shape.shape.sampling import truncated_sd
 
 FeatureMaps = Callable[[Tensor], Sequence[Tensor]]  # image [B,3,S,S] -> feature maps, shallow to deep
+BASE_RESOLUTION = 64  # that `steps.smooth_weight` is of
 MIN_SPREAD = 1e-12  # of squared angles, where views do not spread at all
 PULL_UNIT_RAD = 0.1745  # angles count in units of 10 degrees, so that pulls on views and lights have comparable sizes
 
@@ -51,6 +52,11 @@ def smoothness(depth: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tens
     return xx + yy + 2 * xy
 
 
+def resolution_factor(config: ShapeConfig) -> float:
+    """What weights of `smoothness` are multiplied by: second differences fall with the square of the pixel's size."""
+    return (config.render.resolution / BASE_RESOLUTION) ** 2
+
+
 def visible_difference(
     rendered: Render, images: Float[Tensor, "B 3 S S"], masks: Float[Tensor, "B 1 S S"], steps: StepConfig
 ) -> Float[Tensor, ""]:
@@ -60,7 +66,7 @@ def visible_difference(
     not show. What a projection has there says nothing about the shape, and taken for evidence it pulls outlines in
     until the stretch is gone.
     """
-    shows = rendered.mask.detach() * (visible_area(rendered.grid) > steps.least_area)
+    shows = rendered.mask.detach() * (visible_area(rendered.grid) > steps.min_visible_area)
     loss = steps.pixel_weight * masked_l1(rendered.image, images, shows)
     if steps.mask_weight > 0:
         spilt = (rendered.mask - masks).clamp_min(0) * (shows > 0)

@@ -5,8 +5,8 @@
     fit       the depth network learns the ellipsoids: what single samples got wrong is outvoted
     joint     steps 2 and 3 of the loop for a new batch of images at every step: draw the FIT under other views and
               lights, let the pack's encoder say what real images look so, explain those by depth, view and light
-    rounds    the same again, drawing what the round before has found (`prior_shape.pretraining_gains`: one each); the
-              result is the weights at the end of the last one
+    rounds    the same again, rendering what the round before has found (`initial.pretraining_depth_scales`: one each);
+              the result is the weights at the end of the last one
 
 No label and no exam image enters: single images and the generator are the only teachers. The drawings that are
 projected stay the same through a round: drawn from the depth that is being learnt, they would flatten it (a flatter
@@ -45,7 +45,7 @@ from gan2shape.scene.render import render, visible_area
 from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, reproduction_residual
 from gan2shape.shape.gauge import flat_base
 from gan2shape.shape.initialize import category_depth
-from gan2shape.shape.losses import smoothness, view_error, visible_difference
+from gan2shape.shape.losses import resolution_factor, smoothness, view_error, visible_difference
 from gan2shape.shape.sampling import sample_lights, sample_views
 from gan2shape.shape.state import SceneModel, Target, current_scene, target_from
 from gan2shape.train.state import read_checkpoint
@@ -79,7 +79,7 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PseudoSource:
     """Which shapes are drawn for projection."""
 
     networks: SceneNetworks  # as they were when the round began
@@ -123,13 +123,13 @@ def pretrain(
         raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
     device = generator.prior.w_mean.device
     with torch.random.fork_rng(devices=[]):  # every network that is made below draws its first weights
-        torch.manual_seed(plan.seed)
+        torch.default_generator.manual_seed(plan.seed)
         networks = category_networks(config).to(device, memory_format=torch.channels_last)
         saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
         if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
             raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
         pool = make_pool(generator, plan.n_objects, plan.seed, images)
-        for index in range(saved["round"], 2 + len(config.prior_shape.pretraining_gains)):
+        for index in range(saved["round"], 2 + len(config.initial.pretraining_depth_scales)):
             learn_round(index, networks, pool, generator, config, plan, saved, state_path, report)
             saved = {"step": 0}
     return freeze(networks)
@@ -151,7 +151,7 @@ def learn_round(
     if saved["step"] > 0:
         load_learnt(networks, saved["networks"])
         load_learnt(before, saved["before"])
-    gains = (1.0, *config.prior_shape.pretraining_gains)
+    gains = (1.0, *config.initial.pretraining_depth_scales)
     name, n_steps = (f"joint {index}/{len(gains)}", plan.n_joint) if index else ("fit", plan.n_fit)
     learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)
 
@@ -159,7 +159,7 @@ def learn_round(
         rng = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step.index)
         if index == 0:
             return fit_loss(networks, learnt_from, config, plan, step.index, rng)
-        drawn = Drawn(before, gains[index - 1], is_depth=index == 1 and step.index < plan.n_warm)
+        drawn = PseudoSource(before, gains[index - 1], is_depth=index == 1 and step.index < plan.n_warm)
         return joint_pretraining_loss(networks, drawn, learnt_from, generator, config, plan, rng)
 
     def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -193,7 +193,7 @@ def make_pool(
 ) -> Pool:
     """Images whose object is seen, as the generator reproduces them. Raises UserError where too few show an object."""
     prior, rows, n_seen, n_found = generator.prior, [], 0, 0
-    source = drawn_samples(generator, n_objects, seed) if images is None else images.split(POOL_BATCH)
+    source = generator_samples(generator, n_objects, seed) if images is None else images.split(POOL_BATCH)
     for some in source:
         latents = prior.guess_latent(some.to(prior.w_mean.device))
         shown, masks = generator(latents)
@@ -211,7 +211,7 @@ def make_pool(
     return Pool(shown, masks, latents, guesses, backgrounds, torch.cat([target.surface for target in targets]))
 
 
-def drawn_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iterator[Float[Tensor, "B 3 S S"]]:
+def generator_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iterator[Float[Tensor, "B 3 S S"]]:
     """The generator's samples, in batches; at most `MOST_DRAWN` times as many as are wanted."""
     network, random = generator.prior.generator, torch.Generator().manual_seed(seed)
     for _ in range(0, MOST_DRAWN * n_objects, POOL_BATCH):
@@ -222,9 +222,9 @@ def drawn_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iter
 @torch.no_grad()
 def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent) -> Pool:
     """The first `n` images, with the ellipsoid that each would start from."""
-    networks = SceneNetworks(config.render, config.networks, config.lights.mean).to(pool.images.device)
-    model = SceneModel(networks, flat_base(config.render.size, pool.images.device))
-    slants_deg, fov_deg = config.prior_shape.slants_deg, config.render.fov_deg
+    networks = SceneNetworks(config).to(pool.images.device)
+    model = SceneModel(networks, flat_base(config.render.resolution, pool.images.device))
+    slants_deg, fov_deg = config.initial.slants_deg, config.render.fov_deg
     some, starts = pool.pick(torch.arange(n)), []
     for row in range(n):
         canvas = Canvas(some.masks[row : row + 1], some.backgrounds[row : row + 1])
@@ -233,7 +233,7 @@ def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: 
         scenes = [current_scene(one, target, fov_deg) for one in models]
         residuals = [reproduction_residual(scene, target, generator, config) for scene in scenes]
         slant_deg = best_slant(slants_deg, residuals)
-        starts.append(ellipsoid_depth(canvas.mask, config.prior_shape, fov_deg, slant_deg))
+        starts.append(ellipsoid_depth(canvas.mask, config.initial, fov_deg, slant_deg))
         report("slants", row + 1, n)
     return replace(some, starts=torch.cat(starts))
 
@@ -261,7 +261,7 @@ def fit_loss(
 
 def joint_pretraining_loss(
     networks: SceneNetworks,
-    drawn_from: Drawn,
+    drawn_from: PseudoSource,
     pool: Pool,
     generator: MaskedGenerator,
     config: ShapeConfig,
@@ -281,7 +281,7 @@ def joint_pretraining_loss(
     asked_views = upload(sample_views(plan.batch * plan.n_views, config.views, random), depth.device)
     asked_lights = sample_lights(len(asked_views), config.lights, networks.light_mean, random)
     with torch.no_grad():
-        drawn = draw_pool(some, start, mean_lights, asked_views, asked_lights, networks, config)
+        drawn = render_pool(some, start, mean_lights, asked_views, asked_lights, networks, config)
         guess = generator.prior.guess_latent(drawn.image)
         wanted, wanted_masks = generator(repeated(some.latents - some.guesses, plan.n_views) + guess)
     seen = torch.cat([wanted, drawn.image])
@@ -289,7 +289,7 @@ def joint_pretraining_loss(
     views = networks.relative_views(raw[: len(seen)], repeated(raw[len(seen) :], plan.n_views).repeat(2, 1))
     lights = networks.lights(wanted)
     count = len(wanted)
-    made = draw_pool(some, depth, own_lights, asked_views, lights, networks, config)
+    made = render_pool(some, depth, own_lights, asked_views, lights, networks, config)
     agreement = (
         0.0 if drawn_from.is_depth else disagreement(category_depth(networks, wanted), wanted_masks, made, config)
     )
@@ -297,7 +297,7 @@ def joint_pretraining_loss(
     view_errors = view_error(views, asked_views.repeat(2, 1)).square().mean(1)
     return (
         visible_difference(made, shown, wanted_masks, config.steps)
-        + plan.smooth_weight * smoothness(depth, config.render.depth_half_range)
+        + plan.smooth_weight * resolution_factor(config) * smoothness(depth, config.render.depth_half_range)
         + plan.view_pull * view_errors[:count].mean()
         + plan.light_pull * (lights - asked_lights).square().mean()
         + plan.own_light_pull * (own_lights - mean_lights).square().mean()
@@ -312,13 +312,13 @@ def disagreement(
     """Mean |difference| of the depths seen in projections and the drawn ones where both have the object, up to their
     mean distance, in units of the half-range.
     """
-    weight = made.mask.detach() * masks * (visible_area(made.grid) > config.steps.least_area)
+    weight = made.mask.detach() * masks * (visible_area(made.grid) > config.steps.min_visible_area)
     error = (seen - made.depth) / config.render.depth_half_range
     error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
     return (weight * error.abs()).sum() / weight.sum().clamp_min(1.0)
 
 
-def draw_pool(
+def render_pool(
     some: Pool,
     depth: Float[Tensor, "B 1 S S"],
     own_lights: Float[Tensor, "B 4"],

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan2shape.core.config import StepConfig
+from gan2shape.core.config import ShapeConfig, StepConfig
 from gan2shape.core.records import Render
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.nn.scene_networks import VectorEncoder
@@ -35,7 +35,7 @@ def project(
     latent: Float[Tensor, "1 *L D"],
     images: Float[Tensor, "B 3 S S"],
     reference: Float[Tensor, "1 3 S S"],
-    steps: StepConfig,
+    config: ShapeConfig,
 ) -> tuple[Float[Tensor, "B *L D"], Float[Tensor, "B D"]]:
     """(latents of the projections, E's offsets in units of w's standard deviation).
 
@@ -44,15 +44,15 @@ def project(
     both = torch.cat([images, reference])
     raw = encoder(both)
     relative = raw[:-1] - raw[-1:]
-    if steps.mapping_tail > 0:
-        offset = prior.generator.offset_through_mapping(relative, steps.mapping_tail)
+    if config.steps.mapping_tail > 0:
+        offset = prior.generator.offset_through_mapping(relative, config.steps.mapping_tail)
         relative = offset / prior.w_std
     else:
         offset = relative * prior.w_std
     moved = latent + (offset if latent.ndim == 2 else offset[:, None])
-    if steps.pack_encoder and prior.encoder is not None:
+    if config.ablation.pack_encoder and prior.encoder is not None:
         guess = prior.guess_latent(both)
-        moved = moved + guessed_change(guess[:-1], guess[-1:], latent, prior, steps)
+        moved = moved + guessed_change(guess[:-1], guess[-1:], latent, prior, config.steps)
     return moved, relative
 
 
@@ -78,7 +78,7 @@ def guessed_change(
 
 
 def refine(
-    latents: Float[Tensor, "B *L D"], pseudo: Render, prior: Prior, steps: StepConfig
+    latents: Float[Tensor, "B *L D"], pseudo: Render, prior: Prior, config: ShapeConfig
 ) -> Float[Tensor, "B *L D"]:
     """A few Adam steps on each latent after E, near where E left it. Helps where the pseudo samples are right (rung
     O3), may copy them where not.
@@ -87,9 +87,9 @@ def refine(
 
     def loss_of(step: Step) -> Tensor:
         offset = (free - latents) / prior.w_std
-        return len(latents) * projection_loss(prior.generator.synthesis(free), offset, pseudo, features, steps)
+        return len(latents) * projection_loss(prior.generator.synthesis(free), offset, pseudo, features, config.steps)
 
-    optimise([free], loss_of, Plan((Stage("refinement", steps.refine_steps, REFINE_LR),)))
+    optimise([free], loss_of, Plan((Stage("refinement", config.ablation.refine_steps, REFINE_LR),)))
     return free.detach()
 
 
@@ -99,16 +99,16 @@ def project_images(
     reference: Float[Tensor, "1 3 S S"],
     latent: Float[Tensor, "1 *L D"],
     generator: MaskedGenerator,
-    steps: StepConfig,
+    config: ShapeConfig,
 ) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"]]:
     """(images, masks) of the projections of pseudo samples. Where nothing reads masks off the generator, the pseudo
     samples' own ones are taken: a projection stays near them.
     """
     prior = generator.prior
     with torch.no_grad():
-        latents, _ = project(encoder, prior, latent, pseudo.image, reference, steps)
-    if steps.refine_steps > 0:
-        latents = refine(latents, pseudo, prior, steps)
+        latents, _ = project(encoder, prior, latent, pseudo.image, reference, config)
+    if config.ablation.refine_steps > 0:
+        latents = refine(latents, pseudo, prior, config)
     with torch.no_grad():
         images, masks = generator(latents)
     return images, pseudo.mask if masks is None else masks

@@ -144,7 +144,7 @@ def reconstruct(
 
     Raises UserError when a loss is not finite or the state there belongs to another configuration.
     """
-    target = make_target(observation, generator if config.learn_from_inversion else None)
+    target = make_target(observation, generator if config.ablation.learn_from_inversion else None)
     state = new_state(config, observation.latent.shape[-1], observation.image.device)
     origin = {"image": observation.image, "w_mean": generator.prior.w_mean}  # what a state belongs to
     path = None if state_dir is None else state_dir / STATE_NAME

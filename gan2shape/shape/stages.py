@@ -34,6 +34,7 @@ from gan2shape.shape.losses import (
     feature_distance,
     masked_l1,
     projection_loss,
+    resolution_factor,
     smoothness,
     view_error,
     view_spread_loss,
@@ -59,9 +60,10 @@ class JointOptions:
     own_light: Float[Tensor, "1 4"] | None = None  # the input's, where it is known; None: what the light network sees
 
     @classmethod
-    def of(cls, steps: StepConfig) -> "JointOptions":
+    def of(cls, config: ShapeConfig) -> "JointOptions":
         """As the method is configured."""
-        return cls(steps.find_views, True, steps.view_pull, steps.light_pull, steps.view_self_weight)
+        steps, ablation = config.steps, config.ablation
+        return cls(ablation.estimate_views, True, steps.view_pull, steps.light_pull, ablation.view_self_weight)
 
 
 def run_step(
@@ -78,14 +80,23 @@ def run_step(
     stage, step = divmod(index, len(STEP_NAMES))
     rng, features = step_rng(config, index), prior_features(generator.prior)
     if STEP_NAMES[step] == "albedo":
-        albedo_step(state.model, target, features, config, report)
+        albedo_step(state.model, target, features, config, report, stage)
         return state
     if STEP_NAMES[step] == "projection":
-        steps = config.steps.n_projection
-        n_steps = steps[min(stage, len(steps) - 1)]
+        n_steps = config.steps.count("projection", stage)
         projection_step(state, target, latent, generator, config, n_steps, rng, report)
         return replace(state, samples=collect(state, target, latent, generator, config, rng))
-    joint_step(state.model, target, state.samples, features, config, JointOptions.of(config.steps), rng, report)
+    joint_step(
+        state.model,
+        target,
+        state.samples,
+        features,
+        config,
+        JointOptions.of(config),
+        rng,
+        report,
+        config.steps.count("joint", stage),
+    )
     return replace(state, model=put_gauges_right(state.model, target, config, from_network))
 
 
@@ -101,7 +112,12 @@ def step_plan(
 
 
 def albedo_step(
-    model: SceneModel, target: Target, features: FeatureMaps | None, config: ShapeConfig, report: Reporter
+    model: SceneModel,
+    target: Target,
+    features: FeatureMaps | None,
+    config: ShapeConfig,
+    report: Reporter,
+    stage: int = 0,
 ) -> None:
     """Step 1: explain the input by albedo alone; depth, view and light stay. Nothing to do for a quotient albedo."""
     networks, steps = model.networks, config.steps
@@ -115,7 +131,12 @@ def albedo_step(
         image = render_input_view(networks.albedo(target.surface, shading), shading, target.canvas)
         return input_loss(image, target, features, steps)
 
-    optimise(networks.albedo_net.parameters(), loss_of, step_plan("albedo", steps.n_albedo, steps), report=report)
+    optimise(
+        networks.albedo_net.parameters(),
+        loss_of,
+        step_plan("albedo", steps.count("albedo", stage), steps),
+        report=report,
+    )
 
 
 def input_loss(image: Tensor, target: Target, features: FeatureMaps | None, steps: StepConfig) -> Float[Tensor, ""]:
@@ -173,7 +194,7 @@ def train_encoder(
 
     def loss_of(step: Step) -> Tensor:
         pseudo = next_batch(step.index)
-        latents, offset = project(encoder, prior, latent, pseudo.image, target.image, steps)
+        latents, offset = project(encoder, prior, latent, pseudo.image, target.image, config)
         return projection_loss(prior.generator.synthesis(latents), offset, pseudo, features, steps)
 
     optimise(encoder.parameters(), loss_of, step_plan("projection", n_steps, steps), report=report)
@@ -192,7 +213,7 @@ def collect(
     for start in range(0, config.steps.n_collect, config.steps.batch):
         n = min(config.steps.batch, config.steps.n_collect - start)
         pseudo, views, lights = pseudo_samples(state.model, target, config, n, rng)
-        projected = project_images(state.encoder, pseudo, target.image, latent, generator, config.steps)
+        projected = project_images(state.encoder, pseudo, target.image, latent, generator, config)
         batches.append((*projected, views, lights))
     return Samples(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
 
@@ -209,12 +230,12 @@ def joint_step(
     options: JointOptions,
     rng: torch.Generator,
     report: Reporter,
-    n_steps: int | None = None,
+    n_steps: int,
 ) -> float:
     """Step 3: one depth and one albedo explain the input and every sample. Returns the mean sample loss of the last
     tenth.
     """
-    steps, n_steps = config.steps, n_steps or config.steps.n_joint
+    steps = config.steps
     count, device = len(samples.images), target.image.device
     order = torch.randperm(count, generator=rng).to(device)
     residuals: list[Tensor] = []
@@ -262,7 +283,7 @@ def joint_loss(
     loss = sample_loss
     if not networks.explains_input:
         loss = loss + input_loss(render_input_view(albedo, shading, target.canvas), target, features, steps)
-    loss = loss + steps.smooth_weight * smoothness(depth, config.render.depth_half_range)
+    loss = loss + steps.smooth_weight * resolution_factor(config) * smoothness(depth, config.render.depth_half_range)
     if options.estimate_views and steps.view_spread_weight > 0:
         loss = loss + steps.view_spread_weight * view_spread_loss(views, config.views)
     if pull > 0:  # both are 0 where nothing is estimated
@@ -285,10 +306,12 @@ def self_view_loss(model: SceneModel, target: Target, config: ShapeConfig, rng: 
 @torch.no_grad()
 def put_gauges_right(model: SceneModel, target: Target, config: ShapeConfig, from_network: bool) -> SceneModel:
     """Depth scale and sideways tilt as they were initially; where a depth network was the start, coarse form too."""
-    mask, known = target.canvas.mask, config.prior_shape
-    if config.steps.restore_gauge:
+    mask, known = target.canvas.mask, config.initial
+    if config.ablation.restore_gauge:
         model = replace(model, base=restore_gauge(model.base, model.depth(target.image), mask))
-    if from_network and known.kept_form > 0:
+    if from_network and known.highpass_cutoff > 0:
         depth = model.depth(target.image)
-        model = replace(model, base=keep_high_pass(model.base, depth, mask, known.kept_form, known.kept_share))
+        model = replace(
+            model, base=keep_high_pass(model.base, depth, mask, known.highpass_cutoff, known.highpass_share)
+        )
     return model

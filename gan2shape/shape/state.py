@@ -101,10 +101,10 @@ def make_target(observation: Observation, generator: MaskedGenerator | None = No
 def new_state(config: ShapeConfig, w_dim: int, device: torch.device | str) -> ObjectState:
     """Networks with weights that the seed fixes, at a plane; the caller's random numbers stay what they were."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        networks = SceneNetworks(config.render, config.networks, config.lights.mean)
-        encoder = VectorEncoder(w_dim, config.render.size, config.networks, last_scale=0.0)  # moves nothing yet
-    model = SceneModel(networks.to(device), flat_base(config.render.size, device))
+        torch.default_generator.manual_seed(config.seed)
+        networks = SceneNetworks(config)
+        encoder = VectorEncoder(w_dim, config.render.resolution, config.networks, last_scale=0.0)  # moves nothing yet
+    model = SceneModel(networks.to(device), flat_base(config.render.resolution, device))
     return ObjectState(model, encoder.to(device))
 
 

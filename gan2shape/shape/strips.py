@@ -42,7 +42,7 @@ def effect_strips(
     relit = render_scene(scene, views.new_zeros(len(lights), 6), lights, fov_deg, canvas)
 
     def through_gan(rendered: Render) -> Tensor:
-        latents, _ = project(encoder, generator.prior, latent, rendered.image, target.image, config.steps)
+        latents, _ = project(encoder, generator.prior, latent, rendered.image, target.image, config)
         return generator(latents)[0]
 
     yaw_labels = [f"{yaw:+.0f} deg" for yaw in ROTATE_YAWS_DEG]

@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import PlainReporter, Reporter, silent
+from gan2shape.synth.natural import NaturalLook, draw_look, render_natural, render_natural_colour
 from gan2shape.synth.objects import CategorySpec, ObjectMesh
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import (
@@ -34,6 +35,7 @@ from gan2shape.synth.render import (
     turntable_view,
 )
 
+RENDERINGS = "plain", "natural"
 EXAM_FIRST_SEED = 1_000_000
 SHARD = 1000  # images in a file of pre-rendered ones
 SHARDS_NAME = "shards.json"  # beside them: what they show
@@ -60,6 +62,7 @@ class SyntheticSet:
 
     items: list[SyntheticItem]
     truth: TruthRender
+    fov_deg: tuple[float, ...] = ()  # field of view of each image
 
     @property
     def view(self) -> torch.Tensor:
@@ -72,7 +75,7 @@ class SyntheticSet:
         return torch.from_numpy(np.stack([item.light for item in self.items]))
 
 
-def draw_item(spec: CategorySpec, seed: int) -> SyntheticItem:
+def sample_item(spec: CategorySpec, seed: int) -> SyntheticItem:
     """The object, view, lamp and background of one seed. The object's draw comes first: it alone fixes the mesh."""
     rng = np.random.default_rng([seed, zlib.crc32(spec.name.encode())])
     params = spec.sample(rng)
@@ -84,34 +87,53 @@ def draw_item(spec: CategorySpec, seed: int) -> SyntheticItem:
     return SyntheticItem(seed, params, spec.build(params), azimuth, elevation, view, light, background)
 
 
-def render_set(category: str, seeds: list[int], size: int = 64) -> SyntheticSet:
-    """Images and truth of the given seeds. Raises UserError for an unknown category."""
+def render_set(category: str, seeds: list[int], size: int = 64, rendering: str = "plain") -> SyntheticSet:
+    """Images and truth of the given seeds. Raises UserError for an unknown category or rendering."""
     spec = get_category(category)
-    items = [draw_item(spec, seed) for seed in seeds]
-    return SyntheticSet(items, render_objects(*_stack(items), size=size, fov_deg=spec.fov_deg))
+    items = [sample_item(spec, seed) for seed in seeds]
+    if check_rendering(rendering) == "natural":
+        looks = [_look(spec, seed) for seed in seeds]
+        truth = render_natural(*_stack(items)[:3], looks, size)
+        return SyntheticSet(items, truth, tuple(look.fov_deg for look in looks))
+    truth = render_objects(*_stack(items), size=size, fov_deg=spec.fov_deg)
+    return SyntheticSet(items, truth, (spec.fov_deg,) * len(items))
 
 
-def training_images(category: str, seeds: list[int], size: int = 64) -> np.ndarray:
+def training_images(category: str, seeds: list[int], size: int = 64, rendering: str = "plain") -> np.ndarray:
     """uint8 [N, S, S, 3] of the given seeds: the same pixels as `render_set`, without the truth."""
-    spec = get_category(category)
+    spec, natural = get_category(category), check_rendering(rendering) == "natural"
     images = np.empty((len(seeds), size, size, 3), np.uint8)
     for i in range(0, len(seeds), CHUNK):
-        items = [draw_item(spec, seed) for seed in seeds[i : i + CHUNK]]
-        images[i : i + len(items)] = render_colour(*_stack(items), size=size, fov_deg=spec.fov_deg)
+        items = [sample_item(spec, seed) for seed in seeds[i : i + CHUNK]]
+        if natural:
+            looks = [_look(spec, item.seed) for item in items]
+            images[i : i + len(items)] = render_natural_colour(*_stack(items)[:3], looks, size)
+        else:
+            images[i : i + len(items)] = render_colour(*_stack(items), size=size, fov_deg=spec.fov_deg)
     return images
 
 
-def generate(category: str, count: int, seed: int, out_dir: str | Path, size: int = 64) -> Path:
+def check_rendering(rendering: str) -> str:
+    """The name of a rendering. Raises UserError for an unknown one."""
+    if rendering not in RENDERINGS:
+        raise UserError(f"There is no rendering '{rendering}'; choose one of {', '.join(RENDERINGS)}.")
+    return rendering
+
+
+def generate(
+    category: str, count: int, seed: int, out_dir: str | Path, size: int = 64, rendering: str = "plain"
+) -> Path:
     """Write `count` images with seeds seed, seed + 1, ...: `images/SEED.png`, `truth.npz` and `contact_sheet.png`.
 
     truth.npz: image, albedo float32 [N,3,S,S] in [-1,1]; depth, mask float32 [N,1,S,S]; hit bool; normals float32
-    [N,3,S,S]; view float32 [N,6]; light [N,4]; turntable [N,2] radians; seed int64; style and params (JSON) strings.
-    Returns `out_dir`. Raises UserError for an unknown category or a count below 1.
+    [N,3,S,S]; region uint8 [N,1,S,S] (numbers of objects.REGIONS); view float32 [N,6]; light [N,4]; fov_deg [N];
+    turntable [N,2] radians; seed int64; style and params (JSON) strings.
+    Returns `out_dir`. Raises UserError for an unknown category or rendering, or a count below 1.
     """
     if count < 1:
         raise UserError(f"There is nothing to draw with a count of {count}; ask for 1 or more images.")
     out_dir = Path(out_dir)
-    made = render_set(category, list(range(seed, seed + count)), size)
+    made = render_set(category, list(range(seed, seed + count)), size, rendering)
     (out_dir / "images").mkdir(parents=True, exist_ok=True)
     pixels = to_uint8(made.truth.image)
     for item, picture in zip(made.items, pixels, strict=True):
@@ -130,6 +152,7 @@ def truth_arrays(made: SyntheticSet) -> dict[str, np.ndarray]:
     return truth | {
         "view": made.view.numpy(),
         "light": made.light.numpy(),
+        "fov_deg": np.array(made.fov_deg, np.float32),
         "turntable": np.array([[i.azimuth_rad, i.elevation_rad] for i in made.items], np.float32),
         "seed": np.array([i.seed for i in made.items], np.int64),
         "style": np.array([i.mesh.style for i in made.items]),
@@ -160,24 +183,29 @@ def prerender(
     workers: int = 2,
     size: int = 64,
     report: Reporter = silent,
+    rendering: str = "plain",
 ) -> int:
     """Write seeds first_seed ... first_seed + count - 1 as uint8 shards `images_00000.npy` [shard, S, S, 3].
 
     Shards that exist are kept, so an interrupted run resumes; each is written under another name first. Returns the
     number of shards written now. Raises UserError for an unknown category, exam seeds, and a folder with shards of
-    another category, side, first seed or length (`shards.json` says which they are).
+    another category, rendering, side, first seed or length (`shards.json` says which they are).
     """
     get_category(category)
+    check_rendering(rendering)
     if first_seed + count > EXAM_FIRST_SEED:
         raise UserError(f"Seeds from {EXAM_FIRST_SEED} on are kept for exams; choose a smaller first seed or count.")
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    _stamp_shards(out_dir, {"category": category, "size": size, "first_seed": first_seed, "shard": shard})
+    made_of = {"category": category, "size": size, "first_seed": first_seed, "shard": shard}
+    if rendering != "plain":
+        made_of["rendering"] = rendering
+    _stamp_shards(out_dir, made_of)
     jobs = []
     for number, start in enumerate(range(first_seed, first_seed + count, shard)):
         path = out_dir / f"images_{number:05d}.npy"
         if not path.exists():
-            jobs.append((category, start, min(shard, first_seed + count - start), path, size))
+            jobs.append((category, start, min(shard, first_seed + count - start), path, size, rendering))
     n_images, total = 0, sum(job[2] for job in jobs)
     for n_written in _run(jobs, workers):
         n_images += n_written
@@ -219,10 +247,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _write_shard(category: str, first_seed: int, count: int, path: Path, size: int) -> int:
-    images = training_images(category, list(range(first_seed, first_seed + count)), size)
+def _write_shard(category: str, first_seed: int, count: int, path: Path, size: int, rendering: str) -> int:
+    images = training_images(category, list(range(first_seed, first_seed + count)), size, rendering)
     _replace(path, lambda temporary: _write_npy(temporary, images))
     return count
+
+
+def _look(spec: CategorySpec, seed: int) -> NaturalLook:
+    return draw_look(spec.name, seed, spec.clear_coat)
 
 
 def _stack(items: list[SyntheticItem]) -> tuple[list[ObjectMesh], torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -257,9 +289,12 @@ def main() -> None:
     parser.add_argument("--shard", type=int, default=SHARD)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--rendering", choices=RENDERINGS, default=RENDERINGS[0])
     args = parser.parse_args()
-    prerender(args.category, args.count, args.first_seed, args.out, args.shard, args.workers, args.size,
-              PlainReporter(sys.stderr))  # fmt: skip
+    prerender(
+        args.category, args.count, args.first_seed, args.out, args.shard, args.workers, args.size,
+        PlainReporter(sys.stderr), args.rendering,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What a synthetic object is, and which categories of it exist.
 
 Object frame: camera-like axes as seen from the object's front: x right, y down, z forward, the front faces -z, the
-bounding box is centred at 0. Lengths are scene units: the object is placed at depth 1, where the image of a camera with
-a field of view of 10 degrees is 0.175 wide. Albedo in [0, 1], as stored in an image (gamma-encoded).
+bounding box (of a face: its head's) is centred at 0. Lengths are scene units: the object is placed at depth 1, where
+the image of a camera with a field of view of 10 degrees is 0.175 wide. Albedo in [0, 1], as stored in an image
+(gamma-encoded).
 
 A category is data: how to draw parameters, how to build a mesh from them, and the distributions of its views, lights
 and background. Views are drawn as a turntable sees them (azimuth about the object's own vertical axis, then the
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
+
+REGIONS = ("background", "object", "hair", "shoulders", "eyes")  # a face's skin is "object"
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,12 @@ class ObjectMesh:
     corner_normals: Float[np.ndarray, "F 3 3"]  # unit, outwards, at each face's three corners: what is shaded
     corner_albedo: Float[np.ndarray, "F 3 3"] | None = None  # where colour varies inside a face; wins over face_albedo
     style: str = ""  # name of the kind within the category, for labels
+    textures: tuple[UInt8[np.ndarray, "_h _w _c"], ...] = ()  # colour as stored, and alpha where c is 4
+    face_texture: Int[np.ndarray, "F"] | None = None  # number of each face's texture, -1: its albedo counts
+    corner_uv: Float[np.ndarray, "F 3 2"] | None = None  # u right, v down, in [0, 1] of the texture
+    cut_out: Bool[np.ndarray, "F"] | None = None  # where the texture's alpha must be tested; None: everywhere
+    both_sided: Bool[np.ndarray, "F"] | None = None  # sheets that are seen from behind too
+    region: UInt8[np.ndarray, "F"] | None = None  # what a face belongs to, one of REGIONS; None: 1 everywhere
 
 
 @dataclass(frozen=True)
@@ -74,4 +83,5 @@ class CategorySpec:
     lights: LightDistribution = field(default_factory=LightDistribution)
     background_low: tuple[float, float, float] = (0.92, 0.92, 0.92)  # image value in [0, 1], uniform grey between
     background_high: tuple[float, float, float] = (0.92, 0.92, 0.92)
-    fov_deg: float = 10.0
+    fov_deg: float = 10.0  # of the plain rendering
+    clear_coat: tuple[float, float] = (0.0, 0.0)  # strength in the natural rendering, uniform

@@ -10,12 +10,12 @@ Conventions
 * Values of images and albedo are in [-1, 1].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from gan2shape.scene.camera import (
@@ -26,14 +26,16 @@ from gan2shape.scene.camera import (
     rotation,
     rotation_to_angles,
 )
-from gan2shape.scene.light import lamp_direction
+from gan2shape.scene.light import light_direction
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.scanline import nearest_face
+from gan2shape.synth.texture import TextureStack
 
 SUPERSAMPLE = 3  # sub-samples along each side of a pixel; odd, so that one lies at the pixel's centre
 FAR_DEPTH = 1.1  # depth where nothing is seen: the far end of the height field's range
 DEFAULT_BACKGROUND = (0.92, 0.92, 0.92)  # image values in [0, 1]
 NEAR = 1e-3  # scene units; faces that reach nearer than this, or behind the camera, are dropped
+ALPHA_TEST = 0.5  # fragments of a texture whose alpha is below do not exist
 CHUNK = 8  # images drawn at once; more does not make it faster on a CPU and takes memory
 
 
@@ -47,6 +49,7 @@ class TruthRender:
     depth: Float[Tensor, "B 1 S S"]  # z of the point at the pixel's centre; FAR_DEPTH where there is none
     normals: Float[Tensor, "B 3 S S"]  # unit, z < 0, camera frame; (0, 0, -1) where there is none
     albedo: Float[Tensor, "B 3 S S"]  # in [-1, 1]; the background where there is none
+    region: UInt8[Tensor, "B 1 S S"]  # which of objects.REGIONS is seen at the pixel's centre; 0 where there is none
 
 
 def turntable_view(azimuth_rad: float, elevation_rad: float, roll_rad: float = 0.0) -> Float[Tensor, "6"]:
@@ -86,13 +89,18 @@ def render_objects(
     fov_deg: float = DEFAULT_FOV_DEG,
 ) -> TruthRender:
     """B objects, each under its own view, light and background colour (in [0, 1])."""
-    parts = [
-        _draw_chunk(
-            meshes[i : i + CHUNK], view[i : i + CHUNK], light[i : i + CHUNK], background[i : i + CHUNK], size, fov_deg
-        )
-        for i in range(0, len(meshes), CHUNK)
-    ]
-    names = ("image", "mask", "hit", "depth", "normals", "albedo")
+    parts = []
+    for i in range(0, len(meshes), CHUNK):
+        part = slice(i, i + CHUNK)
+        samples = sample_surfaces(meshes[part], view[part], size * SUPERSAMPLE, [fov_deg] * len(view[part]))
+        image = resolve(samples, lambert(samples, light[part]), background[part], size)
+        parts.append(truth_of(samples, image, background[part], size))
+    return join(parts)
+
+
+def join(parts: list[TruthRender]) -> TruthRender:
+    """Renders one after the other."""
+    names = [field.name for field in fields(TruthRender)]
     return TruthRender(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
@@ -105,32 +113,44 @@ def render_colour(
     fov_deg: float = DEFAULT_FOV_DEG,
 ) -> np.ndarray:
     """The fast path for training images: uint8 [B, S, S, 3], nothing else."""
-    samples = _sample(meshes, view, light, size * SUPERSAMPLE, fov_deg)
-    image = _resolve(samples, samples.colour, background, size)
+    samples = sample_surfaces(meshes, view, size * SUPERSAMPLE, [fov_deg] * len(view))
+    image = resolve(samples, lambert(samples, light), background, size)
     return image.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
-# ---------------------------------------------------------------------------------------------------------- internals
-
-
 @dataclass(frozen=True)
-class _Samples:
+class Samples:
     """The covered sub-samples of a batch (N of them), as flat arrays."""
 
     index: Tensor  # [N] position in the flattened [B, S * k, S * k]
     depth: Tensor  # [N]
     normal: Tensor  # [N, 3], camera frame
     albedo: Tensor  # [N, 3], in [0, 1]
-    colour: Tensor  # [N, 3], in [0, 1]
+    region: Tensor  # [N], number of one of objects.REGIONS
     batch: int
+    fine: int  # side of the image in sub-samples, S * k
+
+    @property
+    def item(self) -> Tensor:
+        """[N], the image that each belongs to."""
+        return self.index // (self.fine * self.fine)
 
 
-def _draw_chunk(meshes, view, light, background, size, fov_deg) -> TruthRender:
-    fine = size * SUPERSAMPLE
-    samples = _sample(meshes, view, light, fine, fov_deg)
-    image = _resolve(samples, samples.colour, background, size)
-    ones = torch.ones(len(samples.index), 1)
-    mask = _resolve(samples, ones, torch.zeros(len(view), 1), size)
+def lambert(samples: Samples, light: Float[Tensor, "B 4"]) -> Float[Tensor, "N 3"]:
+    """Colour in [0, 1] of the plain rendering: albedo * (ambient + diffuse * max(0, n . l)), in stored values."""
+    item = samples.item
+    cosine = (samples.normal * light_direction(light)[item]).sum(-1).clamp(min=0)
+    shading = light[item, 0] + light[item, 1] * cosine
+    return (samples.albedo * shading[:, None]).clamp(max=1)
+
+
+def truth_of(
+    samples: Samples, image: Float[Tensor, "B 3 S S"], background: Float[Tensor, "B 3"], size: int
+) -> TruthRender:
+    """What is known about an `image` (in [0, 1]) that these sub-samples make. `background`: the albedo around."""
+    fine, batch = size * SUPERSAMPLE, samples.batch
+    ones, nothing = torch.ones(len(samples.index), 1), torch.zeros(batch, 1)
+    mask = resolve(samples, ones, nothing, size)
     middle = SUPERSAMPLE // 2
 
     def at_centres(values: Tensor, elsewhere: Tensor) -> Tensor:
@@ -139,45 +159,74 @@ def _draw_chunk(meshes, view, light, background, size, fov_deg) -> TruthRender:
         full = full.view(samples.batch, fine, fine, -1)[:, middle::SUPERSAMPLE, middle::SUPERSAMPLE]
         return full.permute(0, 3, 1, 2).contiguous()
 
-    facing = torch.tensor([[0.0, 0.0, -1.0]]).expand(len(view), 3)
+    facing = torch.tensor([[0.0, 0.0, -1.0]]).expand(batch, 3)
     return TruthRender(
         image=image * 2 - 1,
         mask=mask,
-        hit=at_centres(ones, torch.zeros(len(view), 1)) > 0,
-        depth=at_centres(samples.depth[:, None], torch.full((len(view), 1), FAR_DEPTH)),
+        hit=at_centres(ones, nothing) > 0,
+        depth=at_centres(samples.depth[:, None], torch.full((batch, 1), FAR_DEPTH)),
         normals=at_centres(samples.normal, facing),
         albedo=at_centres(samples.albedo, background) * 2 - 1,
+        region=at_centres(samples.region[:, None].float(), nothing).to(torch.uint8),
     )
 
 
 @torch.no_grad()
-def _sample(meshes, view, light, fine: int, fov_deg: float) -> _Samples:
-    """Transform, cull, rasterise and shade; `fine` is the image side in sub-samples."""
+def sample_surfaces(
+    meshes: list[ObjectMesh],
+    view: Float[Tensor, "B 6"],
+    fine: int,
+    fov_deg: list[float],
+    distance: list[float] | None = None,
+) -> Samples:
+    """Transform, cull and rasterise. `fine`: the image side in sub-samples; `fov_deg` and `distance` (from the camera
+    to the object, 1 unless given) of each image. Depth is z - distance + 1.
+    """
     turns = rotation(view[:, :3])
-    K = intrinsics(fine, fov_deg)
-    corners, normals, albedos, items = [], [], [], []
+    away = [CENTRE_Z] * len(meshes) if distance is None else distance
+    corners, normals, albedos, regions, items, kepts = [], [], [], [], [], []
     for i, (mesh, turn, shift) in enumerate(zip(meshes, turns, view[:, 3:], strict=True)):
         points = torch.from_numpy(mesh.vertices) @ turn.T + shift
-        points[:, 2] += CENTRE_Z
+        points[:, 2] += away[i]
         triangle = points[torch.from_numpy(mesh.faces)]  # [F, 3 corners, 3]
         a, b, c = triangle.unbind(1)
         # Back faces of closed meshes are never seen. Faces that reach behind the camera are dropped.
-        front = ((torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0) & (triangle[..., 2].amin(1) > NEAR)
-        kept = front.nonzero().squeeze(1)
-        corners.append(project(triangle[kept], K))
-        normals.append(torch.from_numpy(mesh.corner_normals)[kept] @ turn.T)
+        front = (torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0
+        drawn = front if mesh.both_sided is None else front | torch.from_numpy(mesh.both_sided)
+        kept = (drawn & (triangle[..., 2].amin(1) > NEAR)).nonzero().squeeze(1)
+        corners.append(project(triangle[kept], intrinsics(fine, fov_deg[i])))
+        outwards = torch.from_numpy(mesh.corner_normals)[kept] @ turn.T
+        if mesh.both_sided is not None:  # a sheet seen from behind shows its other side
+            outwards = torch.where(front[kept, None, None], outwards, -outwards)
+        normals.append(outwards)
         albedos.append(_corner_albedo(mesh)[kept])
+        regions.append(torch.ones(len(kept)) if mesh.region is None else torch.from_numpy(mesh.region)[kept])
         items.append(torch.full((len(kept),), i))
+        kepts.append(kept)
     corners_px = torch.cat(corners)
-    face = nearest_face(corners_px, torch.cat(items), len(meshes), fine, fine).flatten()
+    textures = TextureStack.of(meshes, kepts)
+    shows = None
+    if textures is not None and textures.cut_out.any():
+
+        def shows(face: Tensor, pixel: Tensor) -> Tensor:
+            exists = torch.ones(len(face), dtype=torch.bool)
+            tested = textures.cut_out[face].nonzero().squeeze(1)
+            bary, _ = barycentric(corners_px[face[tested]], pixel[tested], fine)
+            exists[tested] = textures.alpha(face[tested], bary) >= ALPHA_TEST
+            return exists
+
+    face = nearest_face(corners_px, torch.cat(items), len(meshes), fine, fine, shows).flatten()
     index = (face >= 0).nonzero().squeeze(1)
-    item, chosen = index // (fine * fine), face[index]
-    bary, depth = _weights(corners_px[chosen], index % (fine * fine), fine)
+    chosen = face[index]
+    bary, depth = barycentric(corners_px[chosen], index % (fine * fine), fine)
     normal = F.normalize((torch.cat(normals)[chosen] * bary[..., None]).sum(1), dim=-1)
     albedo = (torch.cat(albedos)[chosen] * bary[..., None]).sum(1)
-    cosine = (normal * lamp_direction(light)[item]).sum(-1).clamp(min=0)
-    shading = light[item, 0] + light[item, 1] * cosine
-    return _Samples(index, depth, normal, albedo, (albedo * shading[:, None]).clamp(max=1), len(meshes))
+    if textures is not None:
+        painted = textures.painted[chosen].nonzero().squeeze(1)
+        albedo[painted] = textures.colour(chosen[painted], bary[painted])
+    if distance is not None:
+        depth = depth - (torch.tensor(distance) - CENTRE_Z)[index // (fine * fine)]
+    return Samples(index, depth, normal, albedo, torch.cat(regions)[chosen], len(meshes), fine)
 
 
 def _corner_albedo(mesh: ObjectMesh) -> Tensor:
@@ -186,7 +235,7 @@ def _corner_albedo(mesh: ObjectMesh) -> Tensor:
     return torch.from_numpy(mesh.face_albedo)[:, None].expand(-1, 3, -1)
 
 
-def _weights(corners_px: Tensor, pixel: Tensor, fine: int) -> tuple[Tensor, Tensor]:
+def barycentric(corners_px: Tensor, pixel: Tensor, fine: int) -> tuple[Tensor, Tensor]:
     """Perspective-correct weights [N, 3] and depth [N] of triangles [N, 3, 3] at the centres of flat `pixel`s."""
     x, y = (pixel % fine).float() + 0.5, torch.div(pixel, fine, rounding_mode="floor").float() + 0.5
     u, v = corners_px[..., 0] - x[:, None], corners_px[..., 1] - y[:, None]
@@ -197,7 +246,7 @@ def _weights(corners_px: Tensor, pixel: Tensor, fine: int) -> tuple[Tensor, Tens
     return weights / total[:, None], edges.sum(-1) / total
 
 
-def _resolve(samples: _Samples, values: Tensor, background: Tensor, size: int) -> Tensor:
+def resolve(samples: Samples, values: Tensor, background: Tensor, size: int) -> Float[Tensor, "B C S S"]:
     """Mean over each pixel's sub-samples, uncovered ones taking the background: [B, C, S, S]."""
     fine = size * SUPERSAMPLE
     pixel = samples.index % (fine * fine)

@@ -5,8 +5,10 @@ row into the exact span of pixel centres between its edges, so only covered pixe
 triangle when its centre lies inside or within EDGE_TOLERANCE_PX of its border, so meshes have no cracks. No gradient.
 """
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 EDGE_TOLERANCE_PX = 1e-4  # larger than the rounding of coordinates up to a few thousand pixels in double precision
@@ -16,11 +18,18 @@ FACE_BITS = 32
 
 @torch.no_grad()
 def nearest_face(
-    corners_px: Float[Tensor, "N 3 3"], item: Int[Tensor, "N"], n_items: int, height: int, width: int
+    corners_px: Float[Tensor, "N 3 3"],
+    item: Int[Tensor, "N"],
+    n_items: int,
+    height: int,
+    width: int,
+    shows: Callable[[Tensor, Tensor], Bool[Tensor, "M"]] | None = None,
 ) -> Int[Tensor, "B H W"]:
     """Index of the nearest triangle at each pixel centre of `n_items` images, -1 where there is none.
 
-    Args: (u, v, z) of each corner in pixels and camera depth (z > 0); `item` is the image each triangle is drawn into.
+    Args: (u, v, z) of each corner in pixels and camera depth (z > 0); `item` is the image each triangle is drawn into;
+    `shows` says of M fragments (their triangle, and their pixel's flat position in its image) which of them exist: the
+    alpha test, which comes before the depth test.
     """
     corners = corners_px.double()
     u, v, inverse_z = corners[..., 0], corners[..., 1], 1 / corners[..., 2]
@@ -51,6 +60,9 @@ def nearest_face(
     n_columns = torch.where(level_outside, 0, (right - left + 1).clamp(min=0)).long()
     row, step = _expand(n_columns)
     face, x, y = face[row], left[row] + step, y[row]
+    if shows is not None:
+        kept = shows(face, (y - 0.5).long() * width + x.long()).nonzero().squeeze(1)
+        face, x, y = face[kept], x[kept], y[kept]
 
     nearness = (plane[0][face] * (x + 0.5) + plane[1][face] * y + plane[2][face]).float()
     # Positive floats sort as their bit patterns do. Ties go to the lower face.

@@ -39,7 +39,7 @@ class AutoencodingWeights:
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class Reproduction:
     """What a step made and measured, detached; the discriminator's turn judges the same images."""
 
     made: Float[Tensor, "N C H W"]
@@ -56,26 +56,26 @@ def generator_gradients(
     w: Float[Tensor, "B L D"],
     clean: Float[Tensor, "A C H W"],
     noise: Float[Tensor, "A Z"],
-    veil: Float[Tensor, "N C H W"],
+    instance_noise: Float[Tensor, "N C H W"],
     weights: AutoencodingWeights,
-) -> tuple[Float[Tensor, ""], Reconstruction]:
-    """Gradients of generator and encoder, over A reproduced and B drawn images (N = A + B; `veil` in that order).
+) -> tuple[Float[Tensor, ""], Reproduction]:
+    """Gradients of generator and encoder, over A reproduced and B generated images (N = A + B; noise in that order).
 
-    The encoder sees the veiled images, the pixel loss the clean ones; the features of both sides carry one veil.
+    The encoder sees the noisy images, the pixel loss the clean ones; the features of both carry the same noise.
     """
     objectives.clear_gradients(generator)
     objectives.clear_gradients(encoder)
     objectives.set_requires_grad(discriminator, False)
     n = len(clean)
-    veiled = clean + veil[:n]
-    mean, log_variance = encoder(veiled)
+    noisy = clean + instance_noise[:n]
+    mean, log_variance = encoder(noisy)
     z_real = sample_posterior(mean, log_variance, noise)
     w_real = generator.mapping(z_real)
     both = torch.cat([w_real[:, None].expand(-1, w.shape[1], -1), w])
     made = generator.synthesis(both, "random")
-    features = discriminator.features(made + veil, len(discriminator.block_names))
+    features = discriminator.features(made + instance_noise, len(discriminator.block_names))
     with torch.no_grad():
-        wanted = discriminator.features(veiled, len(discriminator.block_names))
+        wanted = discriminator.features(noisy, len(discriminator.block_names))
     adversarial = objectives.generator_loss(discriminator.b4(features[-1]))
     pixel = F.smooth_l1_loss(made[:n], clean, beta=SMALL_ERROR)
     feature = relative_distance([f[:n] for f in features], wanted)
@@ -86,4 +86,4 @@ def generator_gradients(
     loss.backward()
     objectives.set_requires_grad(discriminator, True)
     measured = (x.detach() for x in (made, pixel, feature, nats, covered))
-    return adversarial.detach(), Reconstruction(*measured)
+    return adversarial.detach(), Reproduction(*measured)

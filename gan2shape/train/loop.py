@@ -108,19 +108,21 @@ class TrainConfig(Finite):
 
 
 @dataclass(frozen=True)
-class StepDraws:
+class StepSamples:
     """All random numbers of one step; a function of (seed, step) alone."""
 
     real: Float[Tensor, "B 3 S S"]
     z: Float[Tensor, "B Z"]
     z_mix: Float[Tensor, "B Z"]
     cutoff: Tensor  # [B, 1, 1] first W+ row taken from z_mix
-    veil: Float[Tensor, "B 3 S S"]  # instance noise of the fakes; that of `real` is already in it
+    instance_noise: Float[Tensor, "B 3 S S"]  # instance noise of the fakes; that of `real` is already in it
     clean: Float[Tensor, "B 3 S S"]  # the real batch without noise, which the reproductions are measured against
     posterior_noise: Float[Tensor, "B Z"]  # of the encoder's latents
 
 
-def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: int, device: torch.device) -> StepDraws:
+def sample_step(
+    config: TrainConfig, images: ShardedImages, step: int, n_layers: int, device: torch.device
+) -> StepSamples:
     """Draw the real batch, the latents and the mixing points of a step."""
     rng = np.random.default_rng([config.seed, step])
     z = torch.from_numpy(rng.standard_normal((2, config.batch, config.generator.z_dim), dtype=np.float32))
@@ -129,16 +131,16 @@ def draw_step(config: TrainConfig, images: ShardedImages, step: int, n_layers: i
     cutoff = np.where(mixed, rng.integers(1, n_layers, size=config.batch), n_layers)
     real = images.sample(config.batch, rng, config.flips)
     noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    veils = veil_sd(config, step * config.batch) * torch.randn(2, *real.shape, generator=noise)
+    noises = instance_noise_sd(config, step * config.batch) * torch.randn(2, *real.shape, generator=noise)
     posterior_noise = torch.randn(config.batch, config.generator.z_dim, generator=noise)
-    veiled, veil, clean = (
-        upload(x, device).contiguous(memory_format=torch.channels_last) for x in (real + veils[0], veils[1], real)
+    noisy, instance_noise, clean = (
+        upload(x, device).contiguous(memory_format=torch.channels_last) for x in (real + noises[0], noises[1], real)
     )
     cutoff = upload(torch.from_numpy(cutoff), device)[:, None, None]
-    return StepDraws(veiled, z[0], z[1], cutoff, veil, clean, upload(posterior_noise, device))
+    return StepSamples(noisy, z[0], z[1], cutoff, instance_noise, clean, upload(posterior_noise, device))
 
 
-def veil_sd(config: TrainConfig, n_images: int) -> float:
+def instance_noise_sd(config: TrainConfig, n_images: int) -> float:
     """Standard deviation of the instance noise after `n_images`: linear from its start to its final value."""
     left = max(0.0, 1.0 - n_images / max(1.0, config.instance_noise_fade_kimg * 1000.0))
     return config.instance_noise + left * (config.instance_noise_start - config.instance_noise)
@@ -159,7 +161,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
 
-def styles(config: TrainConfig, state: TrainState, draws: StepDraws) -> Float[Tensor, "B L D"]:
+def styles(config: TrainConfig, state: TrainState, draws: StepSamples) -> Float[Tensor, "B L D"]:
     """W+ of a step, with style mixing; updates the running mean of w."""
     batch = draws.z.shape[0]
     both = state.generator.mapping(torch.cat([draws.z, draws.z_mix]))
@@ -169,7 +171,7 @@ def styles(config: TrainConfig, state: TrainState, draws: StepDraws) -> Float[Te
     return objectives.mix_styles(both[:batch], both[batch:], draws.cutoff, state.generator.n_layers)
 
 
-def autoencoding_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, Tensor]:
+def autoencoding_step(config: TrainConfig, state: TrainState, draws: StepSamples) -> dict[str, Tensor]:
     """One update of both players and the encoder; the first `autoencoding_share` of the batch is reproduced."""
     n = round(config.autoencoding_share * config.batch)
     weights = autoencoding.AutoencodingWeights(
@@ -178,30 +180,31 @@ def autoencoding_step(config: TrainConfig, state: TrainState, draws: StepDraws) 
     w = styles(config, state, draws)
     loss_g, made = autoencoding.generator_gradients(
         state.generator, state.discriminator, state.encoder, w[n:], draws.clean[:n], draws.posterior_noise[:n],
-        draws.veil, weights,
+        draws.instance_noise, weights,
     )  # fmt: skip
     state.generator_optimizer.step()
     state.encoder_optimizer.step()
-    fake = made.made + draws.veil  # the same images serve both turns: drawing them anew costs a tenth of a step
+    # The same images serve both players: generating them anew costs a tenth of a step.
+    fake = made.made + draws.instance_noise
     loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, draws.real)
     state.discriminator_optimizer.step()
     losses = asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
     return losses | {"pixel": made.pixel, "feature": made.feature, "nats": made.divergence, "cover": made.coverage}
 
 
-def adversarial_step(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, Tensor]:
+def adversarial_step(config: TrainConfig, state: TrainState, draws: StepSamples) -> dict[str, Tensor]:
     """One update of both players."""
     w = styles(config, state, draws)
-    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, draws.veil)
+    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, draws.instance_noise)
     state.generator_optimizer.step()
     with torch.no_grad():
-        fake = state.generator.synthesis(styles(config, state, draws), "random") + draws.veil
+        fake = state.generator.synthesis(styles(config, state, draws), "random") + draws.instance_noise
     loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, draws.real)
     state.discriminator_optimizer.step()
     return asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
 
 
-def regularise(config: TrainConfig, state: TrainState, draws: StepDraws) -> dict[str, Tensor]:
+def regularise(config: TrainConfig, state: TrainState, draws: StepSamples) -> dict[str, Tensor]:
     """Lazy penalties of this step, float32; each is weighted by its interval."""
     logged = {}
     if config.r1_gamma > 0 and state.step % config.r1_interval == 0:
@@ -232,7 +235,7 @@ def train_step(
     """Show one batch: adversarial update, lazy penalties, weight average. Returns numbers to log, on the device: the
     host does not wait for them.
     """
-    draws = draw_step(config, images, state.step, state.generator.n_layers, device)
+    draws = sample_step(config, images, state.step, state.generator.n_layers, device)
     factor = learning_rate_factor(config, state.n_images)
     set_learning_rate(state.generator_optimizer, factor)
     set_learning_rate(state.discriminator_optimizer, factor)
@@ -368,9 +371,9 @@ def run_loop(
 
 
 def report_line(report: Reporter, state: TrainState, goal: int, line: dict[str, float]) -> None:
-    """Progress in images, with the figures that tell whether training goes well."""
-    figures = {shown: line[name] for name, shown in SHOWN.items() if name in line}
-    report("training", state.n_images, goal, **figures)
+    """Progress in images, with the numbers that tell whether training goes well."""
+    numbers = {shown: line[name] for name, shown in SHOWN.items() if name in line}
+    report("training", state.n_images, goal, **numbers)
 
 
 def main() -> None:

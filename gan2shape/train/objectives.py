@@ -82,16 +82,16 @@ def generator_gradients(
     generator: Generator,
     discriminator: Discriminator,
     w: Float[Tensor, "B *L D"],
-    veil: Float[Tensor, "B C H W"] | float = 0.0,
+    instance_noise: Float[Tensor, "B C H W"] | float = 0.0,
 ) -> Float[Tensor, ""]:
     """Gradient of the generator's loss; the discriminator is frozen meanwhile (saves its weight gradients).
 
-    `veil` is instance noise, added to what the discriminator sees (Sønderby et al. 2017): without it a perfectly plain
+    Instance noise is added to what the discriminator sees (Sønderby et al. 2017): without it a perfectly plain
     background betrays every fake, and the discriminator wins by that alone.
     """
     clear_gradients(generator)
     set_requires_grad(discriminator, False)
-    loss = generator_loss(discriminator(generator.synthesis(w, "random") + veil))
+    loss = generator_loss(discriminator(generator.synthesis(w, "random") + instance_noise))
     loss.backward()
     set_requires_grad(discriminator, True)
     return loss.detach()
@@ -100,7 +100,7 @@ def generator_gradients(
 def discriminator_gradients(
     discriminator: Discriminator, fake: Float[Tensor, "B C H W"], real: Float[Tensor, "B C H W"]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit. Both sides with their veil."""
+    """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit. Both with instance noise."""
     clear_gradients(discriminator)
     logit_fake, logit_real = discriminator(fake.detach()), discriminator(real)
     loss = discriminator_loss(logit_real, logit_fake)

@@ -73,7 +73,7 @@ def new_state(
 ) -> TrainState:
     """Fresh networks and optimisers. Seeds torch's global generator for the initial weights only."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         generator, discriminator = Generator(generator_config), Discriminator(discriminator_config)
     generator = generator.to(device, memory_format=torch.channels_last)
     discriminator = discriminator.to(device, memory_format=torch.channels_last)
@@ -91,7 +91,7 @@ def new_state(
 def add_encoder(state: TrainState, lr: float, beta2: float, seed: int) -> None:
     """Give the state an encoder, its average and its optimiser; the trunk starts as the discriminator's."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         encoder = encoder_beside(state.discriminator, state.generator.config.z_dim)
     encoder = encoder.to(state.mean_path_length.device, memory_format=torch.channels_last)
     state.encoder, state.encoder_average = encoder, copy.deepcopy(encoder).eval().requires_grad_(False)

@@ -18,7 +18,7 @@ from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.canvas import Canvas, fill_background
-from gan2shape.scene.light import lamp_in_front
+from gan2shape.scene.light import light_in_front
 from gan2shape.scene.render import render
 
 CATEGORIES = ("car", "head")
@@ -83,7 +83,7 @@ def test_lamps_lie_in_front_of_both_cameras_and_inside_the_category_s_box():
     views = torch.zeros(200, 6)
     views[:, 1] = torch.linspace(-0.5, 0.5, 200)
     lights = draw_lights("car", views, random)
-    assert lamp_in_front(lights, rotation(views[:, :3])).all()
+    assert light_in_front(lights, rotation(views[:, :3])).all()
     assert (lights[:, 0] >= 0.3).all()
     assert (lights[:, 0] + lights[:, 1] <= 1.12 + 1e-5).all()
 

@@ -51,19 +51,19 @@ def configured(patch: Patch, **changes: object) -> None:
 
     def opened(*words: object, **named: object) -> tuple[object, ShapeConfig]:
         generator, config = original(*words, **named)
-        return generator, replace(config, prior_shape=replace(config.prior_shape, **changes))
+        return generator, replace(config, initial=replace(config.initial, **changes))
 
     patch.setattr(headline, "open_prior", opened)
 
 
 def tilt_off(patch: Patch, category: str) -> None:
     """Depth is not tilted by the view that is read."""
-    configured(patch, pretrained_tilt=(0.0, 0.0))
+    configured(patch, network_tilt=(0.0, 0.0))
 
 
 def fusion_off(patch: Patch, category: str) -> None:
     """The input alone is measured."""
-    configured(patch, turns_deg=())
+    configured(patch, fusion_yaws_deg=())
 
 
 def fusion_signs(patch: Patch, category: str) -> None:

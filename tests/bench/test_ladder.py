@@ -10,7 +10,7 @@ from gan2shape.prior.open import category_config
 @pytest.mark.slow
 def test_a_head_is_found_from_true_renders_whose_sides_the_input_does_not_show() -> None:
     item = exam_objects("head", "val", 8)[7]
-    config = category_config("head", "draft", ("steps.n_joint=150", "steps.smooth_weight=0.005"))
+    config = category_config("head", "draft", ("steps.n_joint=[150]", "steps.smooth_weight=0.005"))
     found, flat = ladder.rung_o1(item, config), ladder.rung_flat(item, config)
     assert found["side"] < 0.25 * flat["side"]  # .16; twice as much where stretched pixels are compared
     assert found["mad_deg"] < 0.2 * flat["mad_deg"]

@@ -17,8 +17,8 @@ from tests.bench.test_card import TINY
 from tests.build.test_custom import an_estimate
 from tests.prior.test_open import thin
 
-QUICK = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=1", "steps.batch=2", "steps.n_collect=2",
-         "steps.n_albedo=1", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip
+QUICK = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=[1]", "steps.batch=2", "steps.n_collect=2",
+         "steps.n_albedo=[1]", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip
 runner = CliRunner()
 
 
@@ -60,7 +60,7 @@ def test_a_larger_generator_is_seen_at_the_side_of_the_exam(tmp_path) -> None:
     assert exam_category(None, path) == "head"
     assert exam_category("car", path) == "car"
     generator, config = open_measured("head", "paper", device="cpu", generator=path)
-    assert config.render.size == 64
+    assert config.render.resolution == 64
     assert generator.prior.generator.synthesis(generator.prior.w_mean[None]).shape[-1] == 64
 
 
@@ -70,7 +70,7 @@ BAD = {
     "no category": (["-g", "thin64.pt"], "give --category"),
     "too small": (["-c", "car", "-g", "thin32.pt"], "exam of 64 x 64 pixels: it draws 32 x 32"),
     "no masks": (["-c", "car", "-g", "thin64.pt"], "run `gan2shape prior thin64.pt --category"),
-    "another side": (["-c", "car", "-g", "thin64.pt", "render.size=32"], "render.size=32 was asked for"),
+    "another side": (["-c", "car", "-g", "thin64.pt", "render.resolution=32"], "render.resolution=32 was asked for"),
     "no exam": (["-c", "cra", "-g", "thin64.pt"], "cra"),
 }
 

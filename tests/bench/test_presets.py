@@ -12,13 +12,13 @@ from gan2shape.prior.open import open_prior
 
 def test_a_bundled_generator_is_worked_with_at_its_own_side() -> None:
     generator, config = open_prior("car", preset="paper", device="cpu")
-    assert config.render.size == generator.prior.generator.config.resolution
+    assert config.render.resolution == generator.prior.generator.config.resolution
     assert config.n_stages == 4  # the rest of the preset stays
 
 
 def test_the_ladder_runs_under_the_published_preset() -> None:
-    quick = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=1", "steps.batch=2", "steps.n_collect=2",
-             "steps.n_albedo=1", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip
+    quick = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=[1]", "steps.batch=2", "steps.n_collect=2",
+             "steps.n_albedo=[1]", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip
     rows = run_ladder.main("car", ("flat", "O5"), 1, "cpu", quick, preset="paper")
     flat, begun, learnt = rows
     assert [row["method"] for row in rows] == ["flat", "O5 depth network", "O5 stage 1"]
@@ -33,5 +33,5 @@ def test_the_ladder_runs_under_the_published_preset() -> None:
 
 
 def test_another_side_that_was_asked_for_is_refused() -> None:
-    with pytest.raises(UserError, match=r"render\.size=32 does not fit"):
-        open_prior("car", overrides=("render.size=32",), device="cpu")
+    with pytest.raises(UserError, match=r"render\.resolution=32 does not fit"):
+        open_prior("car", overrides=("render.resolution=32",), device="cpu")

@@ -28,7 +28,7 @@ from gan2shape.prior.ranges import (
     YAW,
     Range,
     calibrated,
-    draw_images,
+    generate_images,
     read_images,
 )
 from gan2shape.prior.scene import pretrained_networks
@@ -114,7 +114,7 @@ def test_runs_pick_up_mask_and_category(checkpoint, found_half):
     assert all("NOT measured" in line for line in lines if line.startswith(("yaw", "pitch"))), "noise has no yaw"
     generator, config = open_prior(None, checkpoint, "smoke", device="cpu")
     assert config.category == "car"
-    assert config.prior_shape.relief == 0.2
+    assert config.initial.depth_scale == 0.2
     mask = observe_seed(0, generator).mask
     assert mask.shape == (1, 1, 32, 32)
     assert 0 <= float(mask.min()) < float(mask.max()) <= 1
@@ -128,7 +128,7 @@ def test_no_category_at_all_means_the_typed_defaults(checkpoint, found_half):
     assert not any(one["measured"] for one in found["ranges"].values())
     config = open_prior(None, checkpoint, "smoke", device="cpu")[1]
     assert config.category == "my cars"
-    assert config.prior_shape.relief == 0.6
+    assert config.initial.depth_scale == 0.6
 
 
 READ = {YAW: Range(9.5, True, 9.5), PITCH: Range(6.0), LX: Range((-0.5, 0.4), True), LY: Range((-0.8, 0.2))}
@@ -147,7 +147,9 @@ def test_runs_draw_from_what_was_read_unless_told_otherwise(checkpoint, found_ha
     assert config.lights.gain == (-0.15, 0.15)  # the category's
     (note,) = (note for note in generator.notes if note.startswith("Drawn"))
     assert "views.yaw_sd_deg 9.5, lights.lx -0.5 to 0.4 (read off samples)" in note
-    assert "; views.pitch_sd_deg 6, lights.ly -0.8 to 0.2, lights.gain -0.15 to 0.15, prior_shape.relief 0.2 (c" in note
+    assert (
+        "; views.pitch_sd_deg 6, lights.ly -0.8 to 0.2, lights.gain -0.15 to 0.15, initial.depth_scale 0.2 (c" in note
+    )
     generator, config = open_prior(
         "car", checkpoint, "smoke", ("views.yaw_sd_deg=12", "lights={lx: [-0.3, 0.3]}"), device="cpu"
     )
@@ -175,7 +177,7 @@ def test_large_generators_are_masked_at_the_working_size(tmp_path, monkeypatch, 
     path = thin(tmp_path, 256)
     estimate_prior(path, "car", config=QUICK)
     generator, config = open_prior(None, path, "smoke", device="cpu")
-    assert config.render.size == 128
+    assert config.render.resolution == 128
     assert observe_seed(0, generator).mask.shape == (1, 1, 128, 128)
 
 
@@ -214,7 +216,7 @@ def test_ranges_read_off_a_bundled_generator_are_those_of_its_training_images(ca
     if category == "head":  # headings of cars saturate: 54 degrees sd are read as 20
         assert found[YAW].read == pytest.approx(torch.rad2deg(heading_rad(made.view)).std().item(), rel=0.2)
     networks = pretrained_networks(pack, config)
-    known = read_images(networks, draw_images(pack.generator, made.truth.image.shape[-1], own_prior.N_READ))
+    known = read_images(networks, generate_images(pack.generator, made.truth.image.shape[-1], own_prior.N_READ))
     for half in (made.light[:, 2].abs() < 0.4, made.light[:, 2] > 0):
         lamps, read = made.light[half], calibrated(read_images(networks, made.truth.image[half]), known, config.lights)
         for values, true in ((read.lx, lamps[:, 2]), (read.ly, lamps[:, 3])):

@@ -85,7 +85,7 @@ def test_a_pack_from_nothing_gone_on_with_after_interrupts(request_, monkeypatch
     steps = []
 
     def stop_at(stage: str, at: int):
-        def report(name: str, step: int, n_steps: int, **figures: float) -> None:
+        def report(name: str, step: int, n_steps: int, **numbers: float) -> None:
             steps.append((name, step))
             if name == stage and step >= at:
                 raise KeyboardInterrupt
@@ -220,10 +220,10 @@ def test_depth_scale_and_tilt_are_chosen_again(tmp_path, monkeypatch) -> None:
     """From nothing known, the heads' own values or neighbours are found; the calibration says by what."""
     monkeypatch.setattr("gan2shape.build.calibrate.COUNT", {"val": 16})
     pack = shutil.copytree(pack_dir("head"), tmp_path / "pack")
-    write_calibration(pack, Calibration(high_pass_cutoff=0.1))
+    write_calibration(pack, Calibration(highpass_cutoff=0.1))
     found = calibrate("head", pack)
     assert found == read_calibration(pack)
     assert found.chosen_with_true_depth == ("depth_scale", "tilt")
-    assert found.high_pass_cutoff == 0.1
+    assert found.highpass_cutoff == 0.1
     assert 0.9 <= found.depth_scale <= 1.2
     assert 0.02 <= found.tilt[1] <= 0.04

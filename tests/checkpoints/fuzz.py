@@ -8,8 +8,11 @@ pickles). `--keep` keeps failing mutants (numbers alone may not: containers are 
 """
 
 import argparse
+import collections
+import datetime
 import io
 import json
+import pickle
 import random
 import resource
 import struct
@@ -25,7 +28,7 @@ import torch
 from gan2shape.checkpoints.latents import read_latent
 from gan2shape.core.errors import UserError
 from gan2shape.prior.checkpoint import load_generator
-from tests.checkpoints import lookalike
+from tests.checkpoints import lookalike, publishers
 from tests.checkpoints.guard import Watch, deadline, limit_memory
 
 INTERESTING = (*(bytes([code]) for code in b"RbQ2(tue0.}]s\x81\x92\x93\x94"), b"h\x00", b"h\x01")
@@ -53,6 +56,12 @@ def seeds() -> dict[str, bytes]:
         "old.pt": old.getvalue(),
         "nvidia.pkl": lookalike.nvidia_pickle({"G_ema": network}, 4),
         "nvidia2.pkl": lookalike.nvidia_pickle({"G_ema": network}, 2),
+        "tensorflow.pkl": lookalike.tensorflow_pickle(golden_names(state)),
+        "basicsr.pt": saved({"params_ema": publishers.basicsr(value["g_ema"])}),
+        "mmgeneration.pt": saved({"state_dict": prefixed("generator_ema", publishers.mmgeneration(value["g_ema"]))}),
+        "genforce.pt": saved({"generator_smooth": publishers.genforce(state)}),
+        "beside.pt": saved(beside(value)),
+        "list.pkl": pickle.dumps([{"x": np.zeros(2)}, (value["g_ema"],)], 4),
         "bare.safetensors": save(state),
         "own.safetensors": save({f"generator/{k}": v for k, v in state.items()}, own_metadata()),
         "latent.pt": latent.getvalue(),
@@ -60,6 +69,30 @@ def seeds() -> dict[str, bytes]:
         "latent.npy": array.getvalue(),
     }
     return made
+
+
+def saved(value: object) -> bytes:
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    return stream.getvalue()
+
+
+def prefixed(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in state.items()}
+
+
+def golden_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The names that a look-alike of TensorFlow's is made from."""
+    critic = {"b4.out.weight": torch.zeros(1, 2), "b4.out.bias": torch.zeros(1)}
+    prefixed_ = {f"G_ema/{name}": tensor for name, tensor in state.items()}
+    return prefixed_ | {f"D/{name}": tensor for name, tensor in critic.items()}
+
+
+def beside(value: dict) -> dict:
+    """Weights with all kinds of things beside them."""
+    things = [collections.Counter("ab"), datetime.date(2021, 5, 4), np.random.RandomState(1).get_state(), {0.5: 1}]
+    things += [collections.defaultdict(list, a=[1]), np.zeros(2, "U3"), torch.zeros(2, dtype=torch.uint16)]
+    return {"things": things, "optimiser": torch.optim.Adam([torch.nn.Parameter(torch.zeros(2))]), **value}
 
 
 def published_names() -> dict[str, torch.Tensor]:
@@ -183,9 +216,9 @@ def main() -> int:
     files, watch, failures, loaded = seeds(), Watch(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mutant"
-        for data in files.values():  # late imports happen here
+        for name, data in files.items():  # late imports happen here; what is mutated is good
             path.write_bytes(data)
-            read(path)
+            (read if name.startswith("latent") else load_generator)(path)
         limit_memory()
         began = time.perf_counter()
         for number in range(arguments.first, arguments.first + arguments.count):

@@ -9,7 +9,7 @@ import pickle
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -177,8 +177,18 @@ class Network:
         self.variables = list(arrays.items())
 
 
-def tensorflow_pickle(state: dict[str, Tensor]) -> bytes:
-    """A TensorFlow pickle (G, D, averaged G) of a generator and a discriminator in golden names."""
+def tensorflow_pickle(
+    state: dict[str, Tensor],
+    has_scalars: bool = True,
+    settings: dict[str, Any] | None = None,
+    module: str = "dnnlib.tflib.network",
+    wrap: Callable[[tuple], Any] = tuple,
+    protocol: int = 4,
+) -> bytes:
+    """A TensorFlow pickle (G, D, averaged G) of a generator and a discriminator in golden names.
+
+    has_scalars: variables without axes are numpy's numbers, as `Session.run` returns them, and no arrays.
+    """
     parts: dict[str, dict[str, np.ndarray]] = {"mapping": {}, "synthesis": {}, "": {}, "D": {}}
     for name, tensor in state.items():
         network, _, rest = name.partition("/")
@@ -192,13 +202,18 @@ def tensorflow_pickle(state: dict[str, Tensor]) -> bytes:
             key, array = _tensorflow_generator(f"{part}.{rest}", tensor)
             parts["" if key == "dlatent_avg" else part][key] = array
     inner = {name: Network(name, parts[name], {}) for name in ("mapping", "synthesis")}
-    generator = Network("G", parts[""], inner, mapping_lrmul=0.01, resample_kernel=[1, 3, 3, 1])
-    critic = Network("D", parts["D"], {}, mbstd_group_size=4)
-    modules = {name: types.ModuleType(name) for name in ("dnnlib", "dnnlib.tflib", "dnnlib.tflib.network")}
-    modules["dnnlib.tflib.network"].Network = Network
-    Network.__module__ = "dnnlib.tflib.network"
+    if has_scalars:
+        for arrays in parts.values():
+            arrays.update({key: array[()] for key, array in arrays.items() if array.ndim == 0})
+    arguments = {"mapping_lrmul": 0.01, "resample_kernel": [1, 3, 3, 1], **(settings or {})}
+    generators = [Network(name, parts[""], inner, **arguments) for name in ("G", "Gs")]
+    critic = Network("D", parts["D"], {}, mbstd_group_size=4, **(settings or {}))
+    names = module.split(".")
+    modules = {name: types.ModuleType(name) for name in (".".join(names[: i + 1]) for i in range(len(names)))}
+    modules[module].Network = Network
+    Network.__module__ = module
     with registered(modules):
-        return pickle.dumps((generator, critic, generator), 4)
+        return pickle.dumps(wrap((generators[0], critic, generators[1])), protocol)
 
 
 def _array(tensor: Tensor, *axes: int) -> np.ndarray:
@@ -212,6 +227,8 @@ def _kernel(tensor: Tensor) -> np.ndarray:
 def _tensorflow_generator(name: str, tensor: Tensor) -> tuple[str, np.ndarray]:
     network, layer, *rest = name.split(".")
     if network == "mapping":
+        if layer == "embed":
+            return f"LabelEmbed/{rest[0]}", _kernel(tensor)
         return ("dlatent_avg", _array(tensor)) if layer == "w_avg" else (f"Dense{layer[2:]}/{rest[0]}", _kernel(tensor))
     side = int(layer[1:])
     block = f"{side}x{side}"

@@ -1,6 +1,6 @@
 """Opens every hostile file with both readers, in this process, under limits; prints what happened as JSON.
 
-python -m tests.gan.open_hostile FOLDER
+python -m tests.checkpoints.open_hostile FOLDER
 """
 
 import json
@@ -11,7 +11,7 @@ import torch
 
 from gan2shape.checkpoints.latents import read_latent
 from gan2shape.prior.checkpoint import load_generator
-from tests.checkpoints import hostile, lookalike
+from tests.checkpoints import hostile, hostile_parts, lookalike
 from tests.checkpoints.guard import Watch, deadline, limit_memory, reset_peak, resident_mb
 
 READERS = {"generator": load_generator, "latent": lambda path: read_latent(path, 4, 7)}
@@ -22,7 +22,7 @@ def main() -> None:
     torch.set_num_threads(1)
     files = {make.__name__: make(folder / "marker") for make in hostile.FILES}
     path, watch, results = folder / "file.pkl", Watch(), {}
-    torch.save(lookalike.rosinality_state(*hostile.SMALL), path)
+    torch.save(lookalike.rosinality_state(*hostile_parts.SMALL), path)
     load_generator(path)  # late imports happen here
     limit_memory()
     reset_peak()

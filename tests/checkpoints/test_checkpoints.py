@@ -9,15 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan2shape.checkpoints.open import (
-    GOLDEN,
-    OUR_OWN,
-    SHAPES_ONLY,
-    describe,
-    inspect,
-    open_checkpoint,
-)
-from gan2shape.core.errors import UserError
+from gan2shape.checkpoints.layouts import GOLDEN, SHAPES_ONLY
+from gan2shape.checkpoints.open import OUR_OWN, inspect, open_checkpoint
+from gan2shape.checkpoints.told import describe
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.prior.checkpoint import convert, load_generator
@@ -245,50 +239,3 @@ def test_further_networks_of_a_pack_are_named(tmp_path: Path) -> None:
     save_pack(tmp_path, prior, torch.float32)
     assert inspect(tmp_path)["networks"] == ["mask", "scene"]
     assert "networks       mask, scene" in describe(inspect(tmp_path))
-
-
-def conditional(n_classes: int = 3) -> dict[str, Tensor]:
-    """A generator's state with a class embedding beside z."""
-    state = dict(state_dicts()["G_ema"])
-    torch.manual_seed(1)
-    state["mapping.embed.weight"], state["mapping.embed.bias"] = torch.randn(40, n_classes), torch.randn(40)
-    state["mapping.fc0.weight"] = torch.cat([state["mapping.fc0.weight"], torch.randn(40, 40)], dim=1)
-    return state
-
-
-def test_class_is_put_into_the_mapping(tmp_path: Path) -> None:
-    """Against the definition: the normalised embedding is appended to the normalised z."""
-    state, z = conditional(), torch.randn(5, 48)
-    path = saved({"G_ema": state}, tmp_path)
-    label = state["mapping.embed.weight"][:, 2] / 3**0.5 + state["mapping.embed.bias"]
-    unit = [x / x.square().mean(-1, keepdim=True).sqrt() for x in (z, label.expand(5, -1))]
-    x = torch.cat(unit, dim=1)
-    for i in range(3):
-        weight, bias = state[f"mapping.fc{i}.weight"], state[f"mapping.fc{i}.bias"]
-        y = x @ weight.t() * (0.01 / weight.shape[1] ** 0.5) + bias * 0.01
-        x = torch.nn.functional.leaky_relu(y, 0.2) * 2**0.5
-    torch.testing.assert_close(load_generator(path, class_index=2).generator.mapping(z), x, atol=1e-5, rtol=0)
-    found = inspect(path, 2)["source"]
-    assert (found["n_classes"], found["class_index"], found["tested"]) == (3, 2, SHAPES_ONLY)
-    with pytest.raises(UserError, match="no class 3"):
-        load_generator(path, class_index=3)
-
-
-def test_conditional_discriminator_has_one_logit(tmp_path: Path) -> None:
-    critic = dict(state_dicts()["D"])
-    critic |= {"b4.out.weight": torch.randn(24, 24), "b4.out.bias": torch.randn(24)}
-    critic |= {"mapping.embed.weight": torch.randn(24, 3), "mapping.embed.bias": torch.randn(24)}
-    critic |= {"mapping.fc0.weight": torch.randn(24, 24) * 100, "mapping.fc0.bias": torch.randn(24)}
-    prior = load_generator(saved({"G_ema": conditional(), "D": critic}, tmp_path), class_index=1)
-    assert prior.discriminator(torch.randn(4, 3, 32, 32)).shape == (4, 1)
-
-
-@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
-def test_tensorflow_pickle(architecture: str, tmp_path: Path) -> None:
-    """A look-alike written by the inverse of the reader's rules: the layout is tested, not the published numbers."""
-    state, path = golden.load(f"nvidia_ada_{architecture}_32_state.npz"), tmp_path / "tf.pkl"
-    path.write_bytes(lookalike.tensorflow_pickle(state))
-    io, prior = golden.load(f"nvidia_ada_{architecture}_32_io.npz"), load_generator(path)
-    close(prior.generator(io["z"]), io["image"])
-    close(prior.discriminator(io["images8"]), io["discriminator_logit8"])
-    assert inspect(path)["source"]["tested"] == SHAPES_ONLY

@@ -10,15 +10,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from gan2shape.checkpoints.errors import AS_PUBLISHED, DOWNLOAD_AGAIN
 from gan2shape.checkpoints.open import REMEDY, inspect
+from gan2shape.checkpoints.wrong_files import UNPACK
 from gan2shape.cli import app
 from gan2shape.core.errors import UserError
 from gan2shape.prior.checkpoint import load_generator
-from tests.checkpoints import hostile, lookalike
+from tests.checkpoints import hostile, hostile_parts, lookalike
 
 ROOT = Path(__file__).parents[2]
 MAX_PEAK_MB = 100  # of opening all; the largest file unpacks to 100 MB and claims ten thousand
 FEW_MUTANTS, MANY_MUTANTS = 60, 2000  # `python -m tests.checkpoints.fuzz` takes any number
+# What to do, in every message.
+REMEDIES = tuple(f"{remedy}." for remedy in (REMEDY, DOWNLOAD_AGAIN, UNPACK, AS_PUBLISHED))
 
 
 def assert_sentence(message: str) -> None:
@@ -45,7 +49,7 @@ def test_hostile_file(name: str, opened: dict) -> None:
     for reader, (kind, message) in opened["results"][name].items():
         assert kind == "UserError", (reader, message)
         assert_sentence(message)
-    assert REMEDY in opened["results"][name]["generator"][1]
+    assert opened["results"][name]["generator"][1].endswith(REMEDIES)
 
 
 def test_nothing_was_executed_and_memory_stayed_bounded(opened: dict) -> None:
@@ -58,7 +62,7 @@ def test_source_text_is_not_executed_where_the_weights_are_fine(tmp_path: Path) 
     from tests.checkpoints.test_checkpoints import state_dicts
 
     marker, path = tmp_path / "marker", tmp_path / "a.pkl"
-    network = lookalike.nvidia_network(state_dicts()["G_ema"], "Generator", {}, hostile.writes(marker))
+    network = lookalike.nvidia_network(state_dicts()["G_ema"], "Generator", {}, hostile_parts.writes(marker))
     path.write_bytes(lookalike.nvidia_pickle({"G_ema": network}))
     assert load_generator(path).generator.config.resolution == 32
     assert not marker.exists()
@@ -92,7 +96,7 @@ def test_command_exits_with_2_and_one_sentence(verb: str, tmp_path: Path) -> Non
 def test_paths(tmp_path: Path) -> None:
     """No file, a folder, an empty file, links: to a file (fine), to nothing, to themselves, to a device; a pipe."""
     good, link = tmp_path / "good.pt", tmp_path / "link.pt"
-    torch.save(lookalike.rosinality_state(*hostile.SMALL), good)
+    torch.save(lookalike.rosinality_state(*hostile_parts.SMALL), good)
     link.symlink_to(good)
     assert inspect(link)["generator"]["resolution"] == 8
     (tmp_path / "empty.pt").touch()
@@ -102,7 +106,7 @@ def test_paths(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.pt")
     names = ("none.pt", ".", "empty.pt", "dangling.pt", "circle.pt", "device.pt", "pipe.pt", "good.pt/inside", "a\0b")
     for name in names:
-        with pytest.raises(UserError, match="check the path"):
+        with pytest.raises(UserError, match="download it again" if name == "empty.pt" else "check the path"):
             load_generator(tmp_path / name)
 
 
@@ -110,7 +114,7 @@ def test_output_that_is_a_link_does_not_change_its_target(tmp_path: Path) -> Non
     from gan2shape.prior.checkpoint import convert
 
     good, precious, out = tmp_path / "good.pt", tmp_path / "precious", tmp_path / "out.safetensors"
-    torch.save(lookalike.rosinality_state(*hostile.SMALL), good)
+    torch.save(lookalike.rosinality_state(*hostile_parts.SMALL), good)
     precious.write_text("precious")
     out.symlink_to(precious)
     convert(good, out)

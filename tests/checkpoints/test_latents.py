@@ -28,6 +28,7 @@ WAYS: dict[str, tuple[Callable[[Path], None], torch.Tensor]] = {
     "batch.pt": (lambda path: torch.save(WPLUS[None].requires_grad_(), path), WPLUS),
     "named.pt": (lambda path: torch.save({"noise": W, "latent": WPLUS}, path), WPLUS),
     "projected.pt": (lambda path: torch.save({"a.png": {"img": W, "latent": WPLUS, "noise": [W]}}, path), WPLUS),
+    "beside_a_list.pt": (lambda path: torch.save({"w_opt": W, "noise": [W, W]}, path), W),
     "list.pt": (lambda path: torch.save([WPLUS], path), WPLUS),
     "columns.pt": (lambda path: torch.save(WPLUS.t().contiguous().t(), path), WPLUS),
     "w.npy": (lambda path: np.save(path, W.numpy()), W),

@@ -146,6 +146,12 @@ def test_mask_is_read_from_grey_or_alpha(tmp_path) -> None:
     assert torch.equal(read_mask(tmp_path / "a.png", SIZE, (64, 64)), mask)
 
 
+def test_mask_of_a_drawing_is_square(tmp_path) -> None:
+    Image.fromarray(np.full((64, 48), 255, np.uint8)).save(tmp_path / "m.png")
+    with pytest.raises(UserError, match="48 x 64 pixels but what generators draw is square"):
+        read_mask(tmp_path / "m.png", SIZE)
+
+
 def test_mask_of_another_size_or_empty_is_one_sentence(tmp_path) -> None:
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "m.png")
     with pytest.raises(UserError, match="64 x 64 pixels but the image is 48 x 40"):

@@ -32,7 +32,7 @@ class Recorder:
     def __init__(self) -> None:
         self.rows: list[tuple] = []
 
-    def __call__(self, stage: str, step: int, n_steps: int, **figures: float) -> None:
+    def __call__(self, stage: str, step: int, n_steps: int, **numbers: float) -> None:
         self.rows.append((stage, step, n_steps, figures))
 
 

@@ -36,15 +36,15 @@ def test_what_is_written_is_read(tmp_path) -> None:
 def test_without_a_file_the_defaults_stay(tmp_path) -> None:
     nothing = read_calibration(tmp_path)
     assert nothing == Calibration()
-    assert compose(ShapeConfig, "car", "draft", nothing.settings) == compose(ShapeConfig, "car", "draft")
+    assert compose(ShapeConfig, "car", "draft", calibration=nothing.settings) == compose(ShapeConfig, "car", "draft")
 
 
 def test_values_become_settings() -> None:
     assert set(KEYS.values()) <= set(dotted_keys(ShapeConfig))
-    config = compose(ShapeConfig, "car", "draft", SOME.settings)
-    assert config.prior_shape.pretrained_relief_gain == 1.25
-    assert config.prior_shape.pretrained_tilt == (0.0, -0.02)
-    assert config.prior_shape.turns_deg == ()
+    config = compose(ShapeConfig, "car", "draft", calibration=SOME.settings)
+    assert config.initial.network_depth_scale == 1.25
+    assert config.initial.network_tilt == (0.0, -0.02)
+    assert config.initial.fusion_yaws_deg == ()
     assert config.lights.alpha == -1.0
     assert config.lights.lx == ShapeConfig().lights.lx
 
@@ -69,7 +69,7 @@ BAD = {
     "length": {"tilt": {**ENTRY, "value": [0.0]}},
     "member": {"fusion_yaws_deg": {**ENTRY, "value": [0.0, None]}},
     "interval": {"light_lx": {**ENTRY, "value": [1.0, -1.0]}},
-    "part": {"high_pass_share": {**ENTRY, "value": 1.5}},
+    "part": {"highpass_share": {**ENTRY, "value": 1.5}},
 }
 
 
@@ -104,10 +104,10 @@ def test_shipped_packs_say_everything_and_their_cards_what_true_depth_chose() ->
 
 def test_the_user_s_settings_win_and_a_run_s_configuration_shows_the_values() -> None:
     config = category_config("car", "draft")
-    assert config.prior_shape.pretrained_relief_gain == 1.1
+    assert config.initial.network_depth_scale == 1.1
     assert config.lights.gain == (-0.15, 0.15)
     key = KEYS["depth_scale"]
-    assert category_config("car", "draft", (f"{key}=2",)).prior_shape.pretrained_relief_gain == 2.0
+    assert category_config("car", "draft", (f"{key}=2",)).initial.network_depth_scale == 2.0
 
 
 def test_a_copied_pack_uses_its_own_calibration(tmp_path, monkeypatch) -> None:
@@ -115,11 +115,11 @@ def test_a_copied_pack_uses_its_own_calibration(tmp_path, monkeypatch) -> None:
     copied = shutil.copytree(pack_dir("car"), tmp_path / "elsewhere")
     write_calibration(copied, SOME)
     generator, config = open_prior(None, copied, device="cpu")
-    assert config.prior_shape.pretrained_relief_gain == 1.25
+    assert config.initial.network_depth_scale == 1.25
     assert config.lights.lx == ShapeConfig().lights.lx, "the bundled pack's is another one's"
     assert generator.prior.calibration == SOME
     (copied / CALIBRATION_NAME).unlink()
-    assert open_prior(None, copied, device="cpu")[1].prior_shape.pretrained_relief_gain == 1.0
+    assert open_prior(None, copied, device="cpu")[1].initial.network_depth_scale == 1.0
     (copied / CALIBRATION_NAME).write_text("{")
     with pytest.raises(UserError, match="calibration"):
         open_prior(None, copied, device="cpu")

@@ -69,8 +69,8 @@ def thin(folder: Path, resolution: int, critic: bool = True, channels: int = 3) 
 def test_every_format_opens_and_samples_about_its_own_mean(name, tmp_path):
     path = checkpoint(name, tmp_path)
     generator, config = open_prior("car", path, "smoke", device="cpu")
-    assert config.render.size == 32
-    assert config.prior_shape.relief == 0.2  # the category's
+    assert config.render.resolution == 32
+    assert config.initial.depth_scale == 0.2  # the category's
     own = load_generator(path).generator
     z = torch.randn(1, own.config.z_dim, generator=torch.Generator().manual_seed(5))
     observed = observe_seed(5, generator, disc_mask())
@@ -90,12 +90,12 @@ def test_packs_keep_the_measured_mean():
 def test_a_large_generator_is_worked_with_at_128(tmp_path):
     path = thin(tmp_path, 256)
     generator, config = open_prior("car", path, "smoke", device="cpu")
-    assert config.render.size == 128
+    assert config.render.resolution == 128
     latent = generator.prior.w_mean[None]
     whole = load_generator(path).generator.synthesis(latent)
     expected = torch.nn.functional.avg_pool2d(whole, 2).clamp(-1, 1)
     torch.testing.assert_close(observe_latent(latent, generator, torch.ones(1, 1, 128, 128)).image, expected)
-    assert open_prior("car", path, "smoke", ("render.size=64",), device="cpu")[1].render.size == 64
+    assert open_prior("car", path, "smoke", ("render.resolution=64",), device="cpu")[1].render.resolution == 64
 
 
 def test_masks_come_from_the_user_or_not_at_all(tmp_path):
@@ -140,7 +140,7 @@ def test_what_cannot_work_is_refused(tmp_path):
     with pytest.raises(UserError, match="8 x 8"):
         open_prior("car", thin(tmp_path, 8), "smoke", device="cpu")
     with pytest.raises(UserError, match="multiple of 16"):
-        open_prior("car", thin(tmp_path, 32), "smoke", ("render.size=24",), device="cpu")
+        open_prior("car", thin(tmp_path, 32), "smoke", ("render.resolution=24",), device="cpu")
     with pytest.raises(UserError, match="--category"):
         open_prior(None, thin(tmp_path, 32), "smoke", device="cpu")
 
@@ -153,7 +153,7 @@ def test_a_copy_of_a_pack_knows_its_category(tmp_path):
         save_pack(tmp_path / "pack", make_prior(own, critic, {"category": category}), torch.float32)
         convert(tmp_path / "pack", tmp_path / f"{category}.safetensors")
     config = open_prior(None, tmp_path / "head.safetensors", "smoke", device="cpu")[1]
-    assert (config.category, config.prior_shape.relief) == ("head", 0.3)
+    assert (config.category, config.initial.depth_scale) == ("head", 0.3)
     assert open_prior("car", tmp_path / "head.safetensors", "smoke", device="cpu")[1].category == "car", (
         "what is said counts"
     )
@@ -164,13 +164,13 @@ def test_a_copy_of_a_pack_knows_its_category(tmp_path):
 @pytest.mark.parametrize("tail", [0, 2])
 def test_wplus_moves_by_the_same_in_every_layer(tail):
     generator = tiny_generator()
-    prior, steps = generator.prior, replace(CONFIG.steps, mapping_tail=tail)
+    prior, config = generator.prior, replace(CONFIG, steps=replace(CONFIG.steps, mapping_tail=tail))
     state = new_state(CONFIG, 8, "cpu")
     images, reference = torch.randn(2, 3, 32, 32), torch.randn(1, 3, 32, 32)
     w = torch.randn(1, 8)
-    plain, offset = project(state.encoder, prior, w, images, reference, steps)
+    plain, offset = project(state.encoder, prior, w, images, reference, config)
     wplus = w[:, None].expand(-1, prior.generator.n_layers, -1) + torch.randn(1, prior.generator.n_layers, 8)
-    moved, same_offset = project(state.encoder, prior, wplus, images, reference, steps)
+    moved, same_offset = project(state.encoder, prior, wplus, images, reference, config)
     torch.testing.assert_close(same_offset, offset)
     torch.testing.assert_close(moved - wplus, (plain - w)[:, None].expand_as(moved), atol=1e-5, rtol=1e-4)
 
@@ -179,7 +179,7 @@ def test_the_loop_takes_wplus_and_works_without_a_mask_head():
     generator = replace(tiny_generator(), head=None, needs_mask=True)
     wplus = generator.prior.w_mean.expand(1, generator.prior.generator.n_layers, 8).clone()
     wplus[:, -1] += 0.5
-    config = replace(CONFIG, n_stages=1, steps=replace(CONFIG.steps, refine_steps=1))
+    config = replace(CONFIG, n_stages=1, ablation=replace(CONFIG.ablation, refine_steps=1))
     outcome = reconstruct(observe_latent(wplus, generator, disc_mask()), generator, config, silent)
     assert torch.isfinite(outcome.scenes[-1].depth).all()
     masks = outcome.state.samples.masks
@@ -190,7 +190,7 @@ def test_the_estimate_counts_the_schedule():
     generator = tiny_generator()
     steps, invert = CONFIG.steps, CONFIG.invert
     drawn, compared, rendered = counts(generator, CONFIG, inverts=False)
-    learnt, joint, collected = steps.batch * 5, steps.batch * steps.n_joint * 2, steps.n_collect * 2
+    learnt, joint, collected = steps.batch * 5, steps.batch * steps.n_joint[0] * 2, steps.n_collect * 2
     assert drawn == 3 * learnt + collected
     assert compared == 4 * learnt, "step 3 compares features only where they weigh anything"
     judged = replace(CONFIG, steps=replace(steps, feature_weight=0.2))
@@ -198,7 +198,7 @@ def test_the_estimate_counts_the_schedule():
     assert rendered == learnt + collected + 3 * joint
     more = counts(generator, CONFIG, inverts=True)[0] - drawn
     assert more == invert.n_starts + 3 * invert.n_steps / 2 * (invert.n_tracks + 1)
-    two = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, slants_deg=(-25.0, 25.0)))
+    two = replace(CONFIG, n_stages=0, initial=replace(CONFIG.initial, slants_deg=(-25.0, 25.0)))
     assert counts(generator, two, inverts=False)[0] > 3 * steps.batch * N_SLANT_STEPS
     assert counts(with_encoder(generator), two, inverts=False) == (16, 0, 16)  # eight turns of each, nothing learnt
     tracks = counts(with_encoder(generator), two, inverts=True)[0] - 16

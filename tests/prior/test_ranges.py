@@ -11,6 +11,7 @@ from gan2shape.core.config import (
     LightPriorConfig,
     NetworkConfig,
     RenderConfig,
+    ShapeConfig,
     ViewPriorConfig,
 )
 from gan2shape.nn.generator import Generator, GeneratorConfig
@@ -26,7 +27,7 @@ from gan2shape.prior.ranges import (
     as_page,
     category_ranges,
     described,
-    draw_images,
+    generate_images,
     measured_words,
     read_images,
     read_ranges,
@@ -53,7 +54,11 @@ class FromHalves(nn.Module):
 
 def networks(yaw_is_odd: bool = True, lamp_is_odd: bool = True) -> SceneNetworks:
     """Networks that know the answer; those for another category take something symmetric for the yaw or the lamp."""
-    made = SceneNetworks(RenderConfig(size=SIDE), SMALL, (0.0, 0.0, 0.0, 0.0))
+    made = SceneNetworks(
+        ShapeConfig(
+            render=RenderConfig(resolution=SIDE), networks=SMALL, lights=LightPriorConfig(mean=(0.0, 0.0, 0.0, 0.0))
+        )
+    )
     made.view_net = FromHalves((1, False), (0, yaw_is_odd), n_out=5)
     made.light_net = FromHalves((0, False), (0, False), (2, lamp_is_odd), (2, False), n_out=4)
     return made
@@ -157,9 +162,9 @@ def test_the_page_gives_the_words_of_what_was_measured() -> None:
 
 def test_samples_are_drawn_whole_and_brought_to_the_side() -> None:
     own = Generator(GeneratorConfig(resolution=32, channels=(4, 4, 4, 4), z_dim=8, w_dim=8, n_mapping=2)).eval()
-    images = draw_images(own, SIDE, 9)
+    images = generate_images(own, SIDE, 9)
     z = torch.randn(9, 8, generator=torch.Generator().manual_seed(module.READ_SEED))
     with torch.no_grad():
         whole = own.synthesis(own.mapping(z)).clamp(-1, 1)
     torch.testing.assert_close(images, nn.functional.avg_pool2d(whole, 2))
-    assert torch.equal(images, draw_images(own, SIDE, 9))
+    assert torch.equal(images, generate_images(own, SIDE, 9))

@@ -110,7 +110,7 @@ def test_a_rotated_light_shades_rotated_normals_alike():
 def test_a_lamp_that_gets_behind_is_reported():
     turn = camera.rotation(torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.1, 0.0]]))
     lamps = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
-    assert light.lamp_in_front(lamps, turn).tolist() == [False, True]
+    assert light.light_in_front(lamps, turn).tolist() == [False, True]
     with pytest.raises(UserError, match="behind"):
         light.rotate_light(lamps, turn)
 

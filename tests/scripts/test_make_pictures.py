@@ -15,7 +15,7 @@ from gan2shape.export.pictures import GAP_PX, LABEL_PX
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 16
-RENDER = RenderConfig(size=SIZE)
+RENDER = RenderConfig(resolution=SIZE)
 
 
 @pytest.fixture(scope="module")

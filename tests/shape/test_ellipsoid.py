@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gan2shape.core.config import PriorShapeConfig
+from gan2shape.core.config import InitialShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.scene.camera import (
     intrinsics,
@@ -31,15 +31,15 @@ def test_empty_mask_is_refused_in_one_sentence():
         mask_box_px(torch.zeros(1, 1, 8, 8))
 
 
-@pytest.mark.parametrize("relief", [0.3, 1.0])
+@pytest.mark.parametrize("depth_scale", [0.3, 1.0])
 @pytest.mark.parametrize("box", [(10, 20, 31, 51), (1, 1, 64, 64)])
-def test_cap_is_nearest_in_the_middle_of_its_own_box_and_far_outside(relief, box):
-    config = PriorShapeConfig(relief=relief)
+def test_cap_is_nearest_in_the_middle_of_its_own_box_and_far_outside(depth_scale, box):
+    config = InitialShapeConfig(depth_scale=depth_scale)
     depth = ellipsoid_depth(box_mask(*box), config, 10.0)
     row, column = divmod(int(depth.argmin()), 64)
     assert abs(column + 0.5 - (box[0] + box[2]) / 2) <= 0.5
     assert abs(row + 0.5 - (box[1] + box[3]) / 2) <= 0.5
-    assert depth.min().item() == pytest.approx(config.far - relief * (config.far - config.near), abs=2e-4)
+    assert depth.min().item() == pytest.approx(config.far - depth_scale * (config.far - config.near), abs=2e-4)
     assert depth.max().item() == pytest.approx(config.far, abs=1e-6)
 
 
@@ -47,7 +47,7 @@ def test_published_cap_is_a_sphere_of_radius_point_four():
     """On the cap, (radius - height)^2 + r^2 = radius^2 with r the distance from the axis in units of the published
     chord.
     """
-    config = PriorShapeConfig(relief=1.0)
+    config = InitialShapeConfig(depth_scale=1.0)
     depth = ellipsoid_depth(box_mask(0, 0, 64, 64), config, 10.0)[0, 0]
     tau = math.sqrt(config.radius**2 - (config.radius - (config.far - config.near)) ** 2)
     assert tau == pytest.approx(0.2755, abs=1e-4)  # the published figure
@@ -61,7 +61,7 @@ def test_published_cap_is_a_sphere_of_radius_point_four():
 
 def test_positive_slant_brings_the_image_right_side_nearer_as_a_positive_yaw_does():
     mask = box_mask(12, 20, 52, 44)
-    config = PriorShapeConfig(relief=0.3)
+    config = InitialShapeConfig(depth_scale=0.3)
     straight, slanted = (ellipsoid_depth(mask, config, 10.0, slant) for slant in (0.0, 20.0))
     assert slanted[0, 0, 32, 45] < straight[0, 0, 32, 45]
     assert slanted[0, 0, 32, 18] > straight[0, 0, 32, 18]

@@ -40,6 +40,7 @@ def test_a_turned_surface_comes_back_as_it_was(yaw_deg: float) -> None:
     back = to_canonical(seen, views, start, mask, FOV_DEG)
     assert spread(start - truth) > 3e-3
     assert spread(back - truth) < 4e-4
+    assert float(((back - start) * mask).sum() / mask.sum()) == pytest.approx(0.0, abs=2e-6)
 
 
 def test_no_turn_brings_back_what_is_seen_at_the_starts_distance() -> None:

@@ -28,7 +28,7 @@ NOTHING = torch.zeros(1, 1, SIZE, SIZE)  # what a network adds that has learnt n
 
 def base_of(slant_deg: float = 0.0) -> DepthBase:
     """An ellipsoid on a disc."""
-    return depth_base(ellipsoid_depth(disc_mask(), CONFIG.prior_shape, CONFIG.render.fov_deg, slant_deg), HALF_RANGE)
+    return depth_base(ellipsoid_depth(disc_mask(), CONFIG.initial, CONFIG.render.fov_deg, slant_deg), HALF_RANGE)
 
 
 def depth_of(base: DepthBase) -> torch.Tensor:

@@ -29,6 +29,6 @@ def test_the_published_way_learns_from_the_input():
     generator = tiny_generator()
     observation = tiny_observation(generator)
     photo = replace(observation, image=(observation.image + 0.2).clamp(-1, 1))
-    config = replace(CONFIG, n_stages=1, learn_from_inversion=False)
+    config = replace(CONFIG, n_stages=1, ablation=replace(CONFIG.ablation, learn_from_inversion=False))
     exact, other = (reconstruct(seen, generator, config, silent) for seen in (observation, photo))
     assert not torch.equal(exact.scenes[-1].depth, other.scenes[-1].depth)

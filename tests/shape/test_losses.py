@@ -1,5 +1,6 @@
 """The input taken apart, networks and losses: identities that must hold whatever the weights are."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -27,7 +28,7 @@ def target() -> Target:
 @pytest.fixture
 def model() -> SceneModel:
     torch.manual_seed(1)
-    return SceneModel(SceneNetworks(CONFIG.render, CONFIG.networks, CONFIG.lights.mean), flat_base(SIZE))
+    return SceneModel(SceneNetworks(CONFIG), flat_base(SIZE))
 
 
 def test_a_plain_background_is_filled_exactly():
@@ -60,7 +61,7 @@ def test_the_quotient_albedo_explains_the_input_in_its_own_view_and_light(target
 
 
 def test_the_depth_network_starts_exactly_where_it_is_told(target, model):
-    wanted = ellipsoid_depth(target.canvas.mask, CONFIG.prior_shape, CONFIG.render.fov_deg)
+    wanted = ellipsoid_depth(target.canvas.mask, CONFIG.initial, CONFIG.render.fov_deg)
     depth = ellipsoid_model(model, target.canvas.mask, CONFIG, 0.0).depth(target.image).detach()
     difference = depth - wanted
     assert (difference - difference.mean()).abs().max() < 2e-3, "all but the mean, which is a gauge"
@@ -75,7 +76,7 @@ def test_the_input_is_seen_from_the_front_whatever_the_weights_are(target, model
 
 
 def test_the_published_albedo_network_is_there_when_asked_for():
-    networks = SceneNetworks(CONFIG.render, replace(CONFIG.networks, albedo="network"), CONFIG.lights.mean)
+    networks = SceneNetworks(replace(CONFIG, networks=replace(CONFIG.networks, albedo="network")))
     assert not networks.explains_input
     assert networks.albedo_net is not None
 
@@ -90,3 +91,25 @@ def test_losses_closed_forms():
     assert smoothness(plane, 0.1).item() == pytest.approx(0.0, abs=1e-4), "a plane has no second difference"
     bowl = (at[None, :] ** 2)[None, None].expand(1, 1, 8, 8)
     assert smoothness(bowl, 1.0).item() == pytest.approx(2.0), "x^2 has the second difference 2 in x alone"
+
+
+@pytest.mark.parametrize(("form", "wanted"), [("x * x", 2.0), ("y * y", 2.0), ("x * y", 2.0), ("x - 3 * y", 0.0)])
+def test_smoothness_is_the_mean_second_difference_of_all_four_directions(form: str, wanted: float) -> None:
+    """d2/dx2 of x^2 is 2; the mixed difference of xy is 1 and counts twice."""
+    y, x = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
+    depth = 1 + 1e-3 * eval(form, {"x": x, "y": y})
+    assert smoothness(depth[None, None], 0.1).item() == pytest.approx(wanted * 1e-3 / 0.1, abs=1e-4)
+
+
+@torch.no_grad()
+def test_views_and_lights_reach_as_far_as_published_and_have_the_networks_signs() -> None:
+    networks = SceneNetworks(CONFIG)
+    reach = torch.tensor([math.radians(60.0)] * 3 + [0.1, 0.1, 0.0])
+    raw = torch.tensor([[0.5, -0.5, 9.0, 9.0, -9.0]])
+    found = networks.relative_views(raw + 0.2, torch.full((1, 5), 0.2))
+    tanh = math.tanh(0.5)
+    torch.testing.assert_close(found[0], reach * torch.tensor([tanh, -tanh, 1.0, 1.0, -1.0, 0.0]), atol=1e-5, rtol=0)
+    networks.light_net.last.weight.zero_()
+    networks.light_net.last.bias.copy_(torch.tensor([9.0, -9.0, 9.0, -9.0]))
+    offset = networks.lights(torch.zeros(1, 3, SIZE, SIZE))[0] - torch.tensor(CONFIG.lights.mean)
+    torch.testing.assert_close(offset, torch.tensor([0.5, -0.5, 1.0, -1.0]), atol=1e-5, rtol=0)

@@ -26,9 +26,9 @@ from gan2shape.shape.initialize import (
     tilted,
 )
 from gan2shape.shape.pretrain import (
-    Drawn,
     Pool,
     PretrainConfig,
+    PseudoSource,
     disagreement,
     fit_loss,
     joint_pretraining_loss,
@@ -38,7 +38,7 @@ from gan2shape.shape.pretrain import (
 from gan2shape.shape.reconstruct import Reconstruction, reconstruct
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation, with_encoder
 
-TWO_ROUNDS = replace(CONFIG, prior_shape=replace(CONFIG.prior_shape, pretraining_gains=(1.5,)))
+TWO_ROUNDS = replace(CONFIG, initial=replace(CONFIG.initial, pretraining_depth_scales=(1.5,)))
 PLAN = PretrainConfig(
     n_objects=6, n_fit_objects=4, n_fit=4, n_warm=1, n_joint=4, fit_batch=4, batch=3, n_views=2, keep_every=2
 )
@@ -100,16 +100,16 @@ def test_images_that_are_given_are_learnt_from_as_the_generator_reproduces_them(
 def test_drawings_do_not_move_with_the_light_network_that_is_being_learnt(generator, monkeypatch) -> None:
     torch.manual_seed(0)
     networks, pool, drawn, own_lights = category_networks(CONFIG), known_pool(generator), [], []
-    original = pretraining.draw_pool
+    original = pretraining.render_pool
 
     def recorded(*arguments):
         own_lights.append(arguments[2].detach())
         drawn.append(original(*arguments).image.detach())
         return original(*arguments)
 
-    monkeypatch.setattr(pretraining, "draw_pool", recorded)
+    monkeypatch.setattr(pretraining, "render_pool", recorded)
     for _ in range(2):
-        given = Drawn(category_networks_of(seed=1), 1.0), pool, generator, CONFIG, PLAN
+        given = PseudoSource(category_networks_of(seed=1), 1.0), pool, generator, CONFIG, PLAN
         joint_pretraining_loss(networks, *given, torch.Generator().manual_seed(0))
         with torch.no_grad():
             networks.light_net.last.bias.add_(0.7)
@@ -156,7 +156,7 @@ def test_the_fit_compares_each_image_with_its_own_ellipsoid_up_to_the_mean_dista
 def test_depth_stays_while_view_and_light_warm_up_and_what_is_drawn_stays_always(generator, warm) -> None:
     torch.manual_seed(0)
     networks, before = category_networks(CONFIG), category_networks(CONFIG)
-    random, drawn = torch.Generator().manual_seed(0), Drawn(before, 1.5, warm)
+    random, drawn = torch.Generator().manual_seed(0), PseudoSource(before, 1.5, warm)
     joint_pretraining_loss(networks, drawn, known_pool(generator), generator, CONFIG, PLAN, random).backward()
     assert all(p.grad is None for p in before.parameters())
     assert all((p.grad is None) == warm for p in networks.depth_net.parameters())
@@ -164,6 +164,26 @@ def test_depth_stays_while_view_and_light_warm_up_and_what_is_drawn_stays_always
         assert all(p.grad.isfinite().all() for p in network.parameters())
         # The view network's last bias cancels between an image and its reference: only weights have to move.
         assert all(p.grad.abs().sum() > 0 for p in network.parameters() if p.ndim > 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name", ["smooth_weight", "view_pull", "light_pull", "own_light_pull", "self_weight", "agreement_weight"]
+)
+def test_each_term_of_joint_training_is_an_error_that_its_weight_multiplies(generator, name: str) -> None:
+    networks, pool = category_networks_of(seed=2), known_pool(generator)
+    for network in (networks.view_net, networks.light_net):
+        network.last.weight.mul_(30)  # or views and lights would be nearly what they should be
+    before = PseudoSource(category_networks_of(seed=1), 1.5)
+
+    def loss(weight: float) -> float:
+        plan = replace(PLAN, **{name: weight})
+        rng = torch.Generator().manual_seed(0)
+        return joint_pretraining_loss(networks, before, pool, generator, CONFIG, plan, rng).item()
+
+    none, one, two = loss(0.0), loss(1.0), loss(2.0)
+    assert one - none > 1e-5
+    assert two - one == pytest.approx(one - none, rel=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -244,12 +264,12 @@ def test_a_stage_from_a_pack_leaves_coarse_form_and_one_from_an_ellipsoid_does_n
     from gan2shape.shape.gauge import low_pass
 
     opened = with_networks(generator)
-    quick = replace(CONFIG, n_stages=1, steps=replace(CONFIG.steps, n_joint=12, lr=3e-2))
+    quick = replace(CONFIG, n_stages=1, steps=replace(CONFIG.steps, n_joint=(12,), lr=3e-2))
     observation = tiny_observation(opened)
 
     def learnt(pretrained: bool, form: float, share: float = 0.6) -> Reconstruction:
-        prior_shape = replace(quick.prior_shape, pretrained=pretrained, kept_form=form, kept_share=share)
-        return reconstruct(observation, opened, replace(quick, prior_shape=prior_shape), silent)
+        initial = replace(quick.initial, use_depth_network=pretrained, highpass_cutoff=form, highpass_share=share)
+        return reconstruct(observation, opened, replace(quick, initial=initial), silent)
 
     free, kept, start = learnt(True, 0.0), learnt(True, 0.0625), learnt(True, 0.0625, share=0.0)
     change, mask = free.scenes[-1].depth - start.scenes[-1].depth, free.target.canvas.mask
@@ -275,9 +295,9 @@ def test_the_loop_starts_where_the_pack_s_networks_see_the_input(generator, tmp_
 def test_without_them_or_with_others_sizes_the_ellipsoid_is_the_start(generator) -> None:
     opened = with_networks(generator)
     assert pretrained_networks(generator.prior, CONFIG) is None
-    for changes in ({"code_dim": 24}, {"depth": "pyramid"}):
+    for changes in ({"code_dim": 24}, {"encoder_dim": 24}):
         assert pretrained_networks(opened.prior, replace(CONFIG, networks=replace(CONFIG.networks, **changes))) is None
-    unasked = replace(CONFIG, n_stages=1, prior_shape=replace(CONFIG.prior_shape, pretrained=False))
+    unasked = replace(CONFIG, n_stages=1, initial=replace(CONFIG.initial, use_depth_network=False))
     assert reconstruct(tiny_observation(opened), opened, unasked, silent).names == ("ellipsoid", "stage 1")
 
 
@@ -330,7 +350,7 @@ def test_a_mirror_image_has_the_same_pitch_and_the_opposite_yaw_and_the_referenc
 def test_the_start_is_tilted_by_the_turns_that_are_read(generator, tmp_path) -> None:
     opened = with_networks(generator)
     observation = tiny_observation(opened)
-    tilt = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, pretrained_tilt=(0.5, -0.3)))
+    tilt = replace(CONFIG, n_stages=0, initial=replace(CONFIG.initial, network_tilt=(0.5, -0.3)))
     plain = reconstruct(observation, opened, replace(CONFIG, n_stages=0), silent)
     leant = reconstruct(observation, opened, tilt, silent)
     known, upright = (
@@ -347,7 +367,7 @@ def test_the_start_is_tilted_by_the_turns_that_are_read(generator, tmp_path) -> 
 def test_a_start_seen_from_around_is_another_shape_at_the_same_distance(generator) -> None:
     opened = with_networks(generator)
     observation = tiny_observation(opened)
-    around = replace(CONFIG, n_stages=0, prior_shape=replace(CONFIG.prior_shape, turns_deg=(-15.0, 15.0)))
+    around = replace(CONFIG, n_stages=0, initial=replace(CONFIG.initial, fusion_yaws_deg=(-15.0, 15.0)))
     plain = reconstruct(observation, opened, replace(CONFIG, n_stages=0), silent).scenes[-1].depth
     turned = reconstruct(observation, opened, around, silent).scenes[-1].depth
     mask = observation.mask

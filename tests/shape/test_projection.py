@@ -5,11 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gan2shape.core.config import StepConfig
+from gan2shape.core.config import ShapeConfig
 from gan2shape.core.records import Render
 from gan2shape.nn.scene_networks import VectorEncoder
 from gan2shape.shape.projection import project, refine
 from tests.shape.tiny import CONFIG, SIZE, tiny_generator, tiny_observation, with_encoder
+
+
+def with_changes(**changes) -> ShapeConfig:
+    """CONFIG with other steps, or ablations where the name is one."""
+    ablations = {name: changes.pop(name) for name in ("pack_encoder", "refine_steps") if name in changes}
+    return replace(CONFIG, steps=replace(CONFIG.steps, **changes), ablation=replace(CONFIG.ablation, **ablations))
 
 
 @pytest.fixture
@@ -28,7 +34,7 @@ def test_e_adds_to_the_change_that_the_pack_s_encoder_sees(images, pack_encoder)
         observation.latent,
         images,
         observation.image,
-        StepConfig(pack_encoder=pack_encoder, residual_kept=1.0),
+        with_changes(pack_encoder=pack_encoder, residual_kept=1.0),
     )
     change = prior.generator.mapping(prior.encoder(images)[0]) - prior.generator.mapping(
         prior.encoder(observation.image)[0]
@@ -49,8 +55,8 @@ def test_far_from_the_input_only_a_part_of_what_the_encoder_missed_in_it_stays(i
     silent_e = VectorEncoder(8, SIZE, CONFIG.networks, last_scale=0.0)
     guess, own = prior.guess_latent(images), prior.guess_latent(observation.image)
     for kept in (0.0, 0.25, 1.0):
-        steps = StepConfig(residual_kept=kept)
-        found, _ = project(silent_e, prior, latent, images, observation.image, steps)
+        config = with_changes(residual_kept=kept)
+        found, _ = project(silent_e, prior, latent, images, observation.image, config)
         shape = (-1, 8) if n_rows is None else (-1, 1, 8)
         wanted = guess.reshape(shape) + kept * (latent - own.reshape(shape))
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
@@ -62,7 +68,7 @@ def test_without_an_encoder_in_the_pack_e_stands_alone(images):
     torch.manual_seed(0)
     e = VectorEncoder(8, SIZE, CONFIG.networks)
     found = [
-        project(e, generator.prior, observation.latent, images, observation.image, StepConfig(pack_encoder=given))[0]
+        project(e, generator.prior, observation.latent, images, observation.image, with_changes(pack_encoder=given))[0]
         for given in (True, False)
     ]
     assert torch.equal(*found)
@@ -78,7 +84,7 @@ def test_the_input_projects_onto_its_own_latent(mapping_tail, n_rows):
     e = VectorEncoder(8, SIZE, CONFIG.networks, last_scale=1.0)
     with torch.no_grad():
         latents, _ = project(
-            e, generator.prior, latent, observation.image, observation.image, StepConfig(mapping_tail=mapping_tail)
+            e, generator.prior, latent, observation.image, observation.image, with_changes(mapping_tail=mapping_tail)
         )
     torch.testing.assert_close(latents, latent, atol=1e-5, rtol=0)
 
@@ -89,9 +95,8 @@ def test_a_heavier_weight_keeps_refined_latents_nearer_to_where_e_left_them(imag
     masks = torch.ones_like(images[:, :1])
     drawn = Render(images, masks, masks, masks, torch.zeros(3, SIZE, SIZE, 2))
     start = prior.w_mean.expand(3, -1)
-    steps = replace(CONFIG.steps, refine_steps=20)
     moved = [
-        (refine(start, drawn, prior, replace(steps, latent_weight=weight)) - start).abs().mean()
+        (refine(start, drawn, prior, with_changes(refine_steps=20, latent_weight=weight)) - start).abs().mean()
         for weight in (0.0, 1.0, 100.0)
     ]
     assert moved[0] > moved[1] > moved[2] > 0

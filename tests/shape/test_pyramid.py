@@ -24,14 +24,14 @@ from gan2shape.shape.state import (
 )
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation
 
-PYRAMID = replace(CONFIG, networks=replace(CONFIG.networks, depth="pyramid"))
+PYRAMID = replace(CONFIG, ablation=replace(CONFIG.ablation, depth="pyramid"))
 IMAGE = torch.zeros(1, 3, SIZE, SIZE)
 
 
 def model() -> SceneModel:
     """Seeded networks with a pyramid, at a plane."""
     torch.manual_seed(0)
-    return SceneModel(SceneNetworks(PYRAMID.render, PYRAMID.networks, PYRAMID.lights.mean), flat_base(SIZE))
+    return SceneModel(SceneNetworks(PYRAMID), flat_base(SIZE))
 
 
 def bumpy_depth() -> torch.Tensor:
@@ -59,18 +59,18 @@ def test_it_begins_at_its_start_and_grids_beyond_the_render_are_left_out():
 
 
 def test_one_cell_of_the_coarsest_grid_moves_a_patch_of_its_size():
-    pyramid = DepthPyramid(SIZE, PYRAMID.networks)
+    pyramid = DepthPyramid(SIZE, PYRAMID.ablation)
     with torch.no_grad():
         pyramid.grids[0][0, 0, 1, 1] = 1.0
     grown = pyramid(IMAGE)[0, 0]
-    assert grown.max() <= PYRAMID.networks.pyramid_gain
+    assert grown.max() <= PYRAMID.ablation.pyramid_gain
     rows = torch.nonzero(grown.sum(1)).flatten()
     assert (rows.min(), rows.max()) == (4, 19)  # cell 1 of 4 is centred at 12 and reaches one cell of 8 to each side
 
 
 def test_a_known_depth_is_recovered_from_direct_supervision():
     made, wanted = model(), bumpy_depth()
-    config = replace(PYRAMID, prior_shape=replace(PYRAMID.prior_shape, fit_steps=300))
+    config = replace(PYRAMID, ablation=replace(PYRAMID.ablation, fit_steps=300))
     fit_depth(made, target_from(IMAGE, disc_mask()), wanted, config, silent)
     depth = made.depth(IMAGE)
     assert (depth - depth.mean() - (wanted - wanted.mean())).abs().max() < 2e-3
@@ -117,8 +117,3 @@ def test_saved_state_is_restored(tmp_path):
     assert torch.equal(restored.model.depth(observation.image), state.model.depth(observation.image))
     with pytest.raises(UserError, match="other settings"):
         load_state(path, fresh, CONFIG, {})
-
-
-def test_an_unknown_kind_is_one_sentence():
-    with pytest.raises(UserError, match=r"networks\.depth=mesh is unknown"):
-        SceneNetworks(CONFIG.render, replace(CONFIG.networks, depth="mesh"), CONFIG.lights.mean)

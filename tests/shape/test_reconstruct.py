@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ import gan2shape
 from gan2shape.core.devices import resolve_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import silent
+from gan2shape.core.records import Scene
 from gan2shape.prior.masked_generator import observe_seed
 from gan2shape.shape.observe import observe_image
 from gan2shape.shape.reconstruct import Reconstruction, check_inputs, reconstruct
+from gan2shape.shape.strips import effect_strips
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation
 
 
@@ -99,3 +102,35 @@ def test_an_image_is_inverted_and_masked_without_help(made):
 def test_a_device_that_is_not_there_is_one_sentence(name):
     with pytest.raises(UserError, match="cannot be used here"):
         resolve_device(name)
+
+
+@pytest.fixture(scope="module")
+def hill(made) -> Scene:
+    """A round hill of one colour in the middle."""
+    side = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
+    depth = 1.02 - 0.06 * torch.exp(-4 * (side[None, :] ** 2 + side[:, None] ** 2))
+    return replace(made.scene, depth=depth[None, None], albedo=torch.zeros(1, 3, SIZE, SIZE))
+
+
+@pytest.fixture(scope="module")
+def strips(made, hill) -> dict[str, torch.Tensor]:
+    latent, encoder = made.observation.latent, made.state.encoder
+    return effect_strips(hill, made.target, encoder, latent, made.generator, made.config)[0]
+
+
+def test_the_rotation_strip_shows_the_renders_of_its_yaws(made, hill, strips):
+    turned = replace(made, scenes=(hill,))
+    for index, yaw_deg in ((0, -45.0), (4, 0.0), (8, 45.0)):
+        wanted = turned.render(yaw_deg=yaw_deg).image
+        torch.testing.assert_close(strips["rotate_3d"][index : index + 1], wanted, atol=1e-5, rtol=0)
+    assert (strips["rotate_3d"][0] - strips["rotate_3d"][8]).abs().max() > 0.05
+
+
+def test_the_relight_strip_moves_the_light_from_left_to_right_somewhat_above(strips):
+    pictures, middle = strips["relight_3d"].mean(1), slice(SIZE // 2 - 8, SIZE // 2 + 8)
+    left, right = (pictures[:, middle, columns].mean((1, 2)) for columns in (slice(8, 14), slice(18, 24)))
+    assert left[0] > right[0] + 0.05  # lx = -1.5
+    assert right[-1] > left[-1] + 0.05
+    assert ((right - left).diff() > 0).all()
+    top, bottom = (pictures[2, rows, middle].mean() for rows in (slice(8, 14), slice(18, 24)))
+    assert top > bottom + 0.02

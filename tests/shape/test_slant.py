@@ -12,7 +12,7 @@ from gan2shape.shape.ellipsoid import (
     reproduction_residual,
 )
 from gan2shape.shape.state import current_scene, make_target, new_state
-from tests.shape.tiny import tiny_generator, tiny_observation, with_encoder, with_prior_shape
+from tests.shape.tiny import tiny_generator, tiny_observation, with_encoder, with_initial
 
 
 def test_the_choice_is_offered_repeatable_and_has_no_side_effect_on_the_scene(monkeypatch):
@@ -20,7 +20,7 @@ def test_the_choice_is_offered_repeatable_and_has_no_side_effect_on_the_scene(mo
     generator = tiny_generator()
     observation = tiny_observation(generator)
     target = make_target(observation, generator)
-    config = with_prior_shape(slants_deg=(-25.0, 25.0))
+    config = with_initial(slants_deg=(-25.0, 25.0))
     found = []
     for _ in range(2):
         state = new_state(config, 8, "cpu")
@@ -44,16 +44,16 @@ def test_a_pack_with_an_encoder_is_asked_directly():
     generator = with_encoder(tiny_generator())
     observation = tiny_observation(generator)
     target = make_target(observation, generator)
-    config = with_prior_shape(slants_deg=(-25.0, 25.0))
+    config = with_initial(slants_deg=(-25.0, 25.0))
     state = new_state(config, 8, "cpu")
     before = {name: value.clone() for name, value in state.encoder.state_dict().items()}
     found = choose_slant(state, target, observation.latent, generator, config, silent)
     assert all(torch.equal(before[name], value) for name, value in state.encoder.state_dict().items())
     residuals = []
-    for slant_deg in config.prior_shape.slants_deg:
+    for slant_deg in config.initial.slants_deg:
         scene = current_scene(
             ellipsoid_model(state.model, observation.mask, config, slant_deg), target, config.render.fov_deg
         )
         residuals.append(reproduction_residual(scene, target, generator, config))
     assert residuals[0] != residuals[1]
-    assert found == best_slant(config.prior_shape.slants_deg, residuals)
+    assert found == best_slant(config.initial.slants_deg, residuals)

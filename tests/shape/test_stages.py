@@ -26,9 +26,9 @@ def test_the_input_itself_projects_onto_its_own_latent(setup):
     generator, observation = setup
     state = new_state(CONFIG, 8, "cpu")
     for tail in (0, 2):
-        steps = replace(CONFIG.steps, mapping_tail=tail)
+        config = replace(CONFIG, steps=replace(CONFIG.steps, mapping_tail=tail))
         latents, offset = project(
-            state.encoder, generator.prior, observation.latent, observation.image, observation.image, steps
+            state.encoder, generator.prior, observation.latent, observation.image, observation.image, config
         )
         torch.testing.assert_close(latents, observation.latent, atol=1e-5, rtol=0)
         torch.testing.assert_close(offset, torch.zeros_like(offset), atol=1e-4, rtol=0)
@@ -93,7 +93,7 @@ def test_a_state_of_other_settings_or_a_damaged_one_is_refused(setup, tmp_path):
     generator, observation = setup
     method.reconstruct(observation, generator, replace(CONFIG, n_stages=1), silent, tmp_path)
     with pytest.raises(UserError, match="other settings"):
-        method.reconstruct(observation, generator, with_steps(n_joint=5), silent, tmp_path)
+        method.reconstruct(observation, generator, with_steps(n_joint=(5,)), silent, tmp_path)
     path = tmp_path / STATE_NAME
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match="damaged"):

@@ -33,7 +33,7 @@ def test_what_is_drawn_exactly_differs_by_nothing() -> None:
 
 def test_a_side_that_the_input_does_not_show_is_no_evidence() -> None:
     drawn = turned_block(20.0)
-    stretched = (visible_area(drawn.grid) <= STEPS.least_area) & (drawn.mask > 0)
+    stretched = (visible_area(drawn.grid) <= STEPS.min_visible_area) & (drawn.mask > 0)
     assert stretched.sum() > 24  # the opened side, all along
     other = torch.where(stretched, 0.3, drawn.image)
     grown = torch.maximum(drawn.mask, (drawn.mask == 0).float())  # more of an object than was ever drawn

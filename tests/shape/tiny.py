@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 
 from gan2shape.core.config import (
+    InitialShapeConfig,
     InvertConfig,
     NetworkConfig,
-    PriorShapeConfig,
     RenderConfig,
     ShapeConfig,
     StepConfig,
@@ -26,11 +26,11 @@ SIZE = 32
 
 CONFIG = ShapeConfig(
     n_stages=2,
-    render=RenderConfig(size=SIZE),
+    render=RenderConfig(resolution=SIZE),
     # Three halvings leave 4 pixels: the smallest networks that have every kind of layer.
     networks=NetworkConfig(autoencoder_channels=(8, 8, 8), code_dim=16, encoder_channels=(8, 8, 8), encoder_dim=16),
     invert=InvertConfig(n_steps=40, n_starts=8, n_tracks=2),
-    steps=StepConfig(n_albedo=3, n_projection=(3, 2), n_collect=8, n_joint=4, batch=4),
+    steps=StepConfig(n_albedo=(3,), n_projection=(3, 2), n_collect=8, n_joint=(4,), batch=4),
 )
 
 
@@ -68,6 +68,6 @@ def with_steps(**changes) -> ShapeConfig:
     return replace(CONFIG, steps=replace(CONFIG.steps, **changes))
 
 
-def with_prior_shape(**changes) -> ShapeConfig:
+def with_initial(**changes) -> ShapeConfig:
     """CONFIG with another ellipsoid."""
-    return replace(CONFIG, prior_shape=replace(PriorShapeConfig(), **changes))
+    return replace(CONFIG, initial=replace(InitialShapeConfig(), **changes))

@@ -1,6 +1,7 @@
 """Sets: each image is a function of its seed, files round-trip, interrupted runs resume."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from PIL import Image
 from gan2shape.core.errors import UserError
 from gan2shape.synth.dataset import (
     EXAM_FIRST_SEED,
-    draw_item,
     generate,
     prerender,
     render_set,
+    sample_item,
     to_uint8,
     training_images,
 )
@@ -44,21 +45,34 @@ def test_values_are_in_range_and_rarely_clip(made):
     assert (truth.image.amax(1, keepdim=True)[truth.mask == 1] > 0.999).float().mean() < 0.002
     hit = truth.hit.expand_as(truth.depth)
     assert truth.depth[hit].min() > 0.9
-    assert truth.depth[hit].max() < 1.1
+    assert truth.depth[hit].quantile(0.999) < 1.1  # a far shoulder may lie behind it
     assert truth.normals.norm(dim=1).sub(1).abs().max() < 1e-4
 
 
 def test_objects_fit_the_frame(made):
-    mask = made[1].truth.mask
+    category, item_set = made
+    mask = item_set.truth.mask
     border = torch.cat([mask[..., 0, :], mask[..., -1, :], mask[..., :, 0], mask[..., :, -1]], -1)
-    assert border.max() == 0
+    if category != "face":  # shoulders and long hair leave the picture, see test_face
+        assert border.max() == 0
     assert (mask.sum((1, 2, 3)) > 0.06 * 64 * 64).all()
+
+
+@pytest.mark.parametrize("category", ["car", "head"])
+def test_pixels_of_seeds_stay_what_they_were(category):
+    """The exam's truth is rebuilt from seeds: a seed draws the object that it drew when the exam was frozen."""
+    with np.load(Path(__file__).parent / "frozen_pixels.npz", allow_pickle=False) as frozen:
+        difference = training_images(category, [0, 1, 2, EXAM_FIRST_SEED]).astype(int) - frozen[category]
+        assert np.abs(difference).max() <= 1  # another CPU may round otherwise
+        assert (difference != 0).mean() < 1e-3
+        depth = render_set(category, [3]).truth.depth.numpy()
+        assert (np.abs(depth - frozen[f"{category}_depth"]) > 1e-6).mean() < 1e-3
 
 
 def test_lights_and_views_are_drawn_as_stated(made):
     category, _ = made
     spec = get_category(category)
-    items = [draw_item(spec, seed) for seed in range(40)]
+    items = [sample_item(spec, seed) for seed in range(40)]
     light = np.stack([item.light for item in items])
     low, high = spec.lights.ambient
     assert (light[:, 0] >= low).all()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gan2shape.scene.camera import intrinsics, rotation, unproject
-from gan2shape.scene.light import lamp_direction, normals_from_depth
+from gan2shape.scene.light import light_direction, normals_from_depth
 from gan2shape.synth import car
 from gan2shape.synth.loft import corner_normals
 from gan2shape.synth.objects import LightDistribution, ObjectMesh
@@ -57,7 +57,7 @@ def test_sphere_closed_form():
     assert (truth.depth[0, 0] - z)[inside].abs().max() < 5e-5
     exact = (truth.depth[0, 0][..., None] * ray / ray[..., 2:] - torch.tensor([0, 0, 1.0])) / radius
     assert (truth.normals[0].permute(1, 2, 0) - exact)[inside].abs().max() < 5e-3
-    expected = 0.5 * (0.4 + 0.6 * (exact @ lamp_direction(LIGHT)[0]).clamp(min=0))
+    expected = 0.5 * (0.4 + 0.6 * (exact @ light_direction(LIGHT)[0]).clamp(min=0))
     assert ((truth.image[0] + 1) / 2 - expected)[:, inside].abs().max() < 0.01
     area = np.pi * (radius / np.sqrt(1 - radius**2) / (2 * np.tan(np.deg2rad(5))) * size) ** 2
     assert truth.mask.sum().item() == pytest.approx(area, rel=0.003)

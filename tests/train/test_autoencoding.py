@@ -97,10 +97,10 @@ def test_gradients_reach_generator_mapping_and_encoder_but_not_the_discriminator
 ) -> None:
     generator, discriminator = players
     encoder = encoder_beside(discriminator, GENERATOR.z_dim)
-    images, veil = torch.rand(4, 3, 16, 16) * 2 - 1, torch.zeros(8, 3, 16, 16)
+    images, instance_noise = torch.rand(4, 3, 16, 16) * 2 - 1, torch.zeros(8, 3, 16, 16)
     w = generator.mapping(torch.randn(4, 8)).detach()[:, None].expand(-1, generator.n_layers, -1)
     autoencoding.generator_gradients(
-        generator, discriminator, encoder, w, images, torch.zeros(4, 8), veil, WEIGHTS
+        generator, discriminator, encoder, w, images, torch.zeros(4, 8), instance_noise, WEIGHTS
     )  # fmt: skip
     for module in (encoder, generator.synthesis, generator.mapping):  # the w that are drawn carry none here
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in module.parameters())

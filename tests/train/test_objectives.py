@@ -82,11 +82,11 @@ def test_path_length_of_a_linear_generator() -> None:
 
 
 def test_the_veil_is_added_to_what_the_discriminator_sees() -> None:
-    """A veil on the fakes equals the same veil in the generator's output."""
+    """A instance_noise on the fakes equals the same instance_noise in the generator's output."""
     generator, discriminator = small_networks(stddev_group=4)
-    w, veil = generator.mapping(torch.randn(4, 8)).detach(), torch.randn(4, 3, 16, 16)
-    loss = objectives.generator_gradients(generator, discriminator, w, veil)
-    expected = objectives.generator_loss(discriminator(generator.synthesis(w) + veil))
+    w, instance_noise = generator.mapping(torch.randn(4, 8)).detach(), torch.randn(4, 3, 16, 16)
+    loss = objectives.generator_gradients(generator, discriminator, w, instance_noise)
+    expected = objectives.generator_loss(discriminator(generator.synthesis(w) + instance_noise))
     torch.testing.assert_close(loss, expected.detach())
 
 
