@@ -57,7 +57,7 @@ class JointOptions:
     view_pull: float = 0.0
     light_pull: float = 0.0
     self_weight: float = 0.0  # of `self_view_loss`
-    own_light: Float[Tensor, "1 4"] | None = None  # the input's, where it is known; None: what the light network sees
+    own_light: Float[Tensor, "1 4"] | None = None  # the input's, where it is known; None: the light network's estimate
     flip_weight: float = 0.0  # of reconstructing the samples with mirrored depth and albedo too
 
     @classmethod
@@ -84,7 +84,7 @@ def run_step(
     report: Reporter,
     from_network: bool,
 ) -> ObjectState:
-    """Step number `index` of the whole run. from_network: whether the run began at a pack's depth network."""
+    """Step number `index` of the whole run. from_network: whether the initial depth is a depth network's."""
     stage, step = divmod(index, len(STEP_NAMES))
     rng, features = step_rng(config, index), prior_features(generator.prior, config.steps.n_feature_blocks)
     if STEP_NAMES[step] == "albedo":
@@ -105,7 +105,7 @@ def run_step(
         report,
         config.steps.count("joint", stage),
     )
-    return replace(state, model=put_gauges_right(state.model, target, config, from_network))
+    return replace(state, model=restore_gauges(state.model, target, config, from_network))
 
 
 def step_plan(
@@ -284,13 +284,13 @@ def joint_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """(whole loss, the samples' part of it) for one batch; `pull` in [0, 1] scales the anchors of views and lights."""
     steps, fov_deg, networks, image = config.steps, config.render.fov_deg, model.networks, target.image
-    wanted, canvas = samples.images[chosen], target.canvas
+    images, canvas = samples.images[chosen], target.canvas
     depth = model.depth(image)
     normals = normals_from_depth(depth, fov_deg)
-    lights = networks.lights(torch.cat([wanted, image]))
+    lights = networks.lights(torch.cat([images, image]))
     shading = shade(normals, lights[-1:] if options.own_light is None else options.own_light)
     albedo = networks.albedo(target.surface, shading)
-    views = networks.views(wanted, image) if options.estimate_views else samples.views[chosen]
+    views = networks.views(images, image) if options.estimate_views else samples.views[chosen]
     sample_lights = lights[:-1] if options.estimate_lights else samples.lights[chosen]
     rendered = render(depth, albedo, shade(normals, sample_lights), views, fov_deg, canvas)
     sample_loss = samples_difference(rendered, samples, chosen, canvas, features, config)
@@ -357,14 +357,16 @@ def self_view_loss(model: SceneModel, target: Target, config: ShapeConfig, rng: 
 
 
 @torch.no_grad()
-def put_gauges_right(model: SceneModel, target: Target, config: ShapeConfig, from_network: bool) -> SceneModel:
-    """Depth scale and sideways tilt as they were initially; where a depth network was the start, coarse form too."""
-    mask, known = target.canvas.mask, config.initial
+def restore_gauges(model: SceneModel, target: Target, config: ShapeConfig, from_network: bool) -> SceneModel:
+    """The model with its initial depth scale and sideways tilt; where a depth network gave the initial depth, with its
+    coarse form too.
+    """
+    mask, initial = target.canvas.mask, config.initial
     if config.ablation.restore_gauge:
         model = replace(model, base=restore_gauge(model.base, model.depth(target.image), mask))
-    if from_network and known.highpass_cutoff > 0:
+    if from_network and initial.highpass_cutoff > 0:
         depth = model.depth(target.image)
         model = replace(
-            model, base=keep_high_pass(model.base, depth, mask, known.highpass_cutoff, known.highpass_share)
+            model, base=keep_high_pass(model.base, depth, mask, initial.highpass_cutoff, initial.highpass_share)
         )
     return model
