@@ -62,7 +62,7 @@ def frame_of(points: Float[np.ndarray, "V 3"]) -> Frame:
 
 
 def head_surface(
-    points: Float[np.ndarray, "V 3"], beard_at: Float[np.ndarray, "V"], params: FaceParams, frame: Frame
+    points: Float[np.ndarray, "V 3"], beard_at: Float[np.ndarray, " V"], params: FaceParams, frame: Frame
 ) -> Surface:
     """The skin, with a beard's thickness; cut below the chin and closed, or with shoulders drawn out of the picture."""
     assets = face_assets()
@@ -136,7 +136,7 @@ def below_collar(
     return np.clip((edge - height) / soft_dm + 0.5, 0, 1)
 
 
-def collar_height(points: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V"]:
+def collar_height(points: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " V"]:
     """Height of base points above the plane that leans like a collar, as in `assets/face`."""
     return np.clip(points[:, 1] + 0.45 * (points[:, 2] - 0.3), *COLLAR_RANGE_DM)
 

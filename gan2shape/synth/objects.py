@@ -31,11 +31,11 @@ class ObjectMesh:
     corner_albedo: Float[np.ndarray, "F 3 3"] | None = None  # where colour varies inside a face; wins over face_albedo
     style: str = ""  # name of the kind within the category, for labels
     textures: tuple[UInt8[np.ndarray, "_h _w _c"], ...] = ()  # colour as stored, and alpha where c is 4
-    face_texture: Int[np.ndarray, "F"] | None = None  # number of each face's texture, -1: its albedo counts
+    face_texture: Int[np.ndarray, " F"] | None = None  # number of each face's texture, -1: its albedo counts
     corner_uv: Float[np.ndarray, "F 3 2"] | None = None  # u right, v down, in [0, 1] of the texture
-    cut_out: Bool[np.ndarray, "F"] | None = None  # where the texture's alpha must be tested; None: everywhere
-    both_sided: Bool[np.ndarray, "F"] | None = None  # sheets that are seen from behind too
-    region: UInt8[np.ndarray, "F"] | None = None  # what a face belongs to, one of REGIONS; None: 1 everywhere
+    cut_out: Bool[np.ndarray, " F"] | None = None  # where the texture's alpha must be tested; None: everywhere
+    both_sided: Bool[np.ndarray, " F"] | None = None  # sheets that are seen from behind too
+    region: UInt8[np.ndarray, " F"] | None = None  # what a face belongs to, one of REGIONS; None: 1 everywhere
 
 
 @dataclass(frozen=True)

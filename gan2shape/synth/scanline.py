@@ -19,11 +19,11 @@ FACE_BITS = 32
 @torch.no_grad()
 def nearest_face(
     corners_px: Float[Tensor, "N 3 3"],
-    item: Int[Tensor, "N"],
+    item: Int[Tensor, " N"],
     n_items: int,
     height: int,
     width: int,
-    shows: Callable[[Tensor, Tensor], Bool[Tensor, "M"]] | None = None,
+    shows: Callable[[Tensor, Tensor], Bool[Tensor, " M"]] | None = None,
 ) -> Int[Tensor, "B H W"]:
     """Index of the nearest triangle at each pixel centre of `n_items` images, -1 where there is none.
 
@@ -74,7 +74,7 @@ def nearest_face(
     return torch.where(keys > 0, nearest, -1).view(n_items, height, width)
 
 
-def _expand(count: Int[Tensor, "N"]) -> tuple[Tensor, Tensor]:
+def _expand(count: Int[Tensor, " N"]) -> tuple[Tensor, Tensor]:
     """For N runs of the given lengths: the run of each element and its position in that run."""
     run = torch.repeat_interleave(torch.arange(len(count)), count)
     start = count.cumsum(0) - count

@@ -27,13 +27,13 @@ def scripted(values: list[float], x: Tensor):
 
 
 class Recorder:
-    """Reports, as (stage, step, n_steps, figures)."""
+    """Reports, as (stage, step, n_steps, numbers)."""
 
     def __init__(self) -> None:
         self.rows: list[tuple] = []
 
     def __call__(self, stage: str, step: int, n_steps: int, **numbers: float) -> None:
-        self.rows.append((stage, step, n_steps, figures))
+        self.rows.append((stage, step, n_steps, numbers))
 
 
 # --------------------------------------------------------------------------------------------------- what it descends
