@@ -16,11 +16,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from gan2shape.core.images import resized
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.nn.generator import Generator
 from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
-from gan2shape.nn.sized_generator import resized
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,9 @@ def teaching(votes: Float[Tensor, "N 1 G G"], config: ForegroundConfig) -> Float
 
 def share_around(votes: Float[Tensor, "N 1 G G"], n: int) -> Float[Tensor, "N 1 G G"]:
     """Which part of the square of pixels up to `n` away the votes give to the object."""
-    return F.avg_pool2d(F.pad((votes > 0.5).float(), (n, n, n, n), mode="replicate"), 2 * n + 1, 1)
+    from kornia.filters import box_blur  # late: it takes half a second
+
+    return box_blur((votes > 0.5).float(), (2 * n + 1, 2 * n + 1), "replicate")
 
 
 def train_head(
@@ -247,8 +250,7 @@ def fit_head(
     report: Reporter,
 ) -> MaskHead:
     """A new head that learns the votes where they teach. `seeds`: of its weights, of its batches."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seeds[0])
+    with seeded(seeds[0]):
         widths = tuple(maps.shape[1] for maps in samples.levels)
         head = MaskHead(MaskHeadConfig(widths, size=config.grid)).to(votes.device)
     rng = torch.Generator().manual_seed(seeds[1])
