@@ -25,7 +25,16 @@ from gan2shape.scene.light import light_direction
 from gan2shape.synth.backdrop import draw_backdrop
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.occlusion import ambient_occlusion, cast_shadow
-from gan2shape.synth.render import CHUNK, SUPERSAMPLE, Samples, TruthRender, join, resolve, sample_surfaces, truth_of
+from gan2shape.synth.render import (
+    CHUNK,
+    SUPERSAMPLE,
+    SurfaceSamples,
+    TruthRender,
+    join,
+    resolve,
+    sample_surfaces,
+    truth_of,
+)
 
 PLAIN_FOV_DEG = 10.0  # where the camera stands at distance 1
 SHADOW_LEFT = 0.15  # of the key light in a full cast shadow: bounced light
@@ -127,7 +136,7 @@ def to_stored(linear: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _take(meshes, view, light, looks, size) -> tuple[Samples, UInt8[np.ndarray, "B S S 3"]]:
+def _take(meshes, view, light, looks, size) -> tuple[SurfaceSamples, UInt8[np.ndarray, "B S S 3"]]:
     """Sub-samples, and the picture that the camera makes of them."""
     fov = [look.fov_deg for look in looks]
     distance = [distance_of(value) for value in fov]
@@ -186,7 +195,7 @@ def _coat(normal: Tensor, eye: Tensor, half: Tensor, key: Tensor, ambient: Tenso
     return share[:, None] * mirrored + key * ((normal * half).sum(1).clamp(min=0) ** 200)[:, None]
 
 
-def camera_points(samples: Samples, fov_deg: list[float], distance: list[float]) -> Float[Tensor, "N 3"]:
+def camera_points(samples: SurfaceSamples, fov_deg: list[float], distance: list[float]) -> Float[Tensor, "N 3"]:
     """Where each sub-sample's surface point is in its camera's frame, before depth is moved to about 1."""
     item, fine = samples.item, samples.fine
     pixel = samples.index % (fine * fine)

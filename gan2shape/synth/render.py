@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from gan2shape.core.images import to_uint8
 from gan2shape.scene.camera import (
     CENTRE_Z,
     DEFAULT_FOV_DEG,
@@ -115,11 +116,11 @@ def render_colour(
     """The fast path for training images: uint8 [B, S, S, 3], nothing else."""
     samples = sample_surfaces(meshes, view, size * SUPERSAMPLE, [fov_deg] * len(view))
     image = resolve(samples, lambert(samples, light), background, size)
-    return image.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return to_uint8(image, lowest=0.0)
 
 
 @dataclass(frozen=True)
-class Samples:
+class SurfaceSamples:
     """The covered sub-samples of a batch (N of them), as flat arrays."""
 
     index: Tensor  # [N] position in the flattened [B, S * k, S * k]
@@ -136,7 +137,7 @@ class Samples:
         return self.index // (self.fine * self.fine)
 
 
-def lambert(samples: Samples, light: Float[Tensor, "B 4"]) -> Float[Tensor, "N 3"]:
+def lambert(samples: SurfaceSamples, light: Float[Tensor, "B 4"]) -> Float[Tensor, "N 3"]:
     """Colour in [0, 1] of the plain rendering: albedo * (ambient + diffuse * max(0, n . l)), in stored values."""
     item = samples.item
     cosine = (samples.normal * light_direction(light)[item]).sum(-1).clamp(min=0)
@@ -145,7 +146,7 @@ def lambert(samples: Samples, light: Float[Tensor, "B 4"]) -> Float[Tensor, "N 3
 
 
 def truth_of(
-    samples: Samples, image: Float[Tensor, "B 3 S S"], background: Float[Tensor, "B 3"], size: int
+    samples: SurfaceSamples, image: Float[Tensor, "B 3 S S"], background: Float[Tensor, "B 3"], size: int
 ) -> TruthRender:
     """What is known about an `image` (in [0, 1]) that these sub-samples make. `background`: the albedo around."""
     fine, batch = size * SUPERSAMPLE, samples.batch
@@ -178,7 +179,7 @@ def sample_surfaces(
     fine: int,
     fov_deg: list[float],
     distance: list[float] | None = None,
-) -> Samples:
+) -> SurfaceSamples:
     """Transform, cull and rasterise. `fine`: the image side in sub-samples; `fov_deg` and `distance` (from the camera
     to the object, 1 unless given) of each image. Depth is z - distance + 1.
     """
@@ -226,7 +227,7 @@ def sample_surfaces(
         albedo[painted] = textures.colour(chosen[painted], bary[painted])
     if distance is not None:
         depth = depth - (torch.tensor(distance) - CENTRE_Z)[index // (fine * fine)]
-    return Samples(index, depth, normal, albedo, torch.cat(regions)[chosen], len(meshes), fine)
+    return SurfaceSamples(index, depth, normal, albedo, torch.cat(regions)[chosen], len(meshes), fine)
 
 
 def _corner_albedo(mesh: ObjectMesh) -> Tensor:
@@ -246,7 +247,7 @@ def barycentric(corners_px: Tensor, pixel: Tensor, fine: int) -> tuple[Tensor, T
     return weights / total[:, None], edges.sum(-1) / total
 
 
-def resolve(samples: Samples, values: Tensor, background: Tensor, size: int) -> Float[Tensor, "B C S S"]:
+def resolve(samples: SurfaceSamples, values: Tensor, background: Tensor, size: int) -> Float[Tensor, "B C S S"]:
     """Mean over each pixel's sub-samples, uncovered ones taking the background: [B, C, S, S]."""
     fine = size * SUPERSAMPLE
     pixel = samples.index % (fine * fine)
