@@ -13,12 +13,12 @@ from gan2shape.core.compose import compose, to_yaml
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
+from gan2shape.core.images import resized
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult
 from gan2shape.export.inputs import read_image, read_mask
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.nn.generator import Generator
-from gan2shape.nn.sized_generator import resized
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import open_prior
 from gan2shape.shape import reconstruct as shape

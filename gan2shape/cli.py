@@ -445,11 +445,11 @@ def prior(
     Example:  gan2shape prior stylegan2-car.pkl --category car
     """
     from gan2shape.build.custom import estimate_prior, told
-    from gan2shape.core.devices import resolve_device
+    from gan2shape.core.devices import choose_device
     from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
-        found = estimate_prior(path, category, resolve_device(device), report=report, class_index=class_index)
+        found = estimate_prior(path, category, choose_device(device), report=report, class_index=class_index)
     emit({"verb": "prior", **found}, as_json, told(found))
 
 

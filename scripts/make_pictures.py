@@ -26,6 +26,7 @@ from gan2shape.bench.table import read_objects
 from gan2shape.core.compose import to_yaml
 from gan2shape.core.config import RenderConfig
 from gan2shape.core.files import write_text_atomic
+from gan2shape.core.images import contact_sheet, to_uint8, write_png
 from gan2shape.core.progress import open_reporter
 from gan2shape.core.records import Scene
 from gan2shape.core.requests import REQUEST_NAME, RunRequest
@@ -35,9 +36,6 @@ from gan2shape.export.pictures import (
     depth_picture,
     normal_picture,
     on_paper,
-    sheet,
-    to_uint8,
-    write_png,
 )
 from gan2shape.prior.cache import content_hash
 from gan2shape.prior.open import open_prior
@@ -100,7 +98,7 @@ def whole_sheet(rows: list[Row], render: RenderConfig) -> np.ndarray:
         n_columns = len(made)
         labels += [row.name, *list(made)[1:]]
         tiles += [grown(tile) for tile in made.values()]
-    return sheet(tiles, labels, n_columns)
+    return contact_sheet(tiles, labels, n_columns)
 
 
 def grown(tile: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from gan2shape.bench.exam import COUNT, ExamObject, exam_objects
 from gan2shape.bench.ladder_gan import (
     Bench,
+    as_render,
     open_bench,
     project_given,
 )
@@ -35,6 +36,7 @@ from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.resources import pack_dir
+from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.schedules import one_cycle
 from gan2shape.measure.metrics import iou, psnr_db
@@ -159,8 +161,7 @@ def train_regressor(pairs: Pairs, n_steps: int, report: Reporter = silent) -> Re
     signs = torch.tensor([(1.0, 1.0, 1.0), MIRRORED])
     both = torch.cat([pairs.targets.flatten(0, 1) * sign for sign in signs])
     mean, std = both.mean(0), both.std(0)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+    with seeded(0):
         network = regressor_network()
     rng = torch.Generator().manual_seed(0)
 

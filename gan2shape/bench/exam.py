@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_float
 from gan2shape.core.resources import exam_dir
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.registry import get_category
@@ -113,7 +114,7 @@ def load_split(category: str, split: str, folder: Path | None = None) -> dict[st
 
 def exam_object(category: str, arrays: dict[str, np.ndarray], index: int) -> ExamObject:
     """Item `index` of a loaded split."""
-    image = torch.from_numpy(arrays["image"][index]).permute(2, 0, 1)[None].float() / 127.5 - 1
+    image = to_float(arrays["image"][index : index + 1])
     return ExamObject(
         category=category,
         seed=int(arrays["seed"][index]),

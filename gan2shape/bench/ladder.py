@@ -24,6 +24,7 @@ from gan2shape.bench.score import score_depth
 from gan2shape.bench.truth import TrueViews, true_views
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Plateau, Stage, Step, optimise
 from gan2shape.invert.schedules import linear_fall
 from gan2shape.nn.scene_networks import SceneNetworks
@@ -49,8 +50,7 @@ def score(item: ExamObject, depth: Float[Tensor, "1 1 S S"], started_s: float) -
 
 def new_model(config: ShapeConfig) -> SceneModel:
     """Networks with seeded weights, at a plane."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
+    with seeded(config.seed):
         networks = SceneNetworks(config)
     return SceneModel(networks, flat_base(config.render.resolution))
 

@@ -24,7 +24,7 @@ from gan2shape.bench.score import METRICS, score_depth, table_row
 from gan2shape.core.compose import to_yaml
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import to_json, write_atomic, write_text_atomic
+from gan2shape.core.files import to_json, write_arrays_atomic, write_text_atomic
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.resources import pack_dir
 from gan2shape.measure.metrics import iou, psnr_db
@@ -110,7 +110,7 @@ def main(
         if item.seed in done:
             continue
         scores, arrays = score_object(item, average, opened, config, report)
-        write_atomic(folder / f"{item.seed}.npz", lambda path, kept=arrays: np.savez_compressed(path, **kept))
+        write_arrays_atomic(folder / f"{item.seed}.npz", arrays)
         done[item.seed] = scores
         append_object(folder, {"seed": item.seed, **scores})
     wanted = [done[item.seed] for item in items]

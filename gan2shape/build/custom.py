@@ -42,7 +42,7 @@ from gan2shape.prior.ranges import (
     read_ranges,
 )
 from gan2shape.prior.scene import pretrained_networks
-from gan2shape.train.sheets import save_png, tile
+from gan2shape.train.sheets import write_sheet
 
 N_SHOWN, N_COLUMNS = 24, 8  # samples on the sheet, each with its object cut out
 SHEET_SEED = 1  # of the samples on it
@@ -88,7 +88,7 @@ def estimate_prior(
     state = learnt.head.state_dict()
     weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page), class_index)
     opened = MaskedGenerator(sized, learnt.head, centre)
-    sheet = save_png(tile(shown(opened), N_COLUMNS), weights.with_suffix(".png"))
+    sheet = write_sheet(shown(opened), weights.with_suffix(".png"), N_COLUMNS)
     return {**page, "category": category, "file": weights, "sheet": sheet, "seconds": time.perf_counter() - began}
 
 

@@ -30,7 +30,7 @@ from gan2shape.prior.scene import NETWORK_NAME
 from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.synth.dataset import training_images
 from gan2shape.synth.registry import get_category
-from gan2shape.train.dataset import SHARD_PATTERN, ShardedImages
+from gan2shape.train.dataset import SHARD_PATTERN, ShardedImages, open_shard
 from gan2shape.train.loop import STATS_NAME, TrainConfig, train_step
 from gan2shape.train.state import TrainState, add_encoder, new_state
 
@@ -243,7 +243,7 @@ def images_there(data: Path) -> int:
     total = 0
     for path in sorted(data.glob(SHARD_PATTERN)):
         try:
-            total += len(np.load(path, mmap_mode="r", allow_pickle=False))
+            total += len(open_shard(path))
         except (OSError, ValueError, EOFError, TypeError) as error:
             raise UserError(f"{path} is damaged: delete it, and it is rendered again.") from error
     return total

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from gan2shape.core.errors import UserError
+
 REQUEST_NAME = "request.json"  # beside the files of a run: what was asked, for `--resume`
 PATH_FIELDS = ("image", "mask", "latent", "out", "resume", "generator", "features")
 MUST_EXIST = ("--generator",)  # a pack is a folder
@@ -48,8 +50,6 @@ def resumed(folder: Path, device: str = "auto", overrides: tuple[str, ...] = ())
 
     Raises UserError where there is no such run.
     """
-    from gan2shape.core.errors import UserError  # late: it brings torch
-
     try:
         plain = json.loads((folder / REQUEST_NAME).read_text(encoding="utf-8"))
         plain = {spec.name: {**LATER_FIELDS, **plain}[spec.name] for spec in fields(RunRequest)}
@@ -67,8 +67,6 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
 
     inputs, others: values by the option's name, None where it was not given; of `inputs` one is enough.
     """
-    from gan2shape.core.errors import UserError
-
     given = [name for name, value in inputs.items() if value is not None]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude each other: give one input.")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import resized
 
 MIN_SIDE_PX = 8  # smaller pictures hold no object
 MIN_MASK_PX = 16  # of the resized mask: less is taken for empty
@@ -41,9 +41,9 @@ def read_image(path: Path, size: int) -> InputImage:
     if alpha is not None and (alpha.min() < alpha.max() or alpha.max() == 0):
         cover = torch.from_numpy(alpha)[None, None]
         rgb = rgb * cover + BACKDROP * (1 - cover)
-        mask = resized(cover, size).clamp(0, 1)
+        mask = centre_square(cover, size).clamp(0, 1)
         _require_object(mask, path, "alpha channel")
-    return InputImage(resized(rgb, size).clamp(0, 1) * 2 - 1, mask, (width, height))
+    return InputImage(centre_square(rgb, size).clamp(0, 1) * 2 - 1, mask, (width, height))
 
 
 def read_mask(path: Path, size: int, original_size: tuple[int, int] | None = None) -> Float[Tensor, "1 1 S S"]:
@@ -60,22 +60,17 @@ def read_mask(path: Path, size: int, original_size: tuple[int, int] | None = Non
         raise UserError(f"the mask {path} is {width} x {height} pixels but the image is {wanted}: make them equal.")
     if original_size is None and width != height:
         raise UserError(f"the mask {path} is {width} x {height} pixels but what generators draw is square: crop it.")
-    mask = resized(torch.from_numpy(np.ascontiguousarray(grey))[None, None], size).clamp(0, 1)
+    mask = centre_square(torch.from_numpy(np.ascontiguousarray(grey))[None, None], size).clamp(0, 1)
     _require_object(mask, path, "mask")
     return mask
 
 
-def resized(image: Float[Tensor, "1 C H W"], size: int) -> Float[Tensor, "1 C S S"]:
-    """Centre square of `image`, shrunk by area averages or grown by cubic interpolation."""
+def centre_square(image: Float[Tensor, "1 C H W"], size: int) -> Float[Tensor, "1 C S S"]:
+    """The centre square of `image`, shrunk by area averages or grown by cubic interpolation."""
     height, width = image.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = image[..., top : top + side, left : left + side].float()
-    if side == size:
-        return square
-    if side > size:
-        return F.interpolate(square, size=(size, size), mode="area")
-    return F.interpolate(square, size=(size, size), mode="bicubic", align_corners=False)
+    return resized(image[..., top : top + side, left : left + side].float(), size, "bicubic")
 
 
 def _require_object(mask: Tensor, path: Path, what: str) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_bytes_atomic
+from gan2shape.core.images import resized
 from gan2shape.scene.camera import (
     CENTRE_Z,
     DEFAULT_FOV_DEG,
@@ -81,8 +82,8 @@ def height_field_mesh(
     inside = signed_rim_px(mask)
     if upsample > 1:
         size = depth.shape[-1] * upsample
-        depth = F.interpolate(carried_on(depth, mask), size=(size, size), mode="bicubic", align_corners=False)
-        inside = F.interpolate(inside, size=(size, size), mode="bilinear", align_corners=False)
+        depth = resized(carried_on(depth, mask), size, "bicubic")
+        inside = resized(inside, size)
     size = depth.shape[-1]
     K = intrinsics(size, fov_deg)
     points = unproject(depth, K).flatten(1, 2)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gan2shape.core.images import to_uint8
 from gan2shape.core.resources import viz_dir
 from gan2shape.export import charts, pictures
 from gan2shape.export.mesh import Mesh, vertex_normals
@@ -116,8 +117,8 @@ def viewer_json(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
         "uvAlbedo": _base64(albedo_mesh.uv, "<f4"),
         "faces": _base64(photo_mesh.faces, "<u4" if wide else "<u2"),
         "wide": wide,
-        "photo": data_uri(pictures.to_uint8(bundle.image[0])),
-        "albedo": data_uri(pictures.to_uint8(bundle.albedo[0])),
+        "photo": data_uri(to_uint8(bundle.image[0])),
+        "albedo": data_uri(to_uint8(bundle.albedo[0])),
         # glTF axes: the lamp's direction (lx, ly, -1) becomes (lx, -ly, 1).
         "light": {"ambient": light[0], "diffuse": light[1], "direction": [light[2], -light[3], 1.0]},
     }
@@ -126,7 +127,7 @@ def viewer_json(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
 
 def _strip(bundle: "Bundle", name: str) -> dict:
     labels = bundle.strip_labels.get(name, [])
-    tiles = [pictures.to_uint8(image) for image in bundle.strips[name]]  # the page scales them
+    tiles = [to_uint8(image) for image in bundle.strips[name]]  # the page scales them
     captions = labels or [""] * len(tiles)
     return {
         "title": STRIP_TITLES.get(name, name.replace("_", " ")),

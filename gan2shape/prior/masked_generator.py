@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import resized
 from gan2shape.core.records import Observation
 from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
-from gan2shape.nn.sized_generator import resized
 from gan2shape.prior.packs import Prior
 
 SAMPLE_TRUNCATION = 0.7  # psi of samples that serve as input (published)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
-from gan2shape.core.devices import resolve_device
+from gan2shape.core.devices import choose_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import known_categories, pack_dir
 from gan2shape.nn.feature_metric import DiscriminatorMetric, FeatureMetric, load_script
@@ -60,7 +60,7 @@ def open_prior(
         class_index: of a class-conditional `generator`, what it draws; the first class unless given.
     Raises UserError with cause and remedy for everything that cannot be used.
     """
-    overrides, device = tuple(overrides), resolve_device(str(device))
+    overrides, device = tuple(overrides), choose_device(str(device))
     if generator is not None:
         script = None if features is None else Path(features)
         opened, config = _open_custom(Path(generator), category, preset, overrides, script, device, class_index)

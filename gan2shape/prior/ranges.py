@@ -20,9 +20,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.config import LightPriorConfig, ViewPriorConfig
+from gan2shape.core.images import resized
 from gan2shape.nn.generator import Generator
 from gan2shape.nn.scene_networks import SceneNetworks
-from gan2shape.nn.sized_generator import resized
 
 N_READ = 128  # samples; the ends of a range of lamps then have a standard error of about .03
 READ_BATCH = 8

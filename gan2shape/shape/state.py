@@ -17,6 +17,7 @@ from gan2shape.core.config import GREATEST_SEED, ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_bytes_atomic
 from gan2shape.core.records import Observation, Scene
+from gan2shape.core.seeding import seeded
 from gan2shape.nn.scene_networks import SceneNetworks, VectorEncoder
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.canvas import Canvas, fill_background, unmix_background
@@ -100,8 +101,7 @@ def make_target(observation: Observation, generator: MaskedGenerator | None = No
 
 def new_state(config: ShapeConfig, w_dim: int, device: torch.device | str) -> ObjectState:
     """Networks with weights that the seed fixes, at a plane; the caller's random numbers stay what they were."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
+    with seeded(config.seed):
         networks = SceneNetworks(config)
         encoder = VectorEncoder(w_dim, config.render.resolution, config.networks, last_scale=0.0)  # moves nothing yet
     model = SceneModel(networks.to(device), flat_base(config.render.resolution, device))

@@ -9,10 +9,9 @@ Seeds 0 ... 999 999 are for training; exams start at EXAM_FIRST_SEED.
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_arrays_atomic, write_atomic, write_text_atomic
+from gan2shape.core.images import SheetLayout, contact_sheet, to_uint8, write_png
 from gan2shape.core.progress import PlainReporter, Reporter, silent
 from gan2shape.synth.natural import NaturalLook, draw_look, render_natural, render_natural_colour
 from gan2shape.synth.objects import CategorySpec, ObjectMesh
@@ -39,7 +39,8 @@ RENDERINGS = "plain", "natural"
 EXAM_FIRST_SEED = 1_000_000
 SHARD = 1000  # images in a file of pre-rendered ones
 SHARDS_NAME = "shards.json"  # beside them: what they show
-SHEET_COLUMNS, SHEET_SCALE, SHEET_LABEL_PX = 8, 2, 14
+SHEET_COLUMNS = 8
+SHEET_LAYOUT = SheetLayout(gap_px=0, ink=(0, 0, 0), label_px=14, font_px=10, indent_px=4, scale=2)
 
 
 @dataclass(frozen=True)
@@ -134,15 +135,12 @@ def generate(
         raise UserError(f"There is nothing to draw with a count of {count}; ask for 1 or more images.")
     out_dir = Path(out_dir)
     made = render_set(category, list(range(seed, seed + count)), size, rendering)
-    (out_dir / "images").mkdir(parents=True, exist_ok=True)
     pixels = to_uint8(made.truth.image)
     for item, picture in zip(made.items, pixels, strict=True):
-        _replace(
-            out_dir / "images" / f"{item.seed:07d}.png", lambda path, p=picture: Image.fromarray(p).save(path, "PNG")
-        )
-    _replace(out_dir / "truth.npz", lambda path: _write_npz(path, truth_arrays(made)))
-    sheet = contact_sheet(pixels, [item.mesh.style for item in made.items])
-    _replace(out_dir / "contact_sheet.png", lambda path: sheet.save(path, "PNG"))
+        write_png(out_dir / "images" / f"{item.seed:07d}.png", picture)
+    write_arrays_atomic(out_dir / "truth.npz", truth_arrays(made))
+    sheet = contact_sheet(pixels, [item.mesh.style for item in made.items], SHEET_COLUMNS, SHEET_LAYOUT)
+    write_png(out_dir / "contact_sheet.png", sheet)
     return out_dir
 
 
@@ -158,20 +156,6 @@ def truth_arrays(made: SyntheticSet) -> dict[str, np.ndarray]:
         "style": np.array([i.mesh.style for i in made.items]),
         "params": np.array([json.dumps(asdict(i.params), default=np.ndarray.tolist) for i in made.items]),
     }
-
-
-def contact_sheet(images: np.ndarray, labels: list[str]) -> Image.Image:
-    """uint8 images [N, S, S, 3] in rows of eight, each with its label underneath."""
-    size = images.shape[1] * SHEET_SCALE
-    columns = min(SHEET_COLUMNS, len(images))
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * size, rows * (size + SHEET_LABEL_PX)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-        x, y = (i % columns) * size, (i // columns) * (size + SHEET_LABEL_PX)
-        sheet.paste(Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST), (x, y))
-        pen.text((x + 4, y + size), label, fill="black")
-    return sheet
 
 
 def prerender(
@@ -224,12 +208,7 @@ def _stamp_shards(folder: Path, made_of: dict) -> None:
         raise UserError(
             f"{folder} holds shards of other images ({path.name}): choose another folder, or empty this one."
         )
-    _replace(path, lambda temporary: temporary.write_text(json.dumps(made_of), encoding="utf-8"))
-
-
-def to_uint8(image: torch.Tensor) -> np.ndarray:
-    """[-1, 1] float [N, 3, S, S] -> uint8 [N, S, S, 3]."""
-    return image.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    write_text_atomic(path, json.dumps(made_of))
 
 
 def _run(jobs: list[tuple], workers: int) -> Iterator[int]:
@@ -249,7 +228,7 @@ def _one_thread() -> None:
 
 def _write_shard(category: str, first_seed: int, count: int, path: Path, size: int, rendering: str) -> int:
     images = training_images(category, list(range(first_seed, first_seed + count)), size, rendering)
-    _replace(path, lambda temporary: _write_npy(temporary, images))
+    write_atomic(path, lambda temporary: _write_npy(temporary, images))
     return count
 
 
@@ -265,18 +244,6 @@ def _stack(items: list[SyntheticItem]) -> tuple[list[ObjectMesh], torch.Tensor, 
 def _write_npy(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:  # a path would get ".npy" appended
         np.save(file, array, allow_pickle=False)
-
-
-def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a temporary file beside `path`, then put it in place at once."""
-    temporary = path.with_name(path.name + f".{os.getpid()}.part")
-    write(temporary)
-    os.replace(temporary, path)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from gan2shape.nn.layers import full_precision, n_parameters
 from gan2shape.prior.packs import load_pack
 from gan2shape.train import autoencoding, objectives
 from gan2shape.train.dataset import ShardedImages
-from gan2shape.train.sheets import draw, save_png, tile
+from gan2shape.train.sheets import SHEET_IMAGES, SHEET_SEED, samples_sheet, write_sheet
 from gan2shape.train.state import (
     TrainState,
     add_encoder,
@@ -39,9 +39,6 @@ from gan2shape.train.state import (
 )
 
 STATS_NAME = "stats.jsonl"
-SHEET_COLUMNS = 8
-SHEET_IMAGES = 64
-SHEET_SEED = 0  # of the latents of the sample sheets, the same in every run
 SHOWN = {  # figure of the statistics -> its name in a line of progress
     "images_per_s": "images/s", "generator": "G", "discriminator": "D", "logit_real": "real", "logit_fake": "fake",
     "r1": "R1", "pixel": "L1", "nats": "KL", "cover": "cover",
@@ -287,12 +284,6 @@ class Journal:
         return line
 
 
-def write_sheet(state: TrainState, out: Path, device: torch.device, step_name: str) -> None:
-    """Sample sheet of the averaged generator, always of the same latents."""
-    z = torch.randn(SHEET_IMAGES, state.average.config.z_dim, generator=torch.Generator().manual_seed(SHEET_SEED))
-    save_png(tile(draw(state.average, z.to(device)), SHEET_COLUMNS), out / f"fakes{step_name}.png")
-
-
 def train(
     dataset_dir: str | Path,
     out_dir: str | Path,
@@ -332,7 +323,7 @@ def train(
             f"{n_threads} CPU threads; {'resumed at' if resumed else 'from'} {state.n_images} images"
         )
     reals = images.sample(SHEET_IMAGES, np.random.default_rng(SHEET_SEED), flips=False)
-    save_png(tile(reals, SHEET_COLUMNS), out / "reals.png")
+    write_sheet(reals, out / "reals.png")
     run_loop(config, state, images, journal, out, dtype, device, report)
     return state
 
@@ -362,7 +353,7 @@ def run_loop(
             last_report, reported = now, state.n_images
         sheet_images = config.sheet_kimg * 1000
         if done or state.n_images // sheet_images > (state.n_images - config.batch) // sheet_images:
-            write_sheet(state, out, device, f"{state.n_images // 1000:06d}")
+            samples_sheet(state.average, out / f"fakes{state.n_images // 1000:06d}.png")
         if done or now - last_save > config.checkpoint_seconds:
             save_state(state, out)
             images.rescan()

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from gan2shape.core.errors import UserError
-from gan2shape.export.inputs import read_image, read_mask, resized
+from gan2shape.export.inputs import centre_square, read_image, read_mask
 
 SIZE = 32
 
@@ -82,7 +82,7 @@ def test_wide_pictures_lose_their_ends(tmp_path) -> None:
 def test_shrinking_by_a_whole_factor_is_the_mean_of_the_blocks() -> None:
     image = torch.rand(1, 3, 64, 64)
     blocks = image.unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2))
-    assert torch.allclose(resized(image, 16), blocks, atol=1e-6)
+    assert torch.allclose(centre_square(image, 16), blocks, atol=1e-6)
 
 
 def test_camera_rotation_is_applied(tmp_path) -> None:

@@ -11,6 +11,7 @@ import torch
 import trimesh
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_uint8
 from gan2shape.export.mesh import (
     Mesh,
     canonical_mask,
@@ -24,7 +25,6 @@ from gan2shape.export.mesh import (
     vertex_normals,
     write_glb,
 )
-from gan2shape.export.pictures import to_uint8
 from tests.export.objects import FOV_DEG, VIEW, ellipsoid, paint
 
 RAW = {"rim_passes": 0, "erode_px": 0.0, "max_angle_deg": 90.0, "min_piece": 0.0}  # nothing altered but the mask's cut

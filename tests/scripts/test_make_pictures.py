@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from gan2shape.core.config import RenderConfig
+from gan2shape.core.images import SheetLayout
 from gan2shape.core.requests import REQUEST_NAME, RunRequest
-from gan2shape.export.pictures import GAP_PX, LABEL_PX
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 16
@@ -71,14 +71,14 @@ def test_median_and_worst_of_the_last_stage(script, sides, median, worst, tmp_pa
 def test_a_sheet_has_a_row_for_each_file_and_captions(script, tmp_path):
     rows = script.exam_rows(write_bench(tmp_path, [3.0, 1.0, 2.0]))
     made = script.whole_sheet(rows, RENDER)
-    side = script.TILE_PX
+    side, gap, label = script.TILE_PX, SheetLayout.gap_px, SheetLayout.label_px
     n_columns = 2 + 2 + 4 + 2  # input and truth, depth and normals, shape, photo
-    assert made.shape == (2 * (side + LABEL_PX + GAP_PX) - GAP_PX, n_columns * (side + GAP_PX) - GAP_PX, 3)
-    below = side + LABEL_PX + GAP_PX
+    assert made.shape == (2 * (side + label + gap) - gap, n_columns * (side + gap) - gap, 3)
+    below = side + label + gap
     for row, grey in ((0, 0.2), (1, 0.0)):  # objects 1002 and 1000 by their input
         tile = made[row * below : row * below + side, :side]
         assert (tile == round((grey + 1) * 127.5)).all()
-        assert (made[row * below + side : row * below + side + LABEL_PX, :side] < 200).any(), "a caption"
+        assert (made[row * below + side : row * below + side + label, :side] < 200).any(), "a caption"
 
 
 def test_rows_without_truth_show_no_true_depth(script, tmp_path):

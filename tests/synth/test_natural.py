@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_uint8
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import light_direction
 from gan2shape.synth.backdrop import draw_backdrop
-from gan2shape.synth.dataset import prerender, render_set, to_uint8, training_images
+from gan2shape.synth.dataset import prerender, render_set, training_images
 from gan2shape.synth.natural import (
     NaturalLook,
     camera_points,
