@@ -433,7 +433,7 @@ def convert(
 def prior(
     path: Annotated[Path, typer.Argument(help="A StyleGAN2 checkpoint.")],
     category: Annotated[
-        str | None, typer.Option("--category", "-c", help="Whose views, lights and relief suit it: car, head, …")
+        str | None, typer.Option("--category", "-c", help="Whose views, lights and depth scale suit it: car, head, …")
     ] = None,
     class_index: ClassIndex = None,
     device: Device = "auto",
@@ -444,13 +444,13 @@ def prior(
 
     Example:  gan2shape prior stylegan2-car.pkl --category car
     """
-    from gan2shape.build.custom import estimate_prior, told
+    from gan2shape.build.custom import as_lines, estimate_prior
     from gan2shape.core.devices import choose_device
     from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
         found = estimate_prior(path, category, choose_device(device), report=report, class_index=class_index)
-    emit({"verb": "prior", **found}, as_json, told(found))
+    emit({"verb": "prior", **found}, as_json, as_lines(found))
 
 
 def format_rows(rows: list[dict]) -> list[str]:

@@ -269,7 +269,7 @@ def test_the_prior_verb_prints_what_is_not_measured(tmp_path, monkeypatch) -> No
     from gan2shape.prior.ranges import as_page, category_ranges
 
     found = {
-        "object_share": 0.2, "head_against_clusters_iou": 0.9, "relief": 0.2, "sheet": "s.png", "file": Path("f"),
+        "object_share": 0.2, "head_against_clusters_iou": 0.9, "depth_scale": 0.2, "sheet": "s.png", "file": Path("f"),
         "source": "category car", "view_limit_sd": 2.0,
         "ranges": as_page(category_ranges(ViewPriorConfig(), LightPriorConfig())),
     }  # fmt: skip

@@ -51,7 +51,7 @@ def train_segmenter(
 
 
 def train_mask_head(
-    generator: Generator, segmenter: Segmenter, n_steps: int = 300, seed: int = 0, report: Reporter = silent
+    generator: Generator, segmenter: nn.Module, n_steps: int = 300, seed: int = 0, report: Reporter = silent
 ) -> MaskHead:
     """Distil the teacher's masks of generator samples into a head on generator features. Deterministic with `seed`."""
     with seeded(seed):

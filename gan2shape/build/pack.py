@@ -68,7 +68,7 @@ class BuildResult:
 
 
 def build_pack(request: BuildRequest, report: Reporter = silent) -> BuildResult:
-    """Make what is missing of a pack, or only plan it. The plan is said on stderr before anything begins.
+    """Make what is missing of a pack, or only plan it. The plan goes to stderr before anything begins.
 
     Raises UserError for bad requests, places that cannot be written, too little disk, and damaged files.
     """
@@ -181,7 +181,7 @@ def make_calibration(request: BuildRequest, report: Reporter = silent) -> None:
 
 
 def make_card(request: BuildRequest, report: Reporter = silent) -> None:
-    """Measure the pack and write the figures into its card."""
+    """Measure the pack and write the numbers into its card."""
     write_measured(request.pack, measure_pack(request.category, request.pack, request.sizes.card, report))
 
 

@@ -1,4 +1,4 @@
-"""Which device, which number format and how many CPU threads pay on this machine, now.
+"""Which device, which number format and how many CPU threads to use on this machine, now.
 
 On a machine that others use too, more threads can be far slower than one: each parallel section waits for its slowest
 thread, and waiting burns the core that it needs.

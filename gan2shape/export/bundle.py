@@ -24,7 +24,7 @@ from gan2shape.export.mesh import (
     seen_in,
 )
 
-GRID_SIDE = 128  # smaller height fields are refined to about this many vertices a side
+GRID_RESOLUTION = 128  # smaller height fields are refined to about this many vertices in a row
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def write_all(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
 def meshes(bundle: Bundle) -> tuple[Mesh, Mesh]:
     """The object with uv into the photo, and the same surface with uv into the canonical albedo."""
     inside = canonical_mask(bundle.mask, bundle.depth, bundle.view, bundle.fov_deg)
-    upsample = max(1, round(GRID_SIDE / bundle.depth.shape[-1]))
+    upsample = max(1, round(GRID_RESOLUTION / bundle.depth.shape[-1]))
     surface = height_field_mesh(bundle.depth, inside, bundle.fov_deg, upsample=upsample)
     return seen_in(surface, bundle.view, bundle.fov_deg), surface
 
@@ -120,7 +120,7 @@ def write_scene_npz(path: Path, bundle: Bundle) -> Path:
 
 
 def scene_description(bundle: Bundle) -> dict:
-    """Camera, view, light and the conventions in words, for `scene.json`."""
+    """Camera, view, light and the conventions, for `scene.json`."""
     size = bundle.depth.shape[-1]
     focal = size / 2 / math.tan(math.radians(bundle.fov_deg) / 2)
     view, light = bundle.view[0].cpu().double().tolist(), bundle.light[0].cpu().double().tolist()
@@ -161,9 +161,9 @@ def scene_description(bundle: Bundle) -> dict:
             "Camera frame: x right, y down, z forward; pixel centres at i + 0.5.",
             "depth.png: z = near + value / 65535 * (far - near), canonical frame, which is nearly the input's own.",
             "view moves the object: x' = R (x - c) + c + t, R = Rz(roll) Ry(yaw) Rx(pitch), c = (0, 0, 1).",
-            "Positive yaw brings the image-right side nearer, positive pitch the top, positive roll turns clockwise.",
-            "light: shading = ambient + diffuse * max(0, n . l); l = (lx, ly, -1) / norm points to the lamp in the "
-            "canonical frame; ly < 0 is a lamp above.",
+            "Positive yaw brings the image-right side nearer, positive pitch the top, positive roll rotates clockwise.",
+            "light: shading = ambient + diffuse * max(0, n . l); l = (lx, ly, -1) / norm points to the light in the "
+            "canonical frame; ly < 0 is a light above.",
             "Image = albedo * shading on values in [0, 1] as stored (gamma-encoded).",
             "Meshes: +Y up, +Z towards the viewer, point (x, y, z) of the canonical camera frame at (x, -y, 1 - z).",
         ],

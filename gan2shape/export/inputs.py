@@ -17,7 +17,7 @@ from torch import Tensor
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized
 
-MIN_SIDE_PX = 8  # smaller pictures hold no object
+MIN_WIDTH_PX = 8  # smaller pictures hold no object
 MIN_MASK_PX = 16  # of the resized mask: less is taken for empty
 MIN_MASK_LEVEL = 0.7  # of its brightest pixel: the method's own level of "object" (published)
 BACKDROP = 0.5  # grey under transparent parts, in [0, 1]
@@ -49,8 +49,8 @@ def read_image(path: Path, size: int) -> InputImage:
 def read_mask(path: Path, size: int, original_size: tuple[int, int] | None = None) -> Float[Tensor, "1 1 S S"]:
     """The object mask at `path`, in [0, 1]: bright (or opaque) is the object.
 
-    original_size: width and height of the image it belongs to; None for what a generator draws, which is square. Raises
-    UserError for another size or an empty mask.
+    original_size: width and height of the image it belongs to; None for a sample of a generator, which is square.
+    Raises UserError for another size or an empty mask.
     """
     pixels, alpha = _decoded(Path(path), "mask")
     grey = pixels.mean(2) if alpha is None or alpha.min() == alpha.max() else alpha
@@ -59,7 +59,7 @@ def read_mask(path: Path, size: int, original_size: tuple[int, int] | None = Non
         wanted = f"{original_size[0]} x {original_size[1]}"
         raise UserError(f"the mask {path} is {width} x {height} pixels but the image is {wanted}: make them equal.")
     if original_size is None and width != height:
-        raise UserError(f"the mask {path} is {width} x {height} pixels but what generators draw is square: crop it.")
+        raise UserError(f"the mask {path} is {width} x {height} pixels but a sample of a generator is square: crop it.")
     mask = centre_square(torch.from_numpy(np.ascontiguousarray(grey))[None, None], size).clamp(0, 1)
     _require_object(mask, path, "mask")
     return mask
@@ -98,7 +98,7 @@ def _decoded(path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _upright(picture):
-    """Turned as its EXIF says; as it is stored where the EXIF cannot be read."""
+    """Rotated as its EXIF says; as it is stored where the EXIF cannot be read."""
     from PIL import ImageOps
 
     try:
@@ -109,9 +109,9 @@ def _upright(picture):
 
 def _channels(picture, path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Colour and alpha of a Pillow image of any mode."""
-    if min(picture.size) < MIN_SIDE_PX:
+    if min(picture.size) < MIN_WIDTH_PX:
         width, height = picture.size
-        raise UserError(f"the {what} {path} is only {width} x {height} pixels: use one of at least {MIN_SIDE_PX}.")
+        raise UserError(f"the {what} {path} is only {width} x {height} pixels: use one of at least {MIN_WIDTH_PX}.")
     if picture.mode.startswith("I") or picture.mode == "F":
         grey = np.nan_to_num(np.asarray(picture, dtype=np.float32))
         # Pillow opens 16-bit grey as I or I;16; float pictures are taken as they are if they fit [0, 1].

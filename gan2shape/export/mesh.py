@@ -2,8 +2,8 @@
 
 Conventions
 -----------
-* Meshes are in the glTF frame: +Y up, +Z towards the viewer, the object's turning centre (0, 0, 1) of the camera frame
-  at the origin. `gltf_axes` is the one place that converts.
+* Meshes are in the glTF frame: +Y up, +Z towards the viewer. Its origin is the object's centre of rotation, (0, 0, 1)
+  in the camera frame. `gltf_axes` is the one place that converts.
 * uv has its origin at the image's lower left (u right, v up), as trimesh wants it; the GLB stores glTF's upper left.
 * The cut rule (which triangles belong to the object): all three corners lie in the mask after it has lost `erode_px`
   pixels at its rim, and the triangle's normal is at most `max_angle_deg` from the viewing ray (steeper ones are

@@ -1,8 +1,8 @@
-"""PNG files: depth, normals, albedo, shading, strips and contact sheets.
+"""PNG files: depth, normals, albedo, shading, and strips.
 
 Conventions
 -----------
-* Images come in as [3, S, S] in [-1, 1]; arrays are uint8 [H, W, 3], with alpha [H, W, 4].
+* Images are [3, S, S] in [-1, 1]; arrays are uint8 [H, W, 3], with alpha [H, W, 4].
 * `depth.png` is 16-bit grey: 0 is z = 1 - half_range (near), 65535 is z = 1 + half_range (far), linear between.
 * Normal pictures follow the usual look (x right red, y UP green, towards the viewer blue), although our own normals
   have y down and z < 0 towards the viewer.
@@ -70,8 +70,8 @@ def png_bytes(pixels: np.ndarray) -> bytes:
 
 
 def strip(
-    images: Float[Tensor, "N 3 S S"], labels: Sequence[str] = (), side: int = 128, n_columns: int | None = None
+    images: Float[Tensor, "N 3 S S"], labels: Sequence[str] = (), width: int = 128, n_columns: int | None = None
 ) -> np.ndarray:
-    """Images in a row with captions, each shown at `side` pixels or more (grown by cubic interpolation)."""
+    """Images in a row with captions, each shown at `width` pixels or more (grown by cubic interpolation)."""
     shown = images.detach().float().cpu()
-    return contact_sheet(to_uint8(resized(shown, max(side, shown.shape[-1]), "bicubic")), labels, n_columns)
+    return contact_sheet(to_uint8(resized(shown, max(width, shown.shape[-1]), "bicubic")), labels, n_columns)

@@ -85,14 +85,14 @@ def with_total(timings: dict[str, float]) -> dict[str, float]:
 
 
 def facts(bundle: "Bundle") -> list[dict]:
-    """The figures at the head of the page: name, value, hint."""
+    """The numbers at the head of the page: name, value, hint."""
     pitch, yaw, roll = (math.degrees(angle) for angle in bundle.view[0, :3].tolist())
     ambient, diffuse, lx, ly = bundle.light[0].tolist()
     azimuth, elevation = math.degrees(math.atan2(lx, 1)), math.degrees(math.atan2(-ly, math.hypot(lx, 1)))
     return [
         {"name": "yaw / pitch / roll", "value": f"{yaw:+.1f}° / {pitch:+.1f}° / {roll:+.1f}°",
          "hint": "of the input, against the canonical frame"},
-        {"name": "lamp", "value": f"{abs(azimuth):.0f}° {'right' if azimuth >= 0 else 'left'}, "
+        {"name": "light", "value": f"{abs(azimuth):.0f}° {'right' if azimuth >= 0 else 'left'}, "
          f"{abs(elevation):.0f}° {'above' if elevation >= 0 else 'below'}", "hint": "seen from the camera"},
         {"name": "ambient / diffuse", "value": f"{ambient:.2f} / {diffuse:.2f}", "hint": "of the shading"},
         {"name": "difference", "value": f"{masked_error(bundle):.3f}",
@@ -119,7 +119,7 @@ def viewer_json(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
         "wide": wide,
         "photo": data_uri(to_uint8(bundle.image[0])),
         "albedo": data_uri(to_uint8(bundle.albedo[0])),
-        # glTF axes: the lamp's direction (lx, ly, -1) becomes (lx, -ly, 1).
+        # glTF axes: the light's direction (lx, ly, -1) becomes (lx, -ly, 1).
         "light": {"ambient": light[0], "diffuse": light[1], "direction": [light[2], -light[3], 1.0]},
     }
     return json.dumps(payload).replace("</", "<\\/")

@@ -159,7 +159,9 @@ def load_state(
             notes = json.loads(stored.metadata()["notes"])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         if notes["config"] != fingerprint(config):
-            raise UserError(f"The state {path} belongs to other settings: resume with the same ones, or start anew.")
+            raise UserError(
+                f"The state {path} belongs to other settings or another version: resume with the same, or start anew."
+            )
         check_origin(path, _part(tensors, "origin/", "cpu"), origin)
         return _restored(tensors, notes, state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:

@@ -24,7 +24,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_arrays_atomic, write_atomic, write_text_atomic
 from gan2shape.core.images import SheetLayout, contact_sheet, to_uint8, write_png
 from gan2shape.core.progress import PlainReporter, Reporter, silent
-from gan2shape.synth.natural import NaturalLook, draw_look, render_natural, render_natural_colour
+from gan2shape.synth.natural import NaturalLook, render_natural, render_natural_colour, sample_look
 from gan2shape.synth.objects import CategorySpec, ObjectMesh
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import (
@@ -45,14 +45,14 @@ SHEET_LAYOUT = SheetLayout(gap_px=0, ink=(0, 0, 0), label_px=14, font_px=10, ind
 
 @dataclass(frozen=True)
 class SyntheticItem:
-    """One object with the view, lamp and background it is seen under. Angles in radians."""
+    """One object with the view, light and background it is seen under. Angles in radians."""
 
     seed: int
     params: Any  # the category's frozen dataclass of parameters
     mesh: ObjectMesh
     azimuth_rad: float  # turntable angles, see `render.turntable_view`
     elevation_rad: float
-    view: np.ndarray  # float32 [6], house view vector
+    view: np.ndarray  # float32 [6], see `scene.camera`
     light: np.ndarray  # float32 [4], camera frame
     background: np.ndarray  # float32 [3], in [0, 1]
 
@@ -67,7 +67,7 @@ class SyntheticSet:
 
     @property
     def view(self) -> torch.Tensor:
-        """[B, 6], house view vectors."""
+        """[B, 6], see `scene.camera`."""
         return torch.from_numpy(np.stack([item.view for item in self.items]))
 
     @property
@@ -77,7 +77,7 @@ class SyntheticSet:
 
 
 def sample_item(spec: CategorySpec, seed: int) -> SyntheticItem:
-    """The object, view, lamp and background of one seed. The object's draw comes first: it alone fixes the mesh."""
+    """The object, view, light and background of one seed. The object is sampled first: it alone fixes the mesh."""
     rng = np.random.default_rng([seed, zlib.crc32(spec.name.encode())])
     params = spec.sample(rng)
     azimuth, elevation, roll = spec.views.sample(rng)
@@ -132,7 +132,7 @@ def generate(
     Returns `out_dir`. Raises UserError for an unknown category or rendering, or a count below 1.
     """
     if count < 1:
-        raise UserError(f"There is nothing to draw with a count of {count}; ask for 1 or more images.")
+        raise UserError(f"There is nothing to render with a count of {count}; ask for 1 or more images.")
     out_dir = Path(out_dir)
     made = render_set(category, list(range(seed, seed + count)), size, rendering)
     pixels = to_uint8(made.truth.image)
@@ -173,7 +173,7 @@ def prerender(
 
     Shards that exist are kept, so an interrupted run resumes; each is written under another name first. Returns the
     number of shards written now. Raises UserError for an unknown category, exam seeds, and a folder with shards of
-    another category, rendering, side, first seed or length (`shards.json` says which they are).
+    another category, rendering, resolution, first seed or length (`shards.json` says which they are).
     """
     get_category(category)
     check_rendering(rendering)
@@ -198,7 +198,7 @@ def prerender(
 
 
 def _stamp_shards(folder: Path, made_of: dict) -> None:
-    """Say in the folder what its shards are. Raises UserError where it says something else."""
+    """Write into the folder what its shards are. Raises UserError where something else is written there."""
     path = folder / SHARDS_NAME
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else made_of
@@ -233,7 +233,7 @@ def _write_shard(category: str, first_seed: int, count: int, path: Path, size: i
 
 
 def _look(spec: CategorySpec, seed: int) -> NaturalLook:
-    return draw_look(spec.name, seed, spec.clear_coat)
+    return sample_look(spec.name, seed, spec.clear_coat)
 
 
 def _stack(items: list[SyntheticItem]) -> tuple[list[ObjectMesh], torch.Tensor, torch.Tensor, torch.Tensor]:

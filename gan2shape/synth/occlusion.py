@@ -51,14 +51,14 @@ def cast_shadow(
     samples: SurfaceSamples,
     points: Float[Tensor, "N 3"],
     meshes: list[ObjectMesh],
-    turns: Float[Tensor, "B 3 3"],
+    rotations: Float[Tensor, "B 3 3"],
     shifts: Float[Tensor, "B 3"],
     distance: list[float],
     towards: Float[Tensor, "B 3"],
 ) -> Float[Tensor, " N"]:
     """0 lit ... 1: whether something stands between each point (camera frame) and the light.
 
-    Soft over a few pixels of a map that the light sees (orthographic). Sheets cast whole: their alpha is not tested.
+    Soft over a few pixels of a map that the light sees (orthographic). Alpha is not tested: holes cast shadows too.
     """
     corners, items = [], []
     item = samples.item
@@ -72,7 +72,7 @@ def cast_shadow(
         low = own[:, :2].amin(0) if len(own) else torch.full((2,), -0.1)
         high = own[:, :2].amax(0) if len(own) else torch.full((2,), 0.1)
         scale = (SHADOW_SIDE - 2) / (high - low).clamp(min=1e-3).amax()
-        seen = (torch.from_numpy(mesh.vertices) @ turns[i].T + shifts[i]) @ frame.T
+        seen = (torch.from_numpy(mesh.vertices) @ rotations[i].T + shifts[i]) @ frame.T
         for values, where in ((seen, None), (own, item == i)):
             placed = torch.cat([(values[:, :2] - low) * scale + 1, values[:, 2:] + 1], 1)
             if where is None:

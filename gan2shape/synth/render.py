@@ -1,9 +1,10 @@
-"""Draw object meshes: colour for training, and the truth behind every pixel for the exam.
+"""Render object meshes: colour for training, and the truth behind every pixel for the exam.
 
 Conventions
 -----------
-* Views are the house's (pitch, yaw, roll, tx, ty, tz), see `scene.camera`; an object's frame is centred at (0, 0, 1).
-* Light = (ambient, diffuse, lx, ly), lamp direction (lx, ly, -1) / norm in the CAMERA frame of the image it lights.
+* Views are (pitch, yaw, roll, tx, ty, tz), see `scene.camera`; an object's frame is centred at (0, 0, 1).
+* Light = (ambient, diffuse, lx, ly): the direction towards the light is (lx, ly, -1) / norm in the CAMERA frame of the
+  image it lights.
 * Colour is the mean of 3 x 3 sub-samples of a pixel: albedo * (ambient + diffuse * max(0, n . l)) in stored (gamma)
   values, composited over a plain background; the mask is the covered fraction of them. Depth, normals and albedo are
   those of the surface point at the pixel CENTRE, which is the middle sub-sample: never blends across an outline.
@@ -32,12 +33,12 @@ from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.scanline import nearest_face
 from gan2shape.synth.texture import TextureStack
 
-SUPERSAMPLE = 3  # sub-samples along each side of a pixel; odd, so that one lies at the pixel's centre
+SUPERSAMPLE = 3  # sub-samples of a pixel in each direction; odd, so that one lies at the pixel's centre
 FAR_DEPTH = 1.1  # depth where nothing is seen: the far end of the height field's range
 DEFAULT_BACKGROUND = (0.92, 0.92, 0.92)  # image values in [0, 1]
 NEAR = 1e-3  # scene units; faces that reach nearer than this, or behind the camera, are dropped
 ALPHA_TEST = 0.5  # fragments of a texture whose alpha is below do not exist
-CHUNK = 8  # images drawn at once; more does not make it faster on a CPU and takes memory
+CHUNK = 8  # images rendered at once; more does not make it faster on a CPU and takes memory
 
 
 @dataclass(frozen=True)
@@ -54,17 +55,17 @@ class TruthRender:
 
 
 def turntable_view(azimuth_rad: float, elevation_rad: float, roll_rad: float = 0.0) -> Float[Tensor, "6"]:
-    """House view of an object turned by `azimuth_rad` about its own vertical axis and seen from `elevation_rad` above.
+    """View of an object rotated by `azimuth_rad` about its own vertical axis and seen from `elevation_rad` above.
 
-    The turntable's rotation is Rz(roll) Rx(elevation) Ry(azimuth); the house composes Rz Ry Rx, so its three angles
-    differ (all three are non-zero for a car seen from above at an angle). Exact except at 90 degrees
-    seen level, where the angles are not unique.
+    The turntable's rotation is Rz(roll) Rx(elevation) Ry(azimuth) and a view's is Rz Ry Rx, so its three angles differ
+    (all three are non-zero for a car seen from above at an angle). Exact except at 90 degrees seen level, where the
+    angles are not unique.
     """
 
-    def turn(pitch: float, yaw: float, roll: float) -> Tensor:
+    def rotated(pitch: float, yaw: float, roll: float) -> Tensor:
         return rotation(torch.tensor([pitch, yaw, roll], dtype=torch.float64))
 
-    matrix = turn(0.0, 0.0, roll_rad) @ turn(elevation_rad, 0.0, 0.0) @ turn(0.0, azimuth_rad, 0.0)
+    matrix = rotated(0.0, 0.0, roll_rad) @ rotated(elevation_rad, 0.0, 0.0) @ rotated(0.0, azimuth_rad, 0.0)
     return torch.cat([rotation_to_angles(matrix), torch.zeros(3, dtype=torch.float64)]).float()
 
 
@@ -129,7 +130,7 @@ class SurfaceSamples:
     albedo: Tensor  # [N, 3], in [0, 1]
     region: Tensor  # [N], number of one of objects.REGIONS
     batch: int
-    fine: int  # side of the image in sub-samples, S * k
+    fine: int  # width of the image in sub-samples, S * k
 
     @property
     def item(self) -> Tensor:
@@ -180,24 +181,24 @@ def sample_surfaces(
     fov_deg: list[float],
     distance: list[float] | None = None,
 ) -> SurfaceSamples:
-    """Transform, cull and rasterise. `fine`: the image side in sub-samples; `fov_deg` and `distance` (from the camera
-    to the object, 1 unless given) of each image. Depth is z - distance + 1.
+    """Transform, cull and rasterise. `fine`: the width of an image in sub-samples; `fov_deg` and `distance` (from
+    the camera to the object, 1 unless given) of each image. Depth is z - distance + 1.
     """
-    turns = rotation(view[:, :3])
+    rotations = rotation(view[:, :3])
     away = [CENTRE_Z] * len(meshes) if distance is None else distance
     corners, normals, albedos, regions, items, kepts = [], [], [], [], [], []
-    for i, (mesh, turn, shift) in enumerate(zip(meshes, turns, view[:, 3:], strict=True)):
-        points = torch.from_numpy(mesh.vertices) @ turn.T + shift
+    for i, (mesh, own, shift) in enumerate(zip(meshes, rotations, view[:, 3:], strict=True)):
+        points = torch.from_numpy(mesh.vertices) @ own.T + shift
         points[:, 2] += away[i]
         triangle = points[torch.from_numpy(mesh.faces)]  # [F, 3 corners, 3]
         a, b, c = triangle.unbind(1)
         # Back faces of closed meshes are never seen. Faces that reach behind the camera are dropped.
         front = (torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0
-        drawn = front if mesh.both_sided is None else front | torch.from_numpy(mesh.both_sided)
-        kept = (drawn & (triangle[..., 2].amin(1) > NEAR)).nonzero().squeeze(1)
+        visible = front if mesh.both_sided is None else front | torch.from_numpy(mesh.both_sided)
+        kept = (visible & (triangle[..., 2].amin(1) > NEAR)).nonzero().squeeze(1)
         corners.append(project(triangle[kept], intrinsics(fine, fov_deg[i])))
-        outwards = torch.from_numpy(mesh.corner_normals)[kept] @ turn.T
-        if mesh.both_sided is not None:  # a sheet seen from behind shows its other side
+        outwards = torch.from_numpy(mesh.corner_normals)[kept] @ own.T
+        if mesh.both_sided is not None:  # a surface seen from behind shows its other side
             outwards = torch.where(front[kept, None, None], outwards, -outwards)
         normals.append(outwards)
         albedos.append(_corner_albedo(mesh)[kept])

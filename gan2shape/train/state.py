@@ -1,7 +1,8 @@
 """Everything a training run needs to go on after a crash, in one file that is replaced atomically.
 
-Randomness needs no state: every draw of step i comes from a generator seeded with (seed, i), so a resumed run repeats
-the uninterrupted one bit for bit (on one device, with the same threads and images; noise inputs are the exception).
+Randomness needs no state: every random number of step i comes from a generator seeded with (seed, i), so a resumed run
+repeats the uninterrupted one bit for bit (on one device, with the same threads and images; noise inputs are the
+exception).
 """
 
 import copy

@@ -168,9 +168,9 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_requests_are_one_sentence(name, tmp_path) -> None:
-    words, hint = BAD[name]
+    arguments, hint = BAD[name]
     places = ["--out", str(tmp_path / "pack"), "--work", str(tmp_path / "work")]
-    result = runner.invoke(app, ["build", *words, *places])
+    result = runner.invoke(app, ["build", *arguments, *places])
     assert result.exit_code == 2, (result.output, result.exception)
     (line,) = result.stderr.splitlines()
     assert hint in line
@@ -206,7 +206,7 @@ def test_a_damaged_work_folder_is_one_sentence(name, request_) -> None:
 
 def test_too_little_disk_is_said_before_anything_is_made(request_, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("gan2shape.build.plan.shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
-    with pytest.raises(UserError, match="make room"):
+    with pytest.raises(UserError, match="free some"):
         build_pack(request_)
     assert list(tmp_path.iterdir()) == []
 

@@ -30,17 +30,17 @@ def test_colours_keep_their_place_and_value(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "1", "CMYK", "I;16", "I", "F"])
-@pytest.mark.parametrize("side", [SIZE - 12, SIZE, 3 * SIZE + 5])
-def test_every_mode_and_size_gives_the_same_shape_and_range(mode: str, side: int, tmp_path) -> None:
+@pytest.mark.parametrize("width", [SIZE - 12, SIZE, 3 * SIZE + 5])
+def test_every_mode_and_size_gives_the_same_shape_and_range(mode: str, width: int, tmp_path) -> None:
     suffix = {"CMYK": "tif", "F": "tif", "I": "tif"}.get(mode, "png")
     path = tmp_path / f"a.{suffix}"
-    grey = picture(side, side)[..., 0]
+    grey = picture(width, width)[..., 0]
     if mode in ("I;16", "I"):
         Image.fromarray((grey.astype(np.uint16) * 257).astype(np.uint16 if mode == "I;16" else np.int32)).save(path)
     elif mode == "F":
         Image.fromarray(grey.astype(np.float32) / 255).save(path)
     else:
-        Image.fromarray(picture(side, side)).convert(mode).save(path)
+        Image.fromarray(picture(width, width)).convert(mode).save(path)
     image = read_image(path, SIZE).image
     assert image.shape == (1, 3, SIZE, SIZE)
     assert float(image.min()) >= -1
@@ -87,7 +87,7 @@ def test_shrinking_by_a_whole_factor_is_the_mean_of_the_blocks() -> None:
 
 def test_camera_rotation_is_applied(tmp_path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera lay on its side: turn clockwise
+    exif[0x0112] = 6  # the camera lay on its side: rotate clockwise
     Image.fromarray(picture()).save(tmp_path / "a.jpg", exif=exif, quality=95)
     image = read_image(tmp_path / "a.jpg", SIZE).image
     assert float(image[0, 0, -1].mean()) > float(image[0, 0, 0].mean()) + 1  # red now grows downwards
@@ -148,7 +148,7 @@ def test_mask_is_read_from_grey_or_alpha(tmp_path) -> None:
 
 def test_mask_of_a_drawing_is_square(tmp_path) -> None:
     Image.fromarray(np.full((64, 48), 255, np.uint8)).save(tmp_path / "m.png")
-    with pytest.raises(UserError, match="48 x 64 pixels but what generators draw is square"):
+    with pytest.raises(UserError, match="48 x 64 pixels but a sample of a generator is square"):
         read_mask(tmp_path / "m.png", SIZE)
 
 

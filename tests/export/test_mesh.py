@@ -69,7 +69,7 @@ def test_refined_mesh_stays_on_the_smooth_surface_inside() -> None:
     inside = r2 < 0.6
     assert inside.sum() > 1000
     analytic = 1.02 - 0.06 * np.sqrt(1 - r2[inside])
-    np.testing.assert_allclose(1 - z[inside], analytic, atol=3e-4)  # of a relief of .06
+    np.testing.assert_allclose(1 - z[inside], analytic, atol=3e-4)  # of a height of .06
 
 
 def test_object_stands_upright_and_faces_the_viewer() -> None:
@@ -213,7 +213,7 @@ def test_texture_at_a_vertex_is_the_pixel_of_the_image() -> None:
 
 
 def test_glb_file_stores_uv_with_the_origin_at_the_upper_left() -> None:
-    """Read from the raw buffer, since trimesh turns v on the way in and out."""
+    """Read from the raw buffer, since trimesh flips v on the way in and out."""
     mesh = Mesh(
         np.array([[0, 1, 0], [0, 0, 0], [1, 0, 0]], np.float32),
         np.array([[0, 1, 2]], np.int32),

@@ -78,8 +78,8 @@ def test_sheet_places_tiles_and_captions() -> None:
 
 
 def test_strip_grows_small_images_and_leaves_large_ones() -> None:
-    assert pictures.strip(torch.zeros(3, 3, 16, 16), side=64).shape == (64, 3 * 64 + 2 * SheetLayout.gap_px, 3)
-    assert pictures.strip(torch.zeros(2, 3, 96, 96), side=64).shape[0] == 96
+    assert pictures.strip(torch.zeros(3, 3, 16, 16), width=64).shape == (64, 3 * 64 + 2 * SheetLayout.gap_px, 3)
+    assert pictures.strip(torch.zeros(2, 3, 96, 96), width=64).shape[0] == 96
 
 
 def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path) -> None:

@@ -10,14 +10,14 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.images import to_uint8
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import light_direction
-from gan2shape.synth.backdrop import draw_backdrop
+from gan2shape.synth.backdrop import sample_backdrop
 from gan2shape.synth.dataset import prerender, render_set, training_images
 from gan2shape.synth.natural import (
     NaturalLook,
     camera_points,
     distance_of,
-    draw_look,
     render_natural,
+    sample_look,
     to_linear,
     to_stored,
 )
@@ -147,15 +147,15 @@ def test_srgb_there_and_back():
 
 
 def test_seeds_fix_looks_and_backdrops():
-    looks = [draw_look("face", seed) for seed in range(60)]
-    assert draw_look("face", 3) == looks[3]
-    assert draw_look("car", 3) != looks[3]
+    looks = [sample_look("face", seed) for seed in range(60)]
+    assert sample_look("face", 3) == looks[3]
+    assert sample_look("car", 3) != looks[3]
     fov = np.array([look.fov_deg for look in looks])
     assert fov.min() >= 10
     assert fov.max() <= 30
     assert np.ptp(fov) > 15
     for seed in range(20):
-        one, same = (draw_backdrop(np.random.default_rng(seed), 32) for _ in range(2))
+        one, same = (sample_backdrop(np.random.default_rng(seed), 32) for _ in range(2))
         np.testing.assert_array_equal(one, same)
         assert one.shape == (32, 32, 3)
         assert one.min() >= 0

@@ -157,10 +157,10 @@ def test_flips_mirror_about_half_of_the_images(tmp_path: Path) -> None:
     ramp = np.broadcast_to(np.arange(16, dtype=np.uint8)[None, None, :, None], (4, 16, 16, 3))
     np.save(tmp_path / "images_0.npy", ramp)
     images = ShardedImages(tmp_path, 16)
-    drawn = images.sample(400, np.random.default_rng(0), flips=True)
-    mirrored = drawn[:, 0, 0, 0] > drawn[:, 0, 0, -1]
+    sampled = images.sample(400, np.random.default_rng(0), flips=True)
+    mirrored = sampled[:, 0, 0, 0] > sampled[:, 0, 0, -1]
     assert 0.4 < mirrored.float().mean() < 0.6
-    torch.testing.assert_close(drawn[mirrored][0].flip(-1), drawn[~mirrored][0])
+    torch.testing.assert_close(sampled[mirrored][0].flip(-1), sampled[~mirrored][0])
     straight = images.sample(40, np.random.default_rng(0), flips=False)
     assert (straight[:, 0, 0, 0] < straight[:, 0, 0, -1]).all()
 
