@@ -90,10 +90,10 @@ def _grid() -> Grid:
 def capped_grid_faces(n_rows: int, n_cols: int) -> Int[np.ndarray, "F 3"]:
     """Faces of a grid closed along its columns, then a fan about each pole (vertices n_rows * n_cols and the next)."""
     ring = np.arange(n_cols)
-    turn = (ring + 1) % n_cols
+    following = (ring + 1) % n_cols
     last, n = (n_rows - 1) * n_cols, n_rows * n_cols
-    top = np.stack([ring, turn, np.full(n_cols, n)], -1)
-    bottom = np.stack([last + turn, last + ring, np.full(n_cols, n + 1)], -1)
+    top = np.stack([ring, following, np.full(n_cols, n)], -1)
+    bottom = np.stack([last + following, last + ring, np.full(n_cols, n + 1)], -1)
     return np.concatenate([grid_faces(n_rows, n_cols)[:, ::-1], top, bottom])
 
 

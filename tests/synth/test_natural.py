@@ -83,7 +83,7 @@ def test_without_its_effects_it_is_lambert_in_linear_light():
     assert error.quantile(0.98) < 0.05  # JPEG
 
 
-def test_gloss_brightens_the_mirror_direction_and_nothing_turned_away():
+def test_gloss_brightens_the_mirror_direction_and_nothing_that_faces_away():
     dull, shiny = (
         render_natural([sphere()], FRONT, LIGHT, [replace(PLAIN_LOOK, gloss=gloss, hardness=60.0)], 64).image[0].mean(0)
         for gloss in (0.0, 0.5)
@@ -105,8 +105,8 @@ def test_a_cast_shadow_falls_where_the_light_says():
     light = torch.tensor([[0.4, 0.6, 0.6, -0.4]])
     samples = sample_surfaces([mesh], FRONT, 192, [10.0], [1.0])
     points = camera_points(samples, [10.0], [1.0])
-    turn = rotation(FRONT[:, :3])
-    shadow = cast_shadow(samples, points, [mesh], turn, FRONT[:, 3:], [1.0], light_direction(light))
+    rotated = rotation(FRONT[:, :3])
+    shadow = cast_shadow(samples, points, [mesh], rotated, FRONT[:, 3:], [1.0], light_direction(light))
     wall = samples.depth > 1.01
     x, y = points[:, 0], points[:, 1]
     # towards the light is (lx, ly, -1): what stands at point + gap * (lx, ly) on the small square casts on a point
