@@ -6,8 +6,8 @@
     calibration   choose depth scale and tilt; write the lights (`build.calibrate`)
     card          measure how controllable the generator is (`bench.card`)
 
-Every step leaves its result in the pack and is passed over where that exists. A build that was stopped goes on from the
-last shard, checkpoint or state in the work folder.
+Every step leaves its result in the pack and is passed over where that exists. A build that was stopped continues from
+the last shard, checkpoint or state in the work folder.
 """
 
 import time

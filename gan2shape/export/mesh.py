@@ -34,6 +34,7 @@ from gan2shape.scene.camera import (
     unproject,
 )
 from gan2shape.scene.height_field import grid_faces
+from gan2shape.scene.mesh_normals import summed_normals
 from gan2shape.scene.render import warp
 
 ERODE_PX = 0.75  # rim that mixes object and background in the photo
@@ -201,10 +202,7 @@ def smooth_rim(points: np.ndarray, faces: np.ndarray, n_passes: int) -> np.ndarr
 
 def vertex_normals(mesh: Mesh) -> np.ndarray:
     """Area-weighted unit normals [V, 3]."""
-    a, b, c = (mesh.vertices[mesh.faces[:, i]].astype(np.float64) for i in range(3))
-    normals = np.zeros((len(mesh.vertices), 3))
-    for corner in range(3):
-        np.add.at(normals, mesh.faces[:, corner], np.cross(b - a, c - a))
+    normals = summed_normals(mesh.vertices.astype(np.float64), mesh.faces)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
 
 

@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Int
 
+from gan2shape.scene.mesh_normals import summed_normals
 from gan2shape.synth.face_assets import COLLAR_RANGE_DM, FaceAssets, HairStyle, face_assets
 from gan2shape.synth.face_params import FaceParams, macro_weights
 
@@ -117,11 +118,7 @@ def hair_surface(points: Float[np.ndarray, "V 3"], style: HairStyle) -> Surface:
 
 def vertex_normals(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "V 3"]:
     """Unit normals, the area-weighted mean over the triangles at each vertex; (0, 0, 1) where there are none."""
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    (ux, uy, uz), (vx, vy, vz) = (b - a).T, (c - a).T
-    corner = faces.T.reshape(-1)
-    across = (uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx)
-    total = np.stack([np.bincount(corner, np.tile(part, 3), minlength=len(points)) for part in across], -1)
+    total = summed_normals(points, faces)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.where(length > 1e-12, total / np.maximum(length, 1e-12), [0.0, 0.0, 1.0]).astype(np.float32)
 

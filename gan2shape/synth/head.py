@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Int
 
+from gan2shape.scene.mesh_normals import summed_normals
 from gan2shape.synth.head_form import (
     AXIS_Z_CM,
     Grid,
@@ -99,12 +100,10 @@ def capped_grid_faces(n_rows: int, n_cols: int) -> Int[np.ndarray, "F 3"]:
 
 def _corner_normals(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3 3"]:
     """Smooth everywhere but at the neck's cut (the last N_COLS faces), which is flat with a sharp edge."""
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    across = np.cross(b - a, c - a)
-    skin, corner = slice(0, len(faces) - N_COLS), faces[: len(faces) - N_COLS].T.reshape(-1)
-    total = [np.bincount(corner, np.tile(across[skin, k], 3), minlength=len(points)) for k in range(3)]
-    normals = np.stack(total, -1)[faces]
-    normals[len(faces) - N_COLS :] = across[len(faces) - N_COLS :, None]
+    n_skin = len(faces) - N_COLS
+    a, b, c = (points[faces[n_skin:, k]] for k in range(3))
+    normals = summed_normals(points, faces[:n_skin])[faces]
+    normals[n_skin:] = np.cross(b - a, c - a)[:, None]
     return normals / np.linalg.norm(normals, axis=-1, keepdims=True)
 
 

@@ -77,7 +77,7 @@ def render_object(
     fov_deg: float = DEFAULT_FOV_DEG,
     background: tuple[float, float, float] = DEFAULT_BACKGROUND,
 ) -> TruthRender:
-    """One object under B views and lights, with its truth. `background` in [0, 1]; the rest as the module says."""
+    """One object under B views and lights, with its truth. `background` in [0, 1]; the rest as above."""
     backgrounds = torch.tensor(background).expand(len(view), 3)
     return render_objects([mesh] * len(view), view, light, backgrounds, size, fov_deg)
 

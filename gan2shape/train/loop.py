@@ -75,7 +75,7 @@ class TrainConfig(Finite):
     instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
     instance_noise_start: float = 0.3  # the same at the start: only coarse structure is judged at first
     instance_noise_fade_kimg: float = 140.0  # thousands of images over which it falls to `instance_noise`
-    precision: str = "auto"  # "fp32", "bf16" or "auto": bf16 where a short timing says that it pays
+    precision: str = "auto"  # "fp32", "bf16" or "auto": bf16 where a short timing finds it faster
     device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
     n_threads: int = 0  # CPU threads; 0: one or all, whichever is faster, asked again at every checkpoint
     seed: int = 0  # of weights and samples
@@ -179,7 +179,7 @@ def autoencoding_step(config: TrainConfig, state: TrainState, samples: StepSampl
     )  # fmt: skip
     state.generator_optimizer.step()
     state.encoder_optimizer.step()
-    # The same images serve both players: generating them anew costs a tenth of a step.
+    # The same images serve both players, which saves generating them anew.
     fake = made.made + samples.instance_noise
     loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real)
     state.discriminator_optimizer.step()
@@ -294,7 +294,7 @@ def train(
 
     start_from: a pack whose networks and image count a new training begins with (its optimisers start afresh).
     Raises UserError if the folder has no usable images or its checkpoint belongs to other networks. Stop it at any
-    time: the next call goes on from the last checkpoint.
+    time: the next call continues from the last checkpoint.
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,7 @@ def test_the_cluster_that_avoids_the_border_is_the_object():
     assert is_object(labels, 4, QUICK).tolist() == [False, True, False, False]  # an empty cluster is no object
 
 
-def test_the_band_is_as_wide_as_said():
+def test_the_band_has_the_given_width():
     band = border_band(32, 1 / 16)
     assert band.sum() == 32 * 32 - 28 * 28
     assert band[1, 16]

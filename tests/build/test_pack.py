@@ -82,7 +82,7 @@ def test_scene_networks_travel_in_the_pack_and_leave_the_rest_as_it_was(tmp_path
     assert (pack / "calibration.json").read_bytes() == calibration
 
 
-def test_a_pack_from_nothing_gone_on_with_after_interrupts(request_, monkeypatch, capsys) -> None:
+def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, capsys) -> None:
     """Stopped in the training and in the pre-training; each call makes what is missing."""
     steps = []
 
@@ -204,7 +204,7 @@ def test_a_damaged_work_folder_is_one_sentence(name, request_) -> None:
     assert path.name in str(raised.value)
 
 
-def test_too_little_disk_is_said_before_anything_is_made(request_, monkeypatch, tmp_path) -> None:
+def test_too_little_disk_is_refused_before_anything_is_made(request_, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("gan2shape.build.plan.shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
     with pytest.raises(UserError, match="free some"):
         build_pack(request_)

@@ -56,7 +56,7 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path) -> None:
     assert torch.equal(image[:, 0], image[:, 2])
 
 
-def test_alpha_is_the_mask_and_transparent_parts_turn_grey(tmp_path) -> None:
+def test_alpha_is_the_mask_and_transparent_parts_become_grey(tmp_path) -> None:
     pixels = np.concatenate([picture(SIZE, SIZE), np.zeros((SIZE, SIZE, 1), np.uint8)], -1)
     pixels[8:24, 8:24, 3] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -146,7 +146,7 @@ def test_mask_is_read_from_grey_or_alpha(tmp_path) -> None:
     assert torch.equal(read_mask(tmp_path / "a.png", SIZE, (64, 64)), mask)
 
 
-def test_mask_of_a_drawing_is_square(tmp_path) -> None:
+def test_mask_of_a_sample_is_square(tmp_path) -> None:
     Image.fromarray(np.full((64, 48), 255, np.uint8)).save(tmp_path / "m.png")
     with pytest.raises(UserError, match="48 x 64 pixels but a sample of a generator is square"):
         read_mask(tmp_path / "m.png", SIZE)

@@ -41,7 +41,7 @@ def reload(data: bytes) -> trimesh.Trimesh:
     return next(iter(scene.geometry.values()))
 
 
-def test_gltf_axes_turn_down_into_up_and_forward_into_back() -> None:
+def test_gltf_axes_make_down_up_and_forward_into_back() -> None:
     camera = torch.tensor([[1.0, 2.0, 0.75], [0.0, 0.0, 1.0]])
     assert torch.equal(gltf_axes(camera), torch.tensor([[1.0, -2.0, 0.25], [0.0, 0.0, 0.0]]))
 
