@@ -108,7 +108,7 @@ BAD = {  # name: (words, part of the sentence, which weights)
     "mask of another size": ([*GOOD, "--mask", "@small.png"], "32 x 32 pixels", "whole"),
     "truncated mask": ([*GOOD, "--mask", "@half-good.png"], "damaged or truncated", "whole"),
     "no object": (GOOD, "No object was found", "blind"),  # found after the inversion only
-    "picture as latent": (["--latent", "@good.png"], "no format that is known", "whole"),
+    "picture as latent": (["--latent", "@good.png"], "is an image: give it as --image", "whole"),
     "latent of another size": (["--latent", "@long.npy"], "latent", "whole"),
     "latent that is not finite": (["--latent", "@nan.npy"], "finite", "whole"),
     "no weights": ([], "no weights", "none"),

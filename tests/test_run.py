@@ -45,6 +45,7 @@ def inputs(tmp_path_factory) -> Path:
     Image.fromarray(np.dstack([pixels, mask])).save(folder / "rgba.png")
     Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(folder / "deep.png")
     Image.fromarray(mask).save(folder / "mask.png")
+    Image.fromarray(mask[3:67]).save(folder / "square.png")
     return folder
 
 
@@ -91,13 +92,14 @@ def test_images_of_every_kind_run(name: str, packs, inputs, tmp_path, monkeypatc
 def test_own_generators_of_every_format_run(name: str, inputs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_CACHE", str(tmp_path / "cache"))
     words = ["-g", checkpoint(name, tmp_path), "--category", "car"]
-    result = gan2shape(*words, "--mask", inputs / "mask.png", "--out", tmp_path / "run", "--json")
+    mask = inputs / "square.png"
+    result = gan2shape(*words, "--mask", mask, "--out", tmp_path / "run", "--json")
     assert result.exit_code == 0, result.output
     assert "This will take about" in result.stderr
     assert any("own discriminator" in note for note in json.loads(result.stdout.splitlines()[-1])["notes"])
     with np.load(tmp_path / "run" / "scene.npz", allow_pickle=False) as scene:
         assert scene["depth"].shape[-2:] == (32, 32)
-    again = gan2shape(*words, "--latent", tmp_path / "run" / "scene.npz", "--mask", inputs / "mask.png", "--out",
+    again = gan2shape(*words, "--latent", tmp_path / "run" / "scene.npz", "--mask", mask, "--out",
                       tmp_path / "again")  # fmt: skip
     assert again.exit_code == 0, again.output
     assert (tmp_path / "again" / "depth.png").read_bytes() == (tmp_path / "run" / "depth.png").read_bytes()

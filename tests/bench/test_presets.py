@@ -33,5 +33,5 @@ def test_the_ladder_runs_under_the_published_preset() -> None:
 
 
 def test_another_side_that_was_asked_for_is_refused() -> None:
-    with pytest.raises(UserError, match=r"render\.size=32 does not fit"):
+    with pytest.raises(UserError, match=r"render\.resolution=32 does not fit"):
         open_prior("car", overrides=("render.resolution=32",), device="cpu")

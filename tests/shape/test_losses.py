@@ -1,5 +1,6 @@
 """The input taken apart, networks and losses: identities that must hold whatever the weights are."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -98,3 +99,17 @@ def test_smoothness_is_the_mean_second_difference_of_all_four_directions(form: s
     y, x = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
     depth = 1 + 1e-3 * eval(form, {"x": x, "y": y})
     assert smoothness(depth[None, None], 0.1).item() == pytest.approx(wanted * 1e-3 / 0.1, abs=1e-4)
+
+
+@torch.no_grad()
+def test_views_and_lights_reach_as_far_as_published_and_have_the_networks_signs() -> None:
+    networks = SceneNetworks(CONFIG)
+    reach = torch.tensor([math.radians(60.0)] * 3 + [0.1, 0.1, 0.0])
+    raw = torch.tensor([[0.5, -0.5, 9.0, 9.0, -9.0]])
+    found = networks.relative_views(raw + 0.2, torch.full((1, 5), 0.2))
+    tanh = math.tanh(0.5)
+    torch.testing.assert_close(found[0], reach * torch.tensor([tanh, -tanh, 1.0, 1.0, -1.0, 0.0]), atol=1e-5, rtol=0)
+    networks.light_net.last.weight.zero_()
+    networks.light_net.last.bias.copy_(torch.tensor([9.0, -9.0, 9.0, -9.0]))
+    offset = networks.lights(torch.zeros(1, 3, SIZE, SIZE))[0] - torch.tensor(CONFIG.lights.mean)
+    torch.testing.assert_close(offset, torch.tensor([0.5, -0.5, 1.0, -1.0]), atol=1e-5, rtol=0)

@@ -210,3 +210,9 @@ def test_a_training_can_begin_with_a_pack(data: Path, tmp_path: Path) -> None:
     other = replace(CONFIG, generator=replace(CONFIG.generator, z_dim=CONFIG.generator.z_dim + 1))
     with pytest.raises(UserError, match="other networks"):
         train(data, tmp_path / "third", other, start_from=pack)
+
+
+def test_the_instance_noise_falls_from_its_start_to_its_end() -> None:
+    config = replace(CONFIG, instance_noise_start=0.3, instance_noise=0.05, instance_noise_fade_kimg=10.0)
+    wanted = {0: 0.3, 5000: 0.175, 10_000: 0.05, 90_000: 0.05}
+    assert {n: pytest.approx(training.instance_noise_sd(config, n)) for n in wanted} == wanted
