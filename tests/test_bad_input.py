@@ -108,7 +108,7 @@ BAD = {  # name: (words, part of the sentence, which weights)
     "mask of another size": ([*GOOD, "--mask", "@small.png"], "32 x 32 pixels", "whole"),
     "truncated mask": ([*GOOD, "--mask", "@half-good.png"], "damaged or truncated", "whole"),
     "no object": (GOOD, "No object was found", "blind"),  # found after the inversion only
-    "picture as latent": (["--latent", "@good.png"], "no format that is known", "whole"),
+    "picture as latent": (["--latent", "@good.png"], "is an image", "whole"),
     "latent of another size": (["--latent", "@long.npy"], "latent", "whole"),
     "latent that is not finite": (["--latent", "@nan.npy"], "finite", "whole"),
     "no weights": ([], "no weights", "none"),
@@ -206,3 +206,26 @@ def test_a_run_that_cannot_be_resumed_stays_what_it_was(packs, tmp_path, monkeyp
     assert (damaged.exit_code, contents(run)) == (2, before)
     assert "damaged" in damaged.stderr
     assert json.loads(before["request.json"])["seed"] == 0
+
+
+@pytest.mark.parametrize("change", [("initial:", "prior_shape:"), ("n_stages: 1\n", ""), (":", "")])
+def test_a_run_of_another_version_is_refused(change, packs, tmp_path, monkeypatch) -> None:
+    """Its configuration has other keys; the settings of its request may not exist any more."""
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    run = tmp_path / "run"
+    assert smoke("--seed", "0", out=run).exit_code == 0
+    assert runner.invoke(app, ["run", "--resume", str(run), "--device", "cpu"]).exit_code == 0
+    config = (run / "config.yaml").read_text(encoding="utf-8")
+    assert change[0] in config
+    (run / "config.yaml").write_text(config.replace(*change), encoding="utf-8")
+    request = json.loads((run / "request.json").read_text(encoding="utf-8"))
+    request["overrides"] += ["prior_shape.relief=0.2"]
+    for name in ("generator", "features", "class_index"):  # fields that earlier versions did not write
+        del request[name]
+    (run / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    before = contents(run)
+    for more in ([], ["--dry-run"]):
+        result = runner.invoke(app, ["run", "--resume", str(run), "--device", "cpu", *more])
+        assert (result.exit_code, contents(run)) == (2, before), (result.output, result.exception)
+        (line,) = result.stderr.splitlines()
+        assert "another version" in line

@@ -5,6 +5,7 @@ import torch
 
 from gan2shape.bench import run_ladder
 from gan2shape.bench.exam import exam_objects
+from gan2shape.bench.requests import BenchRequest
 from gan2shape.bench.score import score_depth
 from gan2shape.core.errors import UserError
 from gan2shape.prior.open import open_prior
@@ -19,7 +20,7 @@ def test_a_bundled_generator_is_worked_with_at_its_own_side() -> None:
 def test_the_ladder_runs_under_the_published_preset() -> None:
     quick = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=[1]", "steps.batch=2", "steps.n_collect=2",
              "steps.n_albedo=[1]", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip
-    rows = run_ladder.main("car", ("flat", "O5"), 1, "cpu", quick, preset="paper")
+    rows = run_ladder.run_ladder(BenchRequest("car", "paper", 1, "cpu", quick), ("flat", "O5"))
     flat, begun, learnt = rows
     assert [row["method"] for row in rows] == ["flat", "O5 depth network", "O5 stage 1"]
     (item,) = exam_objects("car", "val", 1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan2shape.bench.card import heading_rad
+from gan2shape.bench.regressor import heading_rad
 from gan2shape.build import custom as own_prior
 from gan2shape.build.custom import estimate_prior, told
 from gan2shape.build.foreground import ForegroundConfig, LearntMasks, learn_masks

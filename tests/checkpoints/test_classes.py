@@ -55,7 +55,7 @@ def test_conditional_discriminator_has_one_logit(tmp_path: Path) -> None:
 
 def test_first_class_is_drawn_and_said_unless_another_is_given(tmp_path: Path) -> None:
     path = saved({"G_ema": conditional()}, tmp_path)
-    assert any("class 0 is drawn" in note for note in inspect(path)["source"]["notes"])
+    assert any("class 0 is used" in note for note in inspect(path)["source"]["notes"])
     first, second = (load_generator(path, class_index=i).generator.mapping.fc0.bias for i in (0, 1))
     assert torch.equal(load_generator(path).generator.mapping.fc0.bias, first)
     assert not torch.equal(first, second)
