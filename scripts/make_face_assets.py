@@ -163,7 +163,7 @@ def skin_arrays(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _natural_hue(atlas: Image.Image) -> Image.Image:
-    """Face, ears and shoulders with their coarse hue drawn towards that of skin: some paintings are greyish green.
+    """Face, ears and shoulders with their coarse hue moved towards that of skin: some paintings are greyish green.
 
     Hue is green and blue over red, smoothed over a tenth of the face, so that lips and lids keep theirs.
     """
@@ -189,8 +189,8 @@ def masks(arrays: dict[str, np.ndarray]) -> dict[str, Image.Image]:
     """Two RGBA pictures on the atlas, see `face_paint`.
 
     masks: R nearness to the brows' lines, G beard, B moustache and goatee, A scalp. places: R lips, G height above a
-    plane that leans like a collar (5.2 ... 6.4 dm), B distance from the middle plane (0 ... 1.3 dm), A where the two
-    latter hold (face and shoulders).
+    plane that is tilted like a collar (5.2 ... 6.4 dm), B distance from the middle plane (0 ... 1.3 dm), A where the
+    latter two hold (face and shoulders).
     """
     x, y, z, seen = (plane for plane in positions(arrays))
     ax = np.abs(x)

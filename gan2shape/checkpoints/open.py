@@ -64,7 +64,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()  # sentences for the user
     taken: str = ""  # prefix of the generator's names in the file
     ignored: tuple[str, ...] = ()  # what else is in it, and why it is not used
-    origins: Mapping[str, str] = field(default_factory=dict)  # where settings that shapes do not tell come from
+    origins: Mapping[str, str] = field(default_factory=dict)  # where settings that shapes do not determine come from
     further: Mapping[str, Any] = field(default_factory=dict)  # statistics, further networks, card: of our own files
 
 

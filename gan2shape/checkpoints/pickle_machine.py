@@ -5,7 +5,7 @@ length that a file claims. This one knows the binary instructions of protocols 2
 pair of strings; what a call of it means is decided by a `Library`, a table of the few names that mean something,
 compared as whole strings. Byte strings stay views of the file.
 
-Bounds: every length is checked against the bytes that are left; instructions and the work behind them draw on one
+Bounds: every length is checked against the bytes that are left; instructions and the work behind them use up one
 budget; dictionary keys and set members that are no short plain values are replaced (hashing nested tuples, or integers
 made to collide, can take forever).
 """

@@ -22,7 +22,7 @@ Patch = pytest.MonkeyPatch
 
 
 def plane(patch: Patch, category: str) -> None:
-    """The depth networks see no relief."""
+    """The depth networks predict a plane."""
     original = initialize.category_depth
     patch.setattr(initialize, "category_depth", lambda *words: torch.ones_like(original(*words)))
 
@@ -49,7 +49,7 @@ def view_signs(patch: Patch, category: str) -> None:
 def configured(patch: Patch, **changes: object) -> None:
     original = headline.open_prior
 
-    def opened(*words: object, **named: object) -> tuple[object, ShapeConfig]:
+    def opened(*given: object, **named: object) -> tuple[object, ShapeConfig]:
         generator, config = original(*words, **named)
         return generator, replace(config, initial=replace(config.initial, **changes))
 

@@ -1,4 +1,4 @@
-"""Benchmarks under presets that were written for other sizes than the bundled generators'."""
+"""Benchmarks under presets that were written for other resolutions than the bundled generators'."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.prior.open import open_prior
 
 
-def test_a_bundled_generator_is_worked_with_at_its_own_side() -> None:
+def test_a_bundled_generator_is_used_at_its_own_resolution() -> None:
     generator, config = open_prior("car", preset="paper", device="cpu")
     assert config.render.resolution == generator.prior.generator.config.resolution
     assert config.n_stages == 4  # the rest of the preset stays
@@ -33,6 +33,6 @@ def test_the_ladder_runs_under_the_published_preset() -> None:
     assert learnt["side"] == pytest.approx(begun["side"], rel=0.2)  # one small step was taken
 
 
-def test_another_side_that_was_asked_for_is_refused() -> None:
-    with pytest.raises(UserError, match=r"render\.size=32 does not fit"):
+def test_another_resolution_is_refused() -> None:
+    with pytest.raises(UserError, match=r"render\.resolution=32 does not fit"):
         open_prior("car", overrides=("render.resolution=32",), device="cpu")
