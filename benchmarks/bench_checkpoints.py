@@ -25,13 +25,13 @@ LATENT = 512
 MAPPING_LAYERS = 8
 
 
-def write(path: Path, side: int, kind: str) -> None:
+def write(path: Path, resolution: int, kind: str) -> None:
     """A checkpoint of the published widths: `torch.save` of state dicts, or a pickle as NVIDIA's."""
-    channels = WIDTHS[: side.bit_length() - 2]
+    channels = WIDTHS[: resolution.bit_length() - 2]
     torch.manual_seed(0)
-    config = GeneratorConfig(side, channels, LATENT, LATENT, MAPPING_LAYERS, resample="fir", noise=True)
+    config = GeneratorConfig(resolution, channels, LATENT, LATENT, MAPPING_LAYERS, resample="fir", noise=True)
     generator = Generator(config).state_dict()
-    critic = Discriminator(DiscriminatorConfig(side, channels, resample="fir", unshuffle=False)).state_dict()
+    critic = Discriminator(DiscriminatorConfig(resolution, channels, resample="fir", unshuffle=False)).state_dict()
     if kind == "torch":
         torch.save({"G_ema": generator, "D": critic}, path)
         return

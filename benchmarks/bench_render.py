@@ -105,7 +105,7 @@ def brute_force(scene: Scene) -> Tensor:
 
 
 def least_ms(contenders: dict[str, Callable[[], object]], repeats: int, device: str) -> dict[str, tuple[float, float]]:
-    """(wall, processor) milliseconds of each contender, the least over rounds in which all take turns."""
+    """(wall, processor) milliseconds of each contender, the least over rounds interleaved."""
     found = dict.fromkeys(contenders, (math.inf, math.inf))
     for _ in range(repeats + 1):  # the first round warms up and rarely wins
         for name, run in contenders.items():

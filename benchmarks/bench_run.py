@@ -117,10 +117,13 @@ def whole_run(category: str, preset: str) -> dict:
     """Wall and processor seconds and peak memory of `gan2shape run`, from the start of its process to its files."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        words = ["run", "--category", category, "--preset", preset, "--seed", "0", "--device", "cpu", "--json"]
+        arguments = ["run", "--category", category, "--preset", preset, "--seed", "0", "--device", "cpu", "--json"]
         before, began = children_usage(), time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "gan2shape", *words, "--out", str(out)], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "gan2shape", *arguments, "--out", str(out)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         wall, after = time.perf_counter() - began, children_usage()
         if done.returncode:
@@ -137,7 +140,7 @@ def whole_run(category: str, preset: str) -> dict:
 
 
 def children_usage() -> tuple[float, float] | None:
-    """(processor seconds, peak resident memory in MiB) of finished children; None where the system does not tell."""
+    """(processor seconds, peak resident memory in MiB) of finished children; None where there are no such numbers."""
     try:
         import resource  # not on Windows
     except ImportError:

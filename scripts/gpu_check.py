@@ -86,7 +86,7 @@ def run_preset(preset: str, device: torch.device) -> dict:
 
 
 def train_speed(resolution: int, precision: str, device: torch.device, seconds: float) -> dict:
-    """Images a second of GAN training with the default settings, penalties in their turn included."""
+    """Images a second of GAN training with the default settings, penalties at their intervals included."""
     from gan2shape.nn.discriminator import DiscriminatorConfig
     from gan2shape.nn.generator import GeneratorConfig
     from gan2shape.train.dataset import ShardedImages

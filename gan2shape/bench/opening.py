@@ -26,7 +26,7 @@ def exam_category(request: BenchRequest) -> str:
     kept = find_estimated(request.generator, class_index=request.class_index)
     if kept is None or kept.category is None:
         raise UserError(
-            f"Nothing says with which objects {request.generator} is to be measured: "
+            f"No category names the exam with which {request.generator} is to be measured: "
             f"give --category (known: {', '.join(known_categories())})."
         )
     return kept.category

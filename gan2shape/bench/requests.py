@@ -1,4 +1,4 @@
-"""What a benchmark is asked. Plain paths and numbers: importing this is instant."""
+"""Requests to the benchmarks. Plain paths and numbers: importing this is instant."""
 
 from dataclasses import dataclass
 from pathlib import Path

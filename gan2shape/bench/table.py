@@ -43,11 +43,11 @@ STEP_1 = "step 1"  # the ellipsoid on the prior's own mask, slant chosen
 
 
 def mean_depth(category: str, half_range: float) -> Float[Tensor, "1 1 S S"]:
-    """Pixelwise mean of the true depths of training objects; where none was seen, the far end of the range."""
+    """Pixelwise mean of the true depths of training objects; where none is covered, the far end of the range."""
     truth = render_set(category, list(range(MEAN_DEPTH_OBJECTS))).truth
-    seen = truth.hit.float()
-    total = seen.sum(0, keepdim=True)
-    mean = (truth.depth * seen).sum(0, keepdim=True) / total.clamp_min(1)
+    covered = truth.hit.float()
+    total = covered.sum(0, keepdim=True)
+    mean = (truth.depth * covered).sum(0, keepdim=True) / total.clamp_min(1)
     return torch.where(total > 0, mean, 1 + half_range)
 
 

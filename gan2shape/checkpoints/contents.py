@@ -1,8 +1,8 @@
 """Everything in a file under dotted names, and which of it are the networks.
 
 It does not matter in which dictionary, list or object networks were put: a network is found by a name that only it has,
-and the averaged generator by any part of its prefix that says so. What lies beside the networks is passed over, and
-named.
+and the averaged generator by any part of its prefix that names an average. What lies beside the networks is passed
+over, and named.
 """
 
 import re

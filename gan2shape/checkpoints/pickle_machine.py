@@ -36,7 +36,7 @@ class Budget:
         """Take `units` away. Raises UnreadableError when nothing is left."""
         self.left -= units
         if self.left < 0:
-            raise UnreadableError("is described in far more words than a network needs")
+            raise UnreadableError("is described at far greater length than a network needs")
 
 
 class Library(ABC):

@@ -1,7 +1,7 @@
 """Names of further publishers' StyleGAN2 generators: BasicSR and mmgeneration into rosinality's, genforce into ours.
 
 Taken from their public code. All keep rosinality's or TensorFlow's numbers under other names; genforce's upsampling
-kernels are those of TensorFlow (turned by half a turn), and it adds one to the modulation's bias in code.
+kernels are those of TensorFlow (rotated by 180 degrees), and it adds one to the modulation's bias in code.
 """
 
 import re

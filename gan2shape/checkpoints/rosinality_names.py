@@ -56,7 +56,7 @@ def _rosinality_name(name: str) -> tuple[str, tuple[int, ...] | None]:
 
 
 def block_resolution(octave: int) -> int:
-    """Side of the images after so many doublings. Raises UnreadableError for absurd ones."""
+    """Resolution of the images after so many doublings. Raises UnreadableError for absurd ones."""
     found = 4 * 2**octave
     if found > MAX_RESOLUTION:
         raise UnreadableError(f"generates more than {MAX_RESOLUTION} pixels across, which is not supported")

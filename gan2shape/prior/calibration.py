@@ -1,7 +1,7 @@
 """What describes one set of weights and is no weight: `calibration.json` beside `prior.safetensors`.
 
 The scale of the depth network's shapes, their tilt, the yaws of multi-view fusion, the high-pass filter of a stage, and
-the lights that the generator has seen. For each value the file states whether true depth was used to choose it. A value
+the lights of the training images. For each value the file states whether true depth was used to choose it. A value
 that is missing, or a pack without this file, leaves the typed default of the configuration.
 
     {"format": "gan2shape-calibration-1",
@@ -52,7 +52,7 @@ class Calibration(Finite):
     fusion_yaws_deg: tuple[float, ...] | None = None  # yaws of multi-view fusion; () measures the input alone
     highpass_cutoff: float | None = None  # of what a stage adds to the start, as a part of the resolution
     highpass_share: float | None = None  # of the rest, which part is kept
-    light_lx: tuple[float, float] | None = None  # lights that the generator has seen: see `LightPriorConfig`
+    light_lx: tuple[float, float] | None = None  # lights of the training images: see `LightPriorConfig`
     light_ly: tuple[float, float] | None = None
     light_gain: tuple[float, float] | None = None
     light_alpha: float | None = None

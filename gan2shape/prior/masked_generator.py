@@ -59,7 +59,7 @@ def require_mask(generator: MaskedGenerator) -> None:
     if generator.head is None and generator.needs_mask:
         name = generator.prior.card.get("checkpoint", "CHECKPOINT")
         raise UserError(
-            f"Nothing says which part of a picture of {name} is the object: "
+            f"There is no object mask for images of {name}: "
             f"run `gan2shape prior {name} --category …` once, or give --mask (all white if everything is)."
         )
 

@@ -189,7 +189,7 @@ def chosen_category(path: Path, category: str | None, kept: EstimatedPrior | Non
     carded = prior.card.get("category")
     if category is None and kept is None and carded not in known:
         raise UserError(
-            f"Nothing says which views and lights suit {path}: "
+            f"No category gives the ranges of views and lights for {path}: "
             f"give the nearest --category (known: {', '.join(known)}), here or once to `gan2shape prior`."
         )
     return category or (kept.category if kept is not None else carded)

@@ -1,4 +1,4 @@
-"""The frozen exam and the truth that the ladder draws from it."""
+"""The frozen exam and the truth that the ladder takes from it."""
 
 import numpy as np
 import pytest

@@ -154,8 +154,8 @@ def test_runs_draw_from_what_was_read_unless_told_otherwise(checkpoint, found_ha
         "car", checkpoint, "smoke", ("views.yaw_sd_deg=12", "lights={lx: [-0.3, 0.3]}"), device="cpu"
     )
     assert (config.views.yaw_sd_deg, config.lights.lx) == (12.0, (-0.3, 0.3))
-    (note,) = (note for note in generator.notes if note.startswith("Drawn"))
-    assert "views.yaw_sd_deg 12, lights.lx -0.3 to 0.3 (as you say)" in note
+    (note,) = (note for note in generator.notes if note.startswith("Sampled"))
+    assert "views.yaw_sd_deg 12, lights.lx -0.3 to 0.3 (as given)" in note
     assert "read off" not in note
     other = open_prior("head", checkpoint, "smoke", device="cpu")[1]  # those networks did not read
     assert (other.views.yaw_sd_deg, other.lights.lx) == (14.0, (-0.8, 0.8))

@@ -78,9 +78,9 @@ def pictures(yaw_sd_deg: float, pitch_sd_deg: float, lx: float, ly: tuple[float,
 
 
 def test_known_answers_are_read() -> None:
-    seen = read_images(networks(), pictures(10.0, 3.0, 0.5, (-0.6, 0.1)))
-    assert seen.yaw_deg.std().item() == pytest.approx(10.0, rel=0.1)
-    assert seen.pitch_deg.std().item() == pytest.approx(3.0, rel=0.1)
+    readings = read_images(networks(), pictures(10.0, 3.0, 0.5, (-0.6, 0.1)))
+    assert readings.yaw_deg.std().item() == pytest.approx(10.0, rel=0.1)
+    assert readings.pitch_deg.std().item() == pytest.approx(3.0, rel=0.1)
     found = read_ranges(networks(), pictures(10.0, 3.0, 0.5, (-0.6, 0.1)), VIEWS, LIGHTS)
     assert all(one.measured for one in found.values())
     assert found[YAW].value == pytest.approx(10.0, rel=0.1)
