@@ -45,6 +45,7 @@ def inputs(tmp_path_factory) -> Path:
     Image.fromarray(np.dstack([pixels, mask])).save(folder / "rgba.png")
     Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(folder / "deep.png")
     Image.fromarray(mask).save(folder / "mask.png")
+    Image.fromarray(mask[:64]).save(folder / "square.png")  # as large as a generator's images are: square
     return folder
 
 
@@ -91,13 +92,13 @@ def test_images_of_every_kind_run(name: str, packs, inputs, tmp_path, monkeypatc
 def test_custom_generators_of_every_format_run(name: str, inputs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_CACHE", str(tmp_path / "cache"))
     arguments = ["-g", checkpoint(name, tmp_path), "--category", "car"]
-    result = gan2shape(*arguments, "--mask", inputs / "mask.png", "--out", tmp_path / "run", "--json")
+    result = gan2shape(*arguments, "--mask", inputs / "square.png", "--out", tmp_path / "run", "--json")
     assert result.exit_code == 0, result.output
     assert "This will take about" in result.stderr
     assert any("own discriminator" in note for note in json.loads(result.stdout.splitlines()[-1])["notes"])
     with np.load(tmp_path / "run" / "scene.npz", allow_pickle=False) as scene:
         assert scene["depth"].shape[-2:] == (32, 32)
-    again = gan2shape(*arguments, "--latent", tmp_path / "run" / "scene.npz", "--mask", inputs / "mask.png", "--out",
+    again = gan2shape(*arguments, "--latent", tmp_path / "run" / "scene.npz", "--mask", inputs / "square.png", "--out",
                       tmp_path / "again")  # fmt: skip
     assert again.exit_code == 0, again.output
     assert (tmp_path / "again" / "depth.png").read_bytes() == (tmp_path / "run" / "depth.png").read_bytes()
