@@ -2,8 +2,8 @@
 
 `prior.safetensors` holds float16 weights under `generator/…`, `discriminator/…`, `networks/<name>/…`, the latent
 statistics in float32 under `statistics/…`, and every configuration as JSON in the file's metadata. `card.json` is for
-people: training images, duration, seed, measured quality, licence, limits. `calibration.json`, where there is one, says
-what `prior.calibration` reads. Nothing is pickled.
+people: training images, duration, seed, measured quality, licence, limits. `calibration.json`, where there is one, is
+read by `prior.calibration`. Nothing is pickled.
 """
 
 import json

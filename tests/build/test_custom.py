@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan2shape.bench.card import heading_rad
+from gan2shape.bench.regressor import heading_rad
 from gan2shape.build import custom
 from gan2shape.build.custom import as_lines, estimate_prior
 from gan2shape.build.foreground import ForegroundConfig, LearntMasks, learn_masks
@@ -21,7 +21,7 @@ from gan2shape.prior.masked_generator import masked_generator, observe_seed
 from gan2shape.prior.open import category_config, open_prior
 from gan2shape.prior.packs import load_pack
 from gan2shape.prior.ranges import (
-    LAMP_QUANTILES,
+    LIGHT_QUANTILES,
     LX,
     LY,
     PITCH,
@@ -145,7 +145,7 @@ def test_runs_sample_what_was_estimated_unless_overridden(checkpoint, found_half
     generator, config = open_prior(None, checkpoint, "smoke", device="cpu")
     assert (config.views.yaw_sd_deg, config.lights.lx) == (9.5, (-0.5, 0.4))
     assert config.lights.gain == (-0.15, 0.15)  # the category's
-    (note,) = (note for note in generator.notes if note.startswith("Drawn"))
+    (note,) = (note for note in generator.notes if note.startswith("Sampled"))
     assert "views.yaw_sd_deg 9.5, lights.lx -0.5 to 0.4 (read off samples)" in note
     assert (
         "; views.pitch_sd_deg 6, lights.ly -0.8 to 0.2, lights.gain -0.15 to 0.15, initial.depth_scale 0.2 (c" in note
@@ -154,8 +154,8 @@ def test_runs_sample_what_was_estimated_unless_overridden(checkpoint, found_half
         "car", checkpoint, "smoke", ("views.yaw_sd_deg=12", "lights={lx: [-0.3, 0.3]}"), device="cpu"
     )
     assert (config.views.yaw_sd_deg, config.lights.lx) == (12.0, (-0.3, 0.3))
-    (note,) = (note for note in generator.notes if note.startswith("Drawn"))
-    assert "views.yaw_sd_deg 12, lights.lx -0.3 to 0.3 (as you say)" in note
+    (note,) = (note for note in generator.notes if note.startswith("Sampled"))
+    assert "views.yaw_sd_deg 12, lights.lx -0.3 to 0.3 (as given)" in note
     assert "read off" not in note
     other = open_prior("head", checkpoint, "smoke", device="cpu")[1]  # those networks did not read
     assert (other.views.yaw_sd_deg, other.lights.lx) == (14.0, (-0.8, 0.8))
@@ -164,7 +164,7 @@ def test_runs_sample_what_was_estimated_unless_overridden(checkpoint, found_half
 def test_estimates_of_earlier_versions_have_a_mask_and_no_ranges(checkpoint):
     old = replace(an_estimate(), page={"views": {"measured": False}, "lights": {"measured": False}})
     weights = keep_estimated(checkpoint, old)
-    assert find_estimated(checkpoint).words == ()
+    assert find_estimated(checkpoint).overrides == ()
     assert open_prior(None, checkpoint, "smoke", device="cpu")[1].views.yaw_sd_deg == 14.0
     keep_estimated(checkpoint, replace(old, page={"ranges": {"steps.lr": {"measured": True, "value": 1.0}}}))
     with pytest.raises(UserError, match="delete it"):
@@ -220,7 +220,7 @@ def test_ranges_read_off_a_bundled_generator_are_those_of_its_training_images(ca
     for half in (made.light[:, 2].abs() < 0.4, made.light[:, 2] > 0):
         lights, read = made.light[half], calibrated(read_images(networks, made.truth.image[half]), known, config.lights)
         for values, true in ((read.lx, lights[:, 2]), (read.ly, lights[:, 3])):
-            ends = torch.tensor(LAMP_QUANTILES)
+            ends = torch.tensor(LIGHT_QUANTILES)
             assert torch.quantile(values, ends).tolist() == pytest.approx(torch.quantile(true, ends).tolist(), abs=0.2)
 
 
