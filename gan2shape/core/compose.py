@@ -1,5 +1,7 @@
 """Configuration of one job: typed defaults < category YAML < calibration < preset YAML < `key=value` overrides.
 
+Where a preset has other values for a category, `preset/PRESET/CATEGORY.yaml` comes right after `preset/PRESET.yaml`.
+
 Overrides follow Hydra's override grammar, YAMLs its package headers, and OmegaConf merges. Hydra's Compose API and its
 configuration store stay out of it: they belong to the whole process, where threads and a host program's own Hydra meet.
 A YAML may only name keys that the dataclass has, so it has no defaults list. Tuples stay tuples.
@@ -44,7 +46,7 @@ def compose(
     """An instance of `config_class` for a category and a preset.
 
     calibration: values by dotted key, which come after the category and before the preset.
-    overrides: `key=value` with dotted keys (`steps.n_joint=100`, `views.yaw_sd_deg=12`, `lights.lx=[-1,1]`).
+    overrides: `key=value` with dotted keys (`steps.n_joint=[100]`, `views.yaw_sd_deg=12`, `lights.lx=[-1,1]`).
     root: the folder with `category/` and `preset/`; the shipped one unless given.
     Raises UserError for an unknown category, preset or key (the nearest known one is named), a bad value or a bad YAML.
     """
@@ -53,17 +55,20 @@ def compose(
 
     root = Path(root or configs_dir()).resolve()
     choices = {group: name for group, name in zip(GROUPS, (category, preset), strict=True) if name is not None}
+    parts = list(choices.items())
     for group, name in choices.items():
         known = sorted(path.stem for path in (root / group).glob("*.yaml"))
         if name not in known:
             raise UserError(f"unknown {group} {name!r}{nearest(name, known)}")
     checked = checked_overrides(config_class, overrides)
+    if len(choices) == 2 and (root / "preset" / str(preset) / f"{category}.yaml").is_file():
+        parts.append((f"preset/{preset}", category))
 
     if not root.is_dir():
         raise UserError("bad configuration: Primary config directory not found.")
     settings = _parsed(checked) if checked else []  # only overrides need Hydra's import
     tree = _thawed(OmegaConf.structured(config_class))
-    for group, name in choices.items():
+    for group, name in parts:
         if group == "preset":
             _merge_values(tree, calibration)
         try:

@@ -1,8 +1,11 @@
 """Typed configuration: the one source of defaults. YAML files hold only what differs from here.
 
-Units are in the names: `_deg` degrees, `_px` pixels, `n_` counts. Light ranges are in house signs (a lamp above has ly
-< 0), so the published constants enter with lx and ly negated (`reference`: GAN2Shape `rand_light`, `view_mvn`,
-`light_mvn`).
+Units are in the names: `_deg` degrees, `_px` pixels, `n_` counts. A light above has ly < 0. The published code has lx
+and ly with the opposite sign, so its constants (`rand_light`, `light_mvn`) enter negated.
+
+`--preset paper` (configs/preset/paper.yaml) states every published constant; what differs by category stands in
+configs/preset/paper/CATEGORY.yaml. Three things stay ours there: the canonical frame is the input's frame, images are
+composited over a background that is filled in, and discriminator features stand in for LPIPS.
 """
 
 import math
@@ -34,9 +37,9 @@ class Finite:
 
 @dataclass(frozen=True)
 class RenderConfig(Finite):
-    """Camera and canvas of the canonical height field."""
+    """Camera and resolution of the canonical height field."""
 
-    resolution: int = 64  # of every render, pixels a side (published: 128)
+    resolution: int = 64  # of every render, pixels; follows the generator (published: 128)
     fov_deg: float = 10.0  # field of view of the pinhole camera (published)
     depth_half_range: float = 0.1  # canonical depth lives in 1 +- this (published .9-1.1)
 
@@ -58,17 +61,19 @@ class InitialShapeConfig(Finite):
     far: float = 1.02  # depth of the plane behind the cap (published)
     near: float = 0.91  # nearest point of the cap at depth scale 1 (published)
     radius: float = 0.4  # radius of the published sphere cap, scene units
+    # Growth of the mask's box at the left, top, right and bottom under the ellipsoid, in parts of its width or height.
+    # The box never leaves the image (published: bottom 1/6 for cars).
+    box_growth: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one that the GAN explains best is kept
     use_depth_network: bool = True  # where a pack carries depth, view and light networks
     pretraining_depth_scales: tuple[float, ...] = ()  # of the pseudo samples in pre-training's rounds 2, 3 ...
     network_depth_scale: float = 1.0  # of the depth network's depth about distance 1, a gauge that images do not fix
     # Slopes of depth downwards, over half the image, per radian of pitch, and to the right per radian of yaw that the
-    # view network reads in the input: projections follow view changes in part, which leaves shapes too upright and too
-    # much like one seen from the front.
+    # view network reads in the input. They make up for the response of projections to view changes, which is below 1.
     network_tilt: tuple[float, float] = (0.0, 0.0)
     fusion_yaws_deg: tuple[float, ...] = ()  # yaws of multi-view fusion; () measures the input alone
-    # What stages change of the initial depth more coarsely than this part of the image's width (sd of a Gaussian) is
-    # undone after each where a depth network was the start, and of the rest a share is kept. 0 keeps everything.
+    # Where the initial depth is a depth network's, each stage keeps only a share of its change that is finer than this
+    # part of the image's width (sd of a Gaussian), and undoes the coarser rest. 0 keeps everything.
     highpass_cutoff: float = 0.0625
     highpass_share: float = 0.6
 
@@ -80,17 +85,22 @@ class InitialShapeConfig(Finite):
 
 @dataclass(frozen=True)
 class ViewPriorConfig(Finite):
-    """Target views of pseudo samples: Gaussian perturbations about the input's own view, degrees and scene units."""
+    """Target views of pseudo samples in the canonical frame: a Gaussian about `mean`, degrees and scene units."""
 
     yaw_sd_deg: float = 14.0  # published 10.5, times view_scale 1-1.2
     pitch_sd_deg: float = 6.0  # published .9; synthetic categories have more
     roll_sd_deg: float = 0.0  # published .4
-    shift_sd: float = 0.0  # tx, ty in scene units
-    limit_sd: float = 2.0  # samples are redrawn beyond this many sd
+    shift_sd: tuple[float, float] = (0.0, 0.0)  # tx, ty in scene units (published .008, .0005)
+    yaw_shift_correlation: float = 0.0  # of yaw and tx (published .998)
+    mean_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)  # pitch, yaw, roll (published 2.3, -.9, .1)
+    mean_shift: tuple[float, float] = (0.0, 0.0)  # tx, ty (published -.0003, -.0014)
+    limit_sd: float = 2.0  # samples lie within this many sd of the mean (published: no limit)
 
     def check(self) -> None:
-        spreads = (self.yaw_sd_deg, self.pitch_sd_deg, self.roll_sd_deg, self.shift_sd)
+        spreads = (self.yaw_sd_deg, self.pitch_sd_deg, self.roll_sd_deg, *self.shift_sd)
         need(min(spreads) >= 0, "standard deviations in views are never negative")
+        rho = self.yaw_shift_correlation
+        need(-1 <= rho <= 1, f"views.yaw_shift_correlation={rho} has to lie between -1 and 1")
         need(self.limit_sd > 0, f"views.limit_sd={self.limit_sd} has to be above 0")
 
 
@@ -111,10 +121,11 @@ class LightPriorConfig(Finite):
 class NetworkConfig(Finite):
     """The four networks of the scene and the projector E.
 
-    Widths are of resolutions up to 64; above, one strided convolution of the last width is added for each doubling.
+    Widths are of the small kind up to resolution 64; above, one strided convolution of the last width is added for
+    each doubling.
     """
 
-    kind: str = "small"  # "small": widths below; "published": the paper's networks (nn/published_scene_networks.py)
+    kind: str = "small"  # "small": widths below; "published": nn/published_scene_networks.py, which has its own widths
     albedo: str = "quotient"  # "quotient": input / shading, exact at the input; "network": an autoencoder (published)
     autoencoder_channels: tuple[int, ...] = (24, 48, 96, 96)  # strided convolutions of depth and albedo
     code_dim: int = 128  # bottleneck of depth and albedo
@@ -160,22 +171,25 @@ class StepConfig(Finite):
     lr: float = 1e-3  # Adam of every network (published 1e-4 over 10 x the steps)
     lr_decay_from: float = 0.6  # a step's learning rate falls linearly to 0 after this fraction of it; 1: it stays
     betas: tuple[float, float] = (0.9, 0.99)  # Adam
-    weight_decay: float = 0.0  # of Adam, added to the gradient (published 5e-4)
+    weight_decay: float = 0.0  # of Adam in every step, added to the gradient (published 5e-4)
     pixel_weight: float = 1.0  # masked L1
     feature_weight: float = 0.0  # discriminator features in steps 1 and 3 (published: LPIPS .5)
     mask_weight: float = 0.2  # of the warped canonical mask beyond the projected sample's mask, step 3
-    min_visible_area: float = 0.7  # canonical pixels that a compared pixel shows; less is stretched over what is hidden
+    # Canonical pixels that a compared pixel shows; less is stretched over what is hidden. 0 compares all.
+    min_visible_area: float = 0.7
     smooth_weight: float = 0.1  # mean |second difference| of depth over its half-range, times (resolution / 64)^2
-    shading_smooth_weight: float = 0.0  # the same of the shading (published: as much as of depth)
+    shading_smooth_weight: float = 0.0  # the same of the diffuse shading max(0, n . l) of the input, in [0, 1]
     projection_feature_weight: float = 1.0  # discriminator features in step 2
+    n_feature_blocks: int = 3  # first discriminator blocks that are compared, as far as there are so many (published 4)
     latent_weight: float = 1.0  # mean |offset|^2 in units of w's standard deviation; rung C chooses it
     residual_kept: float = 0.3  # part of what the pack's encoder misses in the input that far projections keep
-    mapping_tail: int = 0  # last mapping layers the offset passes (published 2 of 8); 0 adds it to w
+    mapping_tail: int = 0  # last mapping layers the offset passes (published F1_d = 2, which is 3 of 8); 0: added to w
+    relative_encoder: bool = True  # E's output for the input is subtracted (published: faces and cats, not cars)
     view_pull: float = 0.3  # weight of |V - target view|^2 in step 3, fading to 0 over `pull_fraction`
     light_pull: float = 0.3  # the same for light
     view_spread_weight: float = 0.3  # of keeping the spread of estimated views at that of target ones, step 3
     pull_fraction: float = 0.5  # part of step 3 over which both pulls fade
-    flip_weight: float = 0.0  # of a second reconstruction with mirrored depth and albedo, step 3 of stage 1 (published)
+    flip_weight: float = 0.0  # of reconstructing samples with mirrored depth and albedo too, step 3 of stage 1
 
     def check(self) -> None:
         need(min(self.batch, self.n_collect) > 0, "steps.batch and steps.n_collect have to be above 0")
@@ -183,6 +197,8 @@ class StepConfig(Finite):
             need(len(getattr(self, name)) > 0, f"steps.{name} is empty: write one number for all stages")
         counts = (*self.n_albedo, *self.n_projection, *self.n_joint, self.mapping_tail)
         need(min(counts) >= 0, "numbers of steps and layers in steps are never negative")
+        need(self.n_feature_blocks > 0, f"steps.n_feature_blocks={self.n_feature_blocks} has to be above 0")
+        need(self.weight_decay >= 0, f"steps.weight_decay={self.weight_decay} is negative")
         need(self.lr > 0, f"steps.lr={self.lr} has to be above 0")
         need(all(0 <= beta < 1 for beta in self.betas), f"steps.betas={self.betas} have to lie in [0, 1)")
 
@@ -205,12 +221,15 @@ class AblationConfig(Finite):
     estimate_views: bool = True  # V estimates each sample's view in step 3; False: it is the target view
     view_self_weight: float = 0.0  # weight of reading the views of renders of the current shape, step 3
     restore_gauge: bool = True  # after step 3, bring depth scale and sideways tilt back to the initial ones
-    fit_steps: int = 600  # most Adam steps that fit the depth network to a depth (rung O0; published: 1000)
+    fit_steps: int = 600  # most Adam steps that fit the depth network: rung O0, fit_ellipsoid (published 1000)
     fit_ellipsoid: bool = False  # the depth network is fitted to the ellipsoid, as published, instead of adding to it
+    losses: str = "visible"  # "visible": shape/losses.py; "published": shape/published_losses.py
 
     def check(self) -> None:
         need(len(self.pyramid_resolutions) > 0, "ablation.pyramid_resolutions is empty")
         need(self.depth in ("network", "pyramid"), f"ablation.depth={self.depth} is unknown: network or pyramid")
+        known = ("visible", "published")
+        need(self.losses in known, f"ablation.losses={self.losses} is unknown: visible or published")
         need(min(self.refine_steps, self.fit_steps) >= 0, "numbers of steps in ablation are never negative")
 
 
@@ -238,6 +257,8 @@ class ShapeConfig(Finite):
         need(0 <= self.seed <= GREATEST_SEED, f"seed={self.seed} has to lie between 0 and {GREATEST_SEED}")
         need(self.n_stages is None or self.n_stages >= 0, f"n_stages={self.n_stages} is negative")
         need(self.steps_scale > 0, f"steps_scale={self.steps_scale} has to be above 0")
+        is_mixed = self.networks.kind == "published" and self.ablation.depth == "pyramid"
+        need(not is_mixed, "networks.kind=published has a depth network of its own: leave ablation.depth away")
 
     def stages_from(self, network: bool) -> int:
         """How many stages are run, from a depth network or from an ellipsoid."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
@@ -43,11 +43,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """Stages and what they share. The optimiser is Adam with decoupled weight decay."""
+    """Stages and what they share. The optimiser is Adam, with decoupled or coupled weight decay."""
 
     stages: tuple[Stage, ...]
     betas: tuple[float | Schedule, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # decoupled (AdamW)
+    coupled_decay: float = 0.0  # added to the gradient: `weight_decay` of torch.optim.Adam; excludes the other one
     best_by: str | None = None  # the term whose least value decides which iterate is kept; None: the last one
     remedy: str = "try a lower learning rate"  # what a user can do where the loss is not finite
 
@@ -111,6 +112,15 @@ def optimise(
         run.unlock()
 
 
+def new_optimizer(groups: list[dict], plan: Plan) -> Optimizer:
+    """Adam with the plan's weight decay. Raises ValueError where it asks for both kinds."""
+    if plan.coupled_decay > 0:
+        if plan.weight_decay > 0:
+            raise ValueError("weight_decay and coupled_decay exclude each other")
+        return Adam(groups, weight_decay=plan.coupled_decay)
+    return AdamW(groups, weight_decay=plan.weight_decay)
+
+
 class _Run:
     """The state of one call of `optimise`."""
 
@@ -124,7 +134,7 @@ class _Run:
     ) -> None:
         self.groups, self.loss_of, self.plan, self.report, self.after_step = groups, loss_of, plan, report, after_step
         self.learnable = [(p, p.requires_grad) for group in groups.values() for p in group]
-        self.optimizer = AdamW([{"params": p, "lr": 0.0} for p in groups.values()], weight_decay=plan.weight_decay)
+        self.optimizer = new_optimizer([{"params": p, "lr": 0.0} for p in groups.values()], plan)
         self.best = BestIterate([p for p, _ in self.learnable]) if plan.best_by is not None else None
         self.n_steps, self.last, self.least = 0, None, None
 

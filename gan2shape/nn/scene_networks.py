@@ -16,6 +16,14 @@ from torch.nn import functional
 from gan2shape.core.config import AblationConfig, NetworkConfig, ShapeConfig
 from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
+from gan2shape.nn.published_scene_networks import (
+    BORDER_FRACTION,
+    LIGHT_OUTPUTS,
+    VIEW_OUTPUTS,
+    PublishedAutoEncoder,
+    PublishedProjector,
+    PublishedVectorEncoder,
+)
 
 LEAKY_SLOPE = 0.2  # as published
 LEAST_SHADING = 0.1  # divisor of the quotient albedo; darker pixels carry no colour
@@ -131,20 +139,43 @@ class VectorEncoder(nn.Module):
         return self.last(self.body(image))
 
 
+def projector(w_dim: int, config: ShapeConfig) -> nn.Module:
+    """E, with fresh weights: image [B,3,S,S] -> [B,w_dim]. The small kind moves nothing yet."""
+    size = config.render.resolution
+    if config.networks.kind == "published":
+        return PublishedProjector(w_dim, size)
+    return VectorEncoder(w_dim, size, config.networks, last_scale=0.0)
+
+
 class SceneNetworks(nn.Module):
-    """D, A, V, L of the paper with their output ranges (section 3.1). Only parameters and ranges live here."""
+    """D, A, V, L of the paper with their output ranges (section 3.1). Only parameters and ranges live here.
+
+    `networks.kind` chooses between small networks and the published ones. Ranges are the same for both: depth
+    1 +- half-range, angles and shifts tanh times their range, ambient and diffuse +- .5 and direction +- 1 about the
+    mean light.
+    """
 
     def __init__(self, config: ShapeConfig):
         super().__init__()
         render, networks = config.render, config.networks
-        check_sizes(render.resolution, networks, config.ablation)
-        self.depth_net = depth_parameters(render.resolution, networks, config.ablation)
-        self.albedo_net = AutoEncoder(3, render.resolution, networks) if networks.albedo == "network" else None
-        self.view_net = VectorEncoder(5, render.resolution, networks)
-        self.light_net = VectorEncoder(4, render.resolution, networks)
+        size, has_albedo = render.resolution, networks.albedo == "network"
+        self.border_depth: float | None = None  # of the left and right border columns, where they are fixed
+        if networks.kind == "published":
+            self.depth_net = PublishedAutoEncoder(1, size)
+            self.albedo_net = PublishedAutoEncoder(3, size) if has_albedo else None
+            self.view_net = PublishedVectorEncoder(VIEW_OUTPUTS, size)
+            self.light_net = PublishedVectorEncoder(LIGHT_OUTPUTS, size)
+            self.border_depth = 1.0 + BORDER_FRACTION * render.depth_half_range
+        else:
+            check_sizes(size, networks, config.ablation)
+            self.depth_net = depth_parameters(size, networks, config.ablation)
+            self.albedo_net = AutoEncoder(3, size, networks) if has_albedo else None
+            self.view_net = VectorEncoder(5, size, networks)
+            self.light_net = VectorEncoder(4, size, networks)
         self.depth_half_range = render.depth_half_range
         angle = math.radians(networks.angle_range_deg)
-        self.register_buffer("view_range", torch.tensor([angle] * 3 + [networks.shift_range] * 2), persistent=False)
+        ranges = [angle] * 3 + [networks.shift_range] * 2 + [0.0] * (networks.kind == "published")  # tz stays 0
+        self.register_buffer("view_range", torch.tensor(ranges), persistent=False)
         self.register_buffer("light_mean", torch.tensor(config.lights.mean), persistent=False)
 
     @property
@@ -169,9 +200,10 @@ class SceneNetworks(nn.Module):
         raw = self.view_net(torch.cat([images, reference]))
         return self.relative_views(raw[:-1], raw[-1:])
 
-    def relative_views(self, raw: Float[Tensor, "B 5"], raw_reference: Float[Tensor, "#B 5"]) -> Float[Tensor, "B 6"]:
-        """Views from what the view network says about images and their references."""
-        return functional.pad(torch.tanh(raw - raw_reference) * self.view_range, (0, 1))
+    def relative_views(self, raw: Float[Tensor, "B N"], raw_reference: Float[Tensor, "#B N"]) -> Float[Tensor, "B 6"]:
+        """Views from the view network's outputs for images and their references; N is 5, or 6 with tz."""
+        views = torch.tanh(raw - raw_reference) * self.view_range
+        return functional.pad(views, (0, 6 - len(self.view_range)))
 
     def lights(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 4"]:
         """(ambient, diffuse, lx, ly) about the category's mean; half the tanh range for the two strengths

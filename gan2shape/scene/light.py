@@ -52,12 +52,17 @@ def light_direction(light: Float[Tensor, "B 4"]) -> Float[Tensor, "B 3"]:
     return F.normalize(torch.cat([light[:, 2:], -torch.ones_like(light[:, :1])], 1), dim=1)
 
 
-def shade(normals: Float[Tensor, "#B 3 S S"], light: Float[Tensor, "#B 4"]) -> Float[Tensor, "#B 1 S S"]:
-    """Lambert shading: ambient + diffuse * max(0, n . l). A batch of 1 on either side is shared."""
+def diffuse_cosine(normals: Float[Tensor, "#B 3 S S"], light: Float[Tensor, "#B 4"]) -> Float[Tensor, "#B 1 S S"]:
+    """Diffuse shading before its strength, max(0, n . l), in [0, 1]."""
     towards = light_direction(light)[:, :, None, None]
     cosine = normals[:, :1] * towards[:, :1] + normals[:, 1:2] * towards[:, 1:2] + normals[:, 2:] * towards[:, 2:]
+    return cosine.clamp(min=0)
+
+
+def shade(normals: Float[Tensor, "#B 3 S S"], light: Float[Tensor, "#B 4"]) -> Float[Tensor, "#B 1 S S"]:
+    """Lambert shading: ambient + diffuse * max(0, n . l). A batch of 1 on either side is shared."""
     ambient, diffuse = light[:, 0, None, None, None], light[:, 1, None, None, None]
-    return ambient + diffuse * cosine.clamp(min=0)
+    return ambient + diffuse * diffuse_cosine(normals, light)
 
 
 def apply_light(

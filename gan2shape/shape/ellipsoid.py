@@ -17,13 +17,14 @@ from dataclasses import replace
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan2shape.core.config import InitialShapeConfig, ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter
 from gan2shape.core.records import Render, Scene
-from gan2shape.nn.scene_networks import VectorEncoder
+from gan2shape.invert.loop import Plan, Stage, Step, optimise
+from gan2shape.invert.schedules import linear_fall
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.camera import yaw_views
 from gan2shape.scene.render import render_scene
@@ -50,6 +51,16 @@ def mask_box_px(mask: Float[Tensor, "1 1 S S"]) -> tuple[float, float, float, fl
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
+def grown_box(
+    box_px: tuple[float, float, float, float], growth: tuple[float, float, float, float], size: int
+) -> tuple[float, float, float, float]:
+    """The box with its left, top, right and bottom moved outwards by parts of its width or height, inside the image."""
+    left, top, right, bottom = box_px
+    width, height = right - left, bottom - top
+    moved = (left - growth[0] * width, top - growth[1] * height, right + growth[2] * width, bottom + growth[3] * height)
+    return tuple(min(max(at, 0.0), float(size)) for at in moved)
+
+
 def ellipsoid_depth(
     mask: Float[Tensor, "1 1 S S"], config: InitialShapeConfig, fov_deg: float, slant_deg: float = 0.0
 ) -> Float[Tensor, "1 1 S S"]:
@@ -59,7 +70,7 @@ def ellipsoid_depth(
     wrongly for off-centre boxes (reference, quirk of c_y); here both axes are divided by their own half-width.
     """
     size = mask.shape[-1]
-    left, top, right, bottom = mask_box_px(mask)
+    left, top, right, bottom = grown_box(mask_box_px(mask), config.box_growth, size)
     centres = torch.arange(size, device=mask.device, dtype=mask.dtype) + 0.5
     u = (centres - (left + right) / 2) / ((right - left) / 2)
     v = (centres - (top + bottom) / 2) / ((bottom - top) / 2)
@@ -81,9 +92,28 @@ def flat_depth(mask: Float[Tensor, "1 1 S S"]) -> Float[Tensor, "1 1 S S"]:
 def ellipsoid_model(
     model: SceneModel, mask: Float[Tensor, "1 1 S S"], config: ShapeConfig, slant_deg: float
 ) -> SceneModel:
-    """The model with its depth at an ellipsoid."""
+    """The model with its depth at an ellipsoid: the network learns what is added to it."""
     depth = ellipsoid_depth(mask, config.initial, config.render.fov_deg, slant_deg)
     return replace(model, base=depth_base(depth, config.render.depth_half_range))
+
+
+def fit_to_ellipsoid(
+    model: SceneModel, target: Target, config: ShapeConfig, slant_deg: float, report: Reporter
+) -> SceneModel:
+    """The model with its depth network fitted to an ellipsoid by mean squared error, `ablation.fit_steps` long
+    (published).
+    """
+    steps = config.steps
+    ellipsoid = ellipsoid_depth(target.canvas.mask, config.initial, config.render.fov_deg, slant_deg)
+
+    def loss_of(step: Step) -> Tensor:
+        return (model.free_depth(target.image) - ellipsoid).square().mean()
+
+    stage = Stage("ellipsoid", config.ablation.fit_steps, linear_fall(steps.lr, steps.lr_decay_from))
+    plan = Plan((stage,), betas=steps.betas, coupled_decay=steps.weight_decay, remedy="try a lower steps.lr")
+    optimise(model.networks.depth_net.parameters(), loss_of, plan, report=report)
+    with torch.no_grad():
+        return replace(model, base=replace(model.base, initial=model.free_depth(target.image)))
 
 
 def choose_slant(
@@ -142,7 +172,7 @@ def reproduction_residual(scene: Scene, target: Target, generator: MaskedGenerat
 @torch.no_grad()
 def projection_residual(
     model: SceneModel,
-    encoder: VectorEncoder,
+    encoder: nn.Module,
     target: Target,
     latent: Float[Tensor, "1 *L D"],
     generator: MaskedGenerator,

@@ -23,7 +23,7 @@ def estimate_seconds(generator: MaskedGenerator, config: ShapeConfig, inverts: b
     latents = prior.w_mean.expand(2, -1)  # two: what is made anew for every call weighs less
     with torch.no_grad():
         images = prior.generator.synthesis(latents)
-        features = prior_features(prior)
+        features = prior_features(prior, config.steps.n_feature_blocks)
         depth, views = images.new_ones(1, 1, size, size), images.new_zeros(2, 6)
         drawn_s = seconds_of(lambda: prior.generator.synthesis(latents)) / 2
         compared_s = seconds_of(lambda: features(images)) / 2

@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
+
+from gan2shape.nn.published_scene_networks import BORDER_PX
 
 STEEPEST = 0.98  # largest |depth - 1| of an initial depth over its half-range; tanh has no gradient beyond
 MIN_DEPTH_SD = 1e-4  # of distance 1: below it a shape is flat and has no depth scale
@@ -49,6 +52,13 @@ def depth_from_raw(raw: Float[Tensor, "1 1 S S"], base: DepthBase, half_range: f
     """1 + half-range tanh(base + network - mean network), scaled and corrected."""
     raw = base.logits + raw - raw.mean((1, 2, 3), keepdim=True)
     return 1.0 + base.scale * half_range * torch.tanh(raw) + base.correction
+
+
+def with_border_columns(
+    depth: Float[Tensor, "1 1 S S"], value: float, width_px: int = BORDER_PX
+) -> Float[Tensor, "1 1 S S"]:
+    """The depth with its first and last columns at `value`, as published: no surface is stretched beyond them."""
+    return functional.pad(depth[..., width_px:-width_px], (width_px, width_px), value=value)
 
 
 def across(like: Float[Tensor, "1 1 S S"]) -> Float[Tensor, "1 1 1 S"]:

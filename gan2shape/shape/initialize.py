@@ -18,7 +18,7 @@ from gan2shape.core.progress import Reporter
 from gan2shape.nn.scene_networks import SceneNetworks, as_depth
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.scene import pretrained_networks
-from gan2shape.shape.ellipsoid import choose_slant, ellipsoid_model
+from gan2shape.shape.ellipsoid import choose_slant, ellipsoid_model, fit_to_ellipsoid
 from gan2shape.shape.fusion import fused_depth
 from gan2shape.shape.gauge import depth_base
 from gan2shape.shape.state import ObjectState, Progress, SceneModel, Target
@@ -41,7 +41,10 @@ def initialize(
         model, slant_deg = from_depth_network(state.model, known, target, generator, config), 0.0
     else:
         slant_deg = choose_slant(state, target, latent, generator, config, report)
-        model = ellipsoid_model(state.model, target.canvas.mask, config, slant_deg)
+        if config.ablation.fit_ellipsoid:
+            model = fit_to_ellipsoid(state.model, target, config, slant_deg, report)
+        else:
+            model = ellipsoid_model(state.model, target.canvas.mask, config, slant_deg)
     name = ELLIPSOID if known is None else DEPTH_NETWORK
     seconds = {"initialize": time.perf_counter() - began}
     return replace(state, model=model), Progress(initial=name, slant_deg=slant_deg, seconds=seconds)

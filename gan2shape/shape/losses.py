@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig, StepConfig, ViewPriorConfig
@@ -41,11 +41,9 @@ def feature_distance(
     return relative_distance(features(images), wanted)
 
 
-def smoothness(depth: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tensor, ""]:
-    """Mean |second difference| of the depth in units of its half-range, all four directions (published S2, as a
-    mean).
-    """
-    d = depth / half_range
+def smoothness(values: Float[Tensor, "B 1 S S"], unit: float) -> Float[Tensor, ""]:
+    """Sum over the four directions of the mean |second difference| of a map in units of `unit` (published S2)."""
+    d = values / unit
     xx = (d[..., :, 2:] - 2 * d[..., :, 1:-1] + d[..., :, :-2]).abs().mean()
     yy = (d[..., 2:, :] - 2 * d[..., 1:-1, :] + d[..., :-2, :]).abs().mean()
     xy = (d[..., 1:, 1:] - d[..., 1:, :-1] - d[..., :-1, 1:] + d[..., :-1, :-1]).abs().mean()
@@ -53,7 +51,12 @@ def smoothness(depth: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tens
 
 
 def resolution_factor(config: ShapeConfig) -> float:
-    """What weights of `smoothness` are multiplied by: second differences fall with the square of the pixel's size."""
+    """What weights of `smoothness` are multiplied by: second differences fall with the square of the pixel's size.
+
+    The published losses have no such factor.
+    """
+    if config.ablation.losses == "published":
+        return 1.0
     return (config.render.resolution / BASE_RESOLUTION) ** 2
 
 
@@ -62,16 +65,23 @@ def visible_difference(
 ) -> Float[Tensor, ""]:
     """Pixels where the render shows what the input shows of the object, and where its mask spills over the wanted one.
 
-    A height field has no sides: rotated, it stretches from its outline to the plane behind it over what the input does
-    not show. What a projection has there says nothing about the shape, and taken for evidence it pulls outlines in
+    A height field has no flanks: rotated, it stretches from its outline to the background plane over what the input
+    does not show. A projection's pixels there say nothing about the shape. Compared all the same, they pull outlines in
     until the stretch is gone.
     """
-    shows = rendered.mask.detach() * (visible_area(rendered.grid) > steps.min_visible_area)
+    shows = rendered.mask.detach() * compared_pixels(rendered, steps)
     loss = steps.pixel_weight * masked_l1(rendered.image, images, shows)
     if steps.mask_weight > 0:
         spilt = (rendered.mask - masks).clamp_min(0) * (shows > 0)
         loss = loss + steps.mask_weight * spilt.sum() / shows.sum().clamp_min(1.0)
     return loss
+
+
+def compared_pixels(rendered: Render, steps: StepConfig) -> Bool[Tensor, "B 1 S S"]:
+    """Pixels that show at least `min_visible_area` canonical pixels; all of them where that is 0."""
+    if steps.min_visible_area == 0:
+        return torch.ones_like(rendered.mask, dtype=torch.bool)
+    return visible_area(rendered.grid) > steps.min_visible_area
 
 
 def projection_loss(

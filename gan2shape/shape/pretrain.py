@@ -42,11 +42,11 @@ from gan2shape.prior.packs import freeze
 from gan2shape.prior.scene import category_networks, load_learnt
 from gan2shape.scene.canvas import Canvas, over_background
 from gan2shape.scene.light import normals_from_depth, shade
-from gan2shape.scene.render import render, visible_area
+from gan2shape.scene.render import render
 from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, reproduction_residual
 from gan2shape.shape.gauge import flat_base
 from gan2shape.shape.initialize import category_depth
-from gan2shape.shape.losses import resolution_factor, smoothness, view_error, visible_difference
+from gan2shape.shape.losses import compared_pixels, resolution_factor, smoothness, view_error, visible_difference
 from gan2shape.shape.sampling import sample_lights, sample_views
 from gan2shape.shape.state import SceneModel, Target, current_scene, target_from
 from gan2shape.train.state import read_checkpoint
@@ -312,7 +312,7 @@ def disagreement(
     """Mean |difference| of the depths seen in projections and the drawn ones where both have the object, up to their
     mean distance, in units of the half-range.
     """
-    weight = made.mask.detach() * masks * (visible_area(made.grid) > config.steps.min_visible_area)
+    weight = made.mask.detach() * masks * compared_pixels(made, config.steps)
     error = (seen - made.depth) / config.render.depth_half_range
     error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True).clamp_min(1.0)
     return (weight * error.abs()).sum() / weight.sum().clamp_min(1.0)

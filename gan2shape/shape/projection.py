@@ -14,23 +14,22 @@ from torch import Tensor, nn
 from gan2shape.core.config import ShapeConfig, StepConfig
 from gan2shape.core.records import Render
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
-from gan2shape.nn.scene_networks import VectorEncoder
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.packs import Prior
 from gan2shape.shape.losses import FeatureMaps, projection_loss
 
 NEAR_SD = 0.3  # rms change of w, in its standard deviations, that counts as near: about 5 degrees of yaw
-FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric (published: 4 of its 6-8)
 REFINE_LR = 0.02  # Adam on latents
 
 
-def prior_features(prior: Prior) -> FeatureMaps:
-    """The discriminator's first blocks as a function image -> feature maps."""
-    return lambda images: prior.discriminator.features(images, FEATURE_BLOCKS)
+def prior_features(prior: Prior, n_blocks: int = StepConfig.n_feature_blocks) -> FeatureMaps:
+    """The discriminator's first blocks, at most `n_blocks`, as a function image -> feature maps."""
+    discriminator = prior.discriminator
+    return lambda images: discriminator.features(images, min(n_blocks, len(discriminator.block_names)))
 
 
 def project(
-    encoder: VectorEncoder,
+    encoder: nn.Module,
     prior: Prior,
     latent: Float[Tensor, "1 *L D"],
     images: Float[Tensor, "B 3 S S"],
@@ -39,13 +38,17 @@ def project(
 ) -> tuple[Float[Tensor, "B *L D"], Float[Tensor, "B D"]]:
     """(latents of the projections, E's offsets in units of w's standard deviation).
 
-    Every layer of W+ moves by the same.
+    Every layer of W+ moves by the same. With `mapping_tail`, E's output enters a hidden layer of the mapping network.
     """
     both = torch.cat([images, reference])
-    raw = encoder(both)
-    relative = raw[:-1] - raw[-1:]
+    if config.steps.relative_encoder:
+        raw = encoder(both)
+        relative = raw[:-1] - raw[-1:]
+    else:
+        relative = encoder(images)
     if config.steps.mapping_tail > 0:
-        offset = prior.generator.offset_through_mapping(relative, config.steps.mapping_tail)
+        n_last = min(config.steps.mapping_tail, prior.generator.config.n_mapping)
+        offset = prior.generator.offset_through_mapping(relative, n_last)
         relative = offset / prior.w_std
     else:
         offset = relative * prior.w_std
@@ -94,15 +97,17 @@ def refine(
 
 
 def project_images(
-    encoder: VectorEncoder,
+    encoder: nn.Module,
     pseudo: Render,
     reference: Float[Tensor, "1 3 S S"],
     latent: Float[Tensor, "1 *L D"],
     generator: MaskedGenerator,
     config: ShapeConfig,
 ) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"]]:
-    """(images, masks) of the projections of pseudo samples. Where nothing reads masks off the generator, the pseudo
-    samples' own ones are taken: a projection stays near them.
+    """(images, masks) of the projections of pseudo samples.
+
+    Where nothing reads masks off the generator, and with the published losses, the pseudo samples' own masks are taken:
+    a projection stays near them.
     """
     prior = generator.prior
     with torch.no_grad():
@@ -111,4 +116,5 @@ def project_images(
         latents = refine(latents, pseudo, prior, config)
     with torch.no_grad():
         images, masks = generator(latents)
-    return images, pseudo.mask if masks is None else masks
+    takes_pseudo_masks = masks is None or config.ablation.losses == "published"
+    return images, pseudo.mask if takes_pseudo_masks else masks

