@@ -1,9 +1,9 @@
-"""Seconds and memory of opening and drawing with a StyleGAN2 of published widths (config-f, random weights).
+"""Seconds and memory of opening a StyleGAN2 of published widths (config-f, random weights) and generating with it.
 
-    python benchmarks/bench_checkpoints.py [--side 512] [--threads 2] [--kind pickle|torch]
+    python benchmarks/bench_checkpoints.py [--resolution 512] [--threads 2] [--kind pickle|torch]
 
-Writes a checkpoint into a temporary folder, then loads it and draws one image in a fresh process. Memory is the peak of
-resident memory above what the process has with torch imported.
+Writes a checkpoint into a temporary folder, then loads it and generates one image in a fresh process. Memory is the
+peak of resident memory above what the process has with torch imported.
 """
 
 import argparse
@@ -25,13 +25,13 @@ LATENT = 512
 MAPPING_LAYERS = 8
 
 
-def write(path: Path, side: int, kind: str) -> None:
+def write(path: Path, resolution: int, kind: str) -> None:
     """A checkpoint of the published widths: `torch.save` of state dicts, or a pickle as NVIDIA's."""
-    channels = WIDTHS[: side.bit_length() - 2]
+    channels = WIDTHS[: resolution.bit_length() - 2]
     torch.manual_seed(0)
-    config = GeneratorConfig(side, channels, LATENT, LATENT, MAPPING_LAYERS, resample="fir", noise=True)
+    config = GeneratorConfig(resolution, channels, LATENT, LATENT, MAPPING_LAYERS, resample="fir", noise=True)
     generator = Generator(config).state_dict()
-    critic = Discriminator(DiscriminatorConfig(side, channels, resample="fir", unshuffle=False)).state_dict()
+    critic = Discriminator(DiscriminatorConfig(resolution, channels, resample="fir", unshuffle=False)).state_dict()
     if kind == "torch":
         torch.save({"G_ema": generator, "D": critic}, path)
         return
@@ -56,7 +56,7 @@ def reset_peak() -> None:
 
 @torch.no_grad()
 def measure(path: Path) -> dict:
-    """Load and draw, once each."""
+    """Load and generate, once each."""
     generator = Generator()
     generator(torch.randn(1, generator.config.z_dim))  # libraries start up
     base = resident_mb()
@@ -69,14 +69,14 @@ def measure(path: Path) -> dict:
     reset_peak()
     began, began_cpu = time.perf_counter(), time.process_time()
     image = prior.generator(torch.randn(1, LATENT))
-    result |= {"draw_s": time.perf_counter() - began, "draw_cpu_s": time.process_time() - began_cpu}
-    result |= {"draw_peak_mb": resident_mb(peak=True) - before, "image": list(image.shape)}
+    result |= {"generate_s": time.perf_counter() - began, "generate_cpu_s": time.process_time() - began_cpu}
+    result |= {"generate_peak_mb": resident_mb(peak=True) - before, "image": list(image.shape)}
     return result | {"file_mb": path.stat().st_size / 2**20}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, default=512)
+    parser.add_argument("--resolution", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--kind", choices=("pickle", "torch"), default="pickle")
     parser.add_argument("--measure", type=Path, help="only measure this file, here")
@@ -87,10 +87,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkpoint"
-        write(path, arguments.side, arguments.kind)
+        write(path, arguments.resolution, arguments.kind)
         own = [sys.executable, __file__, "--measure", str(path), "--threads", str(arguments.threads)]
         result = subprocess.run(own, check=True, capture_output=True, text=True).stdout
-    print(f"{arguments.kind} {arguments.side}:", result.strip())
+    print(f"{arguments.kind} {arguments.resolution}:", result.strip())
 
 
 if __name__ == "__main__":

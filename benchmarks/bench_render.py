@@ -105,7 +105,7 @@ def brute_force(scene: Scene) -> Tensor:
 
 
 def least_ms(contenders: dict[str, Callable[[], object]], repeats: int, device: str) -> dict[str, tuple[float, float]]:
-    """(wall, processor) milliseconds of each contender, the least over rounds in which all take turns."""
+    """(wall, processor) milliseconds of each contender, the least over rounds interleaved."""
     found = dict.fromkeys(contenders, (math.inf, math.inf))
     for _ in range(repeats + 1):  # the first round warms up and rarely wins
         for name, run in contenders.items():
@@ -119,7 +119,7 @@ def least_ms(contenders: dict[str, Callable[[], object]], repeats: int, device: 
 
 
 def peak_mib(size: int, batch: int, device: str, threads: int) -> float:
-    """Memory of forward + backward above the loaded library and the scene; NaN where the system does not tell.
+    """Memory of forward + backward above the loaded library and the scene; NaN where the system does not report it.
 
     On CPU in a fresh process, because freed memory stays with a process and would be reused unseen.
     """
@@ -162,7 +162,7 @@ def machine_peaks(device: str) -> str:
 
 
 def contenders(scene: Scene, with_embree: bool) -> dict[str, tuple[int, Callable[[], object]]]:
-    """Name -> (images it draws, function)."""
+    """Name -> (images it renders, function)."""
     batch, size = len(scene.view), scene.depth.shape[-1]
     on_cpu = scene.depth.device.type == "cpu"
     found = {

@@ -6,12 +6,12 @@
 
 steps  seconds of one optimisation step (collect: of one batch), after a step that pays for what is done once. The
        fraction of peak is its convolution and matrix arithmetic a processor second, over that of one large convolution
-       measured in the same run: it says how much of the machine the networks get, not how good the method is.
+       measured in the same run: it measures how much of the machine the networks use, not how good the method is.
 run    `gan2shape run` as a process of its own: from its start to its files, with its processor time and peak memory.
 side   rung O1 of the oracle ladder on one validation object: seconds of step 3 until SIDE x 100 is at most --side.
        Rendering the truth and scoring are not counted.
 
-On a busy machine believe processor seconds with --threads 1; wall-clock is shown beside them.
+On a busy machine, compare processor seconds with --threads 1; wall-clock is shown beside them.
 """
 
 import argparse
@@ -117,10 +117,13 @@ def whole_run(category: str, preset: str) -> dict:
     """Wall and processor seconds and peak memory of `gan2shape run`, from the start of its process to its files."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
-        words = ["run", "--category", category, "--preset", preset, "--seed", "0", "--device", "cpu", "--json"]
+        arguments = ["run", "--category", category, "--preset", preset, "--seed", "0", "--device", "cpu", "--json"]
         before, began = children_usage(), time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "gan2shape", *words, "--out", str(out)], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "gan2shape", *arguments, "--out", str(out)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         wall, after = time.perf_counter() - began, children_usage()
         if done.returncode:
@@ -137,7 +140,7 @@ def whole_run(category: str, preset: str) -> dict:
 
 
 def children_usage() -> tuple[float, float] | None:
-    """(processor seconds, peak resident memory in MiB) of finished children; None where the system does not tell."""
+    """(processor seconds, peak resident memory in MiB) of finished children; None where there are no such numbers."""
     try:
         import resource  # not on Windows
     except ImportError:
@@ -173,8 +176,8 @@ def seconds_to_side(category: str, config: ShapeConfig, index: int, wanted: floa
 
     try:
         options = JointOptions(estimate_views=False, estimate_lights=False, own_light=item.light)
-        random = torch.Generator().manual_seed(config.seed)
-        joint_step(model, target, samples, None, config, options, random, look, n_joint)
+        rng = torch.Generator().manual_seed(config.seed)
+        joint_step(model, target, samples, None, config, options, rng, look, n_joint)
         if found.get("step") != n_joint:  # the last steps are not reported where they make no ten
             look("", n_joint, n_joint)
     except EnoughError:
@@ -216,7 +219,7 @@ def as_text(report: dict) -> str:
 
 
 def measure(options: argparse.Namespace) -> dict:
-    """Every part that was asked for."""
+    """Every part that is chosen."""
     generator, config = open_prior(options.category, None, options.preset, options.settings, device="cpu")
     report: dict = {
         "machine": f"{datetime.date.today()}, {platform.machine()}, torch {torch.__version__}, "

@@ -1,8 +1,8 @@
-"""Is the slant of the starting ellipsoid chosen on the right side? Cheap: no step of the method is run.
+"""How often is the right slant of the starting ellipsoid chosen? Cheap: no step of the method is run.
 
     python benchmarks/slant_choice.py --category car --count 64
 
-For each validation object of the exam: the encoder's guess as inversion, the residual of every slant offered, and the
+For each validation object of the exam: the encoder's guess as inversion, the residual of every candidate slant, and the
 SIDE of every slanted ellipsoid against the truth. Needs a pack with an encoder.
 """
 

@@ -1,24 +1,27 @@
-"""What the command line and Python callers ask for: requests in, results out."""
+"""What the command line and Python callers ask for: requests in, results out. Each verb of the command is a function.
+
+The main job's modules are imported at once. Those of the other verbs are imported late: a run needs nothing of them.
+"""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.checkpoints.latents import read_latent
-from gan2shape.core.compose import compose, to_yaml
+from gan2shape.core.compose import compose, from_yaml, to_yaml
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
+from gan2shape.core.images import resized
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult
 from gan2shape.export.inputs import read_image, read_mask
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.nn.generator import Generator
-from gan2shape.nn.sized_generator import resized
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import open_prior
 from gan2shape.shape import reconstruct as shape
@@ -28,26 +31,49 @@ from gan2shape.shape.reconstruct import Reconstruction, check_inputs
 from gan2shape.shape.state import STATE_NAME
 
 if TYPE_CHECKING:
+    from gan2shape.bench.requests import BenchRequest
     from gan2shape.build.pack import BuildResult
     from gan2shape.build.plan import BuildRequest
 
 
-def build(request: "BuildRequest", report: Reporter = silent) -> "BuildResult":
-    """A pack of a category from nothing, or what is missing of one. Raises UserError as `build_pack` does."""
-    from gan2shape.build.pack import build_pack  # late: a run needs nothing of it
+CONFIG_NAME = "config.yaml"  # beside the files of a run
 
-    return build_pack(request, report)
+
+@dataclass(frozen=True)
+class SynthRequest:
+    """A folder of rendered objects."""
+
+    category: str = "car"
+    count: int = 64
+    seed: int = 0  # of the first image; the next ones count up
+    size: int = 64  # resolution of the images, pixels
+    out: Path = Path("synth")
+    rendering: str = "plain"  # plain or natural
+    shards: bool = False  # training images only, without the truth
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """One training of a generator."""
+
+    data: Path  # folder of shards
+    out: Path = Path("training")  # folder of checkpoints and contact sheets
+    kimg: float = 300.0  # thousands of images to show
+    device: str = "auto"
+    resume: bool = True  # go on from the checkpoint in `out`
+    start_from: Path | None = None  # a pack that a new training begins with
+    overrides: tuple[str, ...] = ()  # key=value of `TrainConfig`
 
 
 def run(request: RunRequest, report: Reporter = silent) -> RunResult:
-    """Reconstruct, export, and say what was written. Raises UserError for bad input; the folder is then as it was."""
+    """Reconstruct, export, and list what was written. Raises UserError for bad input; the folder is then as it was."""
     began = time.perf_counter()
     folder = Path(request.resume or request.out)
     generator, config = opened(request)
     given = read_inputs(request, config, generator.prior.generator)
     if request.generator is not None:
         announce(request, generator, config, has_mask=given.get("mask") is not None)
-    settings = {folder / "config.yaml": to_yaml(config), folder / REQUEST_NAME: request.to_json()}
+    settings = {folder / CONFIG_NAME: to_yaml(config), folder / REQUEST_NAME: request.to_json()}
     with as_before_if_bad([*settings, folder / STATE_NAME]):  # bad input may show as late as in the first steps
         if request.resume is None:  # a folder that is used again starts anew; only --resume goes on
             (folder / STATE_NAME).unlink(missing_ok=True)
@@ -80,15 +106,15 @@ def reconstruct(
     """Depth, albedo, view and light of one image, latent, or (with neither) of the generator's sample `seed`.
 
     Args:
-        image: in [-1, 1]. mask: its object, in [0, 1]; found through the inversion unless given. Both are resized.
+        image: in [-1, 1]. mask: its object, in [0, 1]; predicted through the inversion unless given. Both are resized.
         latent: w, or W+, of the generator.
-        category: whose bundled generator, and whose ranges of views, lights and depth; car unless given, or what
-            `gan2shape prior` was told about the `generator`.
+        category: whose bundled generator, and whose ranges of views, lights and depth. Unless given: car, or the
+            category that was named to `gan2shape prior` for the `generator`.
         generator: a StyleGAN2 checkpoint in the place of the bundled one (or an opened one).
         features: a TorchScript module, which is code that runs, to compare images with.
-        class_index: of a class-conditional `generator`, what it draws; the first class unless given.
-        overrides: `key=value` words of the configuration; or give a whole `config`.
-        state_dir: folder where the state is kept after each step; a state found there is continued.
+        class_index: of a class-conditional `generator`, the class to generate; the first one unless given.
+        overrides: `key=value` settings of the configuration; or give a whole `config`.
+        state_dir: folder where the state is saved after each step; a state in it is continued.
     Raises UserError for what cannot be used, with cause and remedy.
     """
     began = time.perf_counter()
@@ -114,10 +140,32 @@ def reconstruct(
     return replace(made, seconds=seconds)
 
 
+def configuration(request: RunRequest) -> ShapeConfig:
+    """The configuration that the request would be run with. Raises UserError as `run` does."""
+    return opened(request)[1]
+
+
 def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
     """The request's generator, bundled or custom, and the configuration that fits it."""
-    words = (request.preset, request.overrides, request.features, request.device, request.class_index)
-    return open_prior(request.category, request.generator, *words)
+    if request.resume is not None:
+        require_same_version(request.resume)
+    further = (request.preset, request.overrides, request.features, request.device, request.class_index)
+    return open_prior(request.category, request.generator, *further)
+
+
+def require_same_version(folder: Path) -> None:
+    """Raises UserError for the folder of a run whose configuration has other keys: another version has made it."""
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        return
+    refusal = UserError(f"{folder} was made by another version of gan2shape: start anew, without --resume.")
+    try:
+        stored = path.read_text(encoding="utf-8")
+        is_same = to_yaml(from_yaml(ShapeConfig, stored)) == stored
+    except (OSError, ValueError, UserError) as error:
+        raise refusal from error
+    if not is_same:
+        raise refusal
 
 
 def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfig, has_mask: bool) -> None:
@@ -149,7 +197,96 @@ def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) 
 
 def metrics(made: Reconstruction) -> dict[str, float]:
     """Numbers for the last line: how well the input is explained, and how long each part took."""
-    own = made.render()
+    rendered = made.render()
     inside = made.observation.mask > 0.5
-    numbers = {"input_psnr_db": psnr_db(own.image, made.observation.image, inside).item()}
+    numbers = {"input_psnr_db": psnr_db(rendered.image, made.observation.image, inside).item()}
     return {**numbers, **{f"{name}_s": value for name, value in made.seconds.items()}}
+
+
+def synth(request: SynthRequest, report: Reporter = silent) -> RunResult:
+    """Render objects with known 3D into a folder. Raises UserError for a category, size or rendering that is not
+    there.
+    """
+    from gan2shape.synth.dataset import generate, prerender
+
+    began = time.perf_counter()
+    what = (request.category, request.count, request.seed, request.out)
+    if request.shards:
+        prerender(*what, size=request.size, report=report, rendering=request.rendering)
+    else:
+        generate(*what, request.size, request.rendering)
+    return RunResult(request.out, seconds=time.perf_counter() - began)
+
+
+def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
+    """Train a generator, or go on with it. `metrics["kimg"]`: thousands of images shown so far.
+
+    Raises UserError for settings, images and checkpoints that cannot be used.
+    """
+    from gan2shape.train.loop import TrainConfig
+    from gan2shape.train.loop import train as train_gan
+
+    began = time.perf_counter()
+    config = compose(TrainConfig, overrides=request.overrides)
+    config = replace(config, kimg=request.kimg, device=request.device)
+    state = train_gan(request.data, request.out, config, request.resume, request.start_from, report)
+    return RunResult(request.out, metrics={"kimg": state.n_images / 1000}, seconds=time.perf_counter() - began)
+
+
+def build(request: "BuildRequest", report: Reporter = silent) -> "BuildResult":
+    """A pack of a category from nothing, or what is missing of one. Raises UserError as `build_pack` does."""
+    from gan2shape.build.pack import build_pack
+
+    return build_pack(request, report)
+
+
+def bench_ladder(request: "BenchRequest", rungs: tuple[str, ...] = (), report: Reporter = silent) -> list[dict]:
+    """Rows of the oracle ladder on validation objects. Raises UserError as `run_ladder` does."""
+    from gan2shape.bench.run_ladder import run_ladder
+
+    return run_ladder(request, rungs, report)
+
+
+def bench_shape(request: "BenchRequest", split: str, out: Path, report: Reporter = silent) -> list[dict]:
+    """Rows of the method and its baselines on the frozen exam. Raises UserError as `run_table` does."""
+    from gan2shape.bench.table import run_table
+
+    return run_table(request, split, out, report)
+
+
+def bench_card(request: "BenchRequest", dry_run: bool = False, report: Reporter = silent) -> dict[str, Any]:
+    """The measured part of a pack's card; written unless `dry_run`. Raises UserError as `run_card` does."""
+    from gan2shape.bench.card import run_card
+
+    return run_card(request, dry_run, report)
+
+
+def inspect(path: Path, class_index: int | None = None) -> dict[str, Any]:
+    """What a checkpoint holds, as plain values. Raises UserError for a file that cannot be used."""
+    from gan2shape.checkpoints.open import inspect as inspect_checkpoint
+
+    return inspect_checkpoint(path, class_index)
+
+
+def convert(path: Path, out: Path, class_index: int | None = None) -> dict[str, Any]:
+    """Write a checkpoint as one safetensors file; returns what `inspect` gives for it. Raises UserError."""
+    from gan2shape.prior.checkpoint import convert as convert_checkpoint
+
+    return convert_checkpoint(path, out, class_index)
+
+
+def estimate_prior(
+    path: Path,
+    category: str | None = None,
+    device: str = "auto",
+    class_index: int | None = None,
+    report: Reporter = silent,
+) -> dict[str, Any]:
+    """Object masks and ranges of views and lights, learnt from a checkpoint's samples and saved for later runs.
+
+    Raises UserError for a file that cannot be used and where no object stands clear of the border.
+    """
+    from gan2shape.build.custom import estimate_prior as estimate
+    from gan2shape.core.devices import choose_device
+
+    return estimate(path, category, choose_device(device), report=report, class_index=class_index)

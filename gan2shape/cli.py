@@ -1,20 +1,32 @@
-"""The `gan2shape` command. Each verb parses, calls ONE function of the library and prints the result.
+"""The `gan2shape` command. Each verb parses, calls ONE function of `gan2shape.api` and prints the result.
 
 Nothing heavy is imported before a verb runs, so that `--help` answers at once. Exit codes: 0 done, 2 bad input (one
 sentence on stderr), 130 interrupted. With `--json` the last line on stdout is one JSON object.
 """
 
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gan2shape.cli_errors import PlainGroup, speaks_plainly
-from gan2shape.core import files as outdir
+from gan2shape.cli_bench import bench_app
+from gan2shape.cli_errors import PlainGroup, as_messages
+from gan2shape.cli_options import (
+    DEFAULT_CATEGORY,
+    DEFAULT_PRESET,
+    Category,
+    ClassIndex,
+    CustomGenerator,
+    Device,
+    Json,
+    MaybeCategory,
+    MaybePreset,
+    Settings,
+    claimed,
+    emit,
+)
+from gan2shape.core.files import next_run_dir
 
 if TYPE_CHECKING:
     from gan2shape.core.requests import RunRequest
@@ -30,7 +42,7 @@ Examples:
 
   gan2shape run --category car --image photo.png --mask mask.png
 
-  gan2shape run --generator stylegan2-car.pkl --seed 7      your own StyleGAN2, after `gan2shape prior` has seen it
+  gan2shape run --generator stylegan2-car.pkl --seed 7      your own StyleGAN2, once `gan2shape prior` has measured it
 
   gan2shape run --category car --dry-run steps.n_joint=100  print the configuration and stop
 
@@ -47,51 +59,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-bench_app = typer.Typer(
-    help="Measure the method against known 3D.\n\n"
-    "Examples:\n\n  gan2shape bench ladder --category car\n\n  gan2shape bench shape --category car --count 8",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
 app.add_typer(bench_app, name="bench")
-
-DEFAULT_CATEGORY = "car"  # where neither --category nor --generator is given
-Category = Annotated[str, typer.Option("--category", "-c", help="Which generator and settings: car, head, …")]
-MaybeCategory = Annotated[
-    str | None, typer.Option("--category", "-c", help="Which generator and settings: car, head, … [default: car]")
-]
-OwnGenerator = Annotated[
-    Path | None, typer.Option("--generator", "-g", help="A StyleGAN2 checkpoint instead of the category's.")
-]
-ClassIndex = Annotated[int | None, typer.Option("--class", min=0, help="Class of a class-conditional --generator.")]
-DEFAULT_PRESET = "draft"
-Preset = Annotated[str, typer.Option("--preset", "-p", help="smoke, draft, full or paper: how long to work.")]
-MaybePreset = Annotated[
-    str | None, typer.Option("--preset", "-p", help="smoke, draft, full or paper: how long to work. [default: draft]")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
-Settings = Annotated[list[str] | None, typer.Argument(metavar="[key=value …]", help="Changes to the configuration.")]
-
-
-@contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """`folder` exists and is writable before any work; folders made for it go again if nothing was written."""
-    created = outdir.claim(folder)
-    try:
-        yield
-    finally:
-        outdir.release(created)
-
-
-def emit(payload: dict, as_json: bool, lines: list[str]) -> None:
-    """The result: `lines` for people, or `payload` as the last line of stdout."""
-    if as_json:
-        typer.echo(outdir.to_json(payload))
-    else:
-        for line in lines:
-            typer.echo(line)
 
 
 @app.callback(invoke_without_command=True)
@@ -108,11 +76,11 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command(help=RUN_EXAMPLES)
-@speaks_plainly
+@as_messages
 def run(
     settings: Settings = None,
     category: MaybeCategory = None,
-    generator: OwnGenerator = None,
+    generator: CustomGenerator = None,
     class_index: ClassIndex = None,
     image: Annotated[Path | None, typer.Option(help="Image to explain; alpha serves as the mask.")] = None,
     latent: Annotated[Path | None, typer.Option(help="A saved w or W+ (.pt, .npy, .npz, .safetensors).")] = None,
@@ -135,9 +103,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Recover the 3D shape of one image."""
-    overrides = tuple(settings or ())
     from gan2shape.core.requests import RunRequest, check_inputs, resumed
 
+    overrides = tuple(settings or ())
     inputs = {"--image": image, "--latent": latent, "--seed": seed}
     others = {"--category": category, "--preset": preset, "--mask": mask, "--out": out, "--generator": generator}
     check_inputs(inputs, {**others, "--features": features, "--class": class_index}, resume)
@@ -147,7 +115,7 @@ def run(
         if generator is None:
             category = category or DEFAULT_CATEGORY
         preset = preset or DEFAULT_PRESET
-        folder = out or outdir.next_run_dir(Path("runs"), f"{generator.stem if generator else category}-{preset}")
+        folder = out or next_run_dir(Path("runs"), f"{generator.stem if generator else category}-{preset}")
         request = RunRequest(
             category=category,
             preset=preset,
@@ -180,26 +148,26 @@ def _print_config(request: "RunRequest", as_json: bool) -> None:
     """The configuration that the request would be run with, as YAML or as one JSON object."""
     from dataclasses import asdict
 
-    from gan2shape.api import opened
+    from gan2shape.api import configuration
     from gan2shape.core.compose import to_yaml
 
-    config = opened(request)[1]
+    config = configuration(request)
     emit({"verb": "run", "dry_run": True, "config": asdict(config)}, as_json, [to_yaml(config).rstrip()])
 
 
 @app.command()
-@speaks_plainly
+@as_messages
 def synth(
     category: Category = "car",
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
     seed: Annotated[int, typer.Option(min=0, max=999_999, help="Seed of the first image; the next ones count up.")] = 0,
-    size: Annotated[int, typer.Option(min=16, help="Side of the images, pixels.")] = 64,
+    size: Annotated[int, typer.Option(min=16, help="Resolution of the images, pixels.")] = 64,
     out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("synth"),
     rendering: Annotated[str, typer.Option(help="plain, or natural: as a camera takes it.")] = "plain",
     shards: Annotated[bool, typer.Option("--shards", help="Training images only, for `gan2shape train`.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw objects with known 3D: PNGs, one .npz with the truth, a contact sheet.
+    """Render objects with known 3D: PNGs, one .npz with the truth, a contact sheet.
 
     Examples:
 
@@ -210,22 +178,19 @@ def synth(
       gan2shape synth --category car --count 48000 --shards --out car-shards
     """
     with claimed(out):
+        from gan2shape.api import SynthRequest
+        from gan2shape.api import synth as run_synth
         from gan2shape.core.progress import open_reporter
-        from gan2shape.synth.dataset import generate, prerender
 
-        began = time.perf_counter()
-        if shards:
-            with open_reporter() as report:
-                prerender(category, count, seed, out, size=size, report=report, rendering=rendering)
-        else:
-            generate(category, count, seed, out, size, rendering)
-    seconds = time.perf_counter() - began
+        with open_reporter() as report:
+            result = run_synth(SynthRequest(category, count, seed, size, out, rendering, shards), report)
+    seconds = result.seconds
     payload = {"verb": "synth", "category": category, "count": count, "out_dir": out, "seconds": round(seconds, 2)}
     emit(payload, as_json, [f"{count} images of {category} in {out} ({seconds:.1f} s)"])
 
 
 @app.command()
-@speaks_plainly
+@as_messages
 def train(
     data: Annotated[Path, typer.Option(help="Folder that `gan2shape synth --shards` has written.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoints and sample sheets.")] = Path("training"),
@@ -241,24 +206,20 @@ def train(
     Example:  gan2shape train --data car-shards --kimg 300 --out training/car r1_gamma=0.15
     """
     with claimed(out):
-        from dataclasses import replace
-
-        from gan2shape.core.compose import compose
+        from gan2shape.api import TrainRequest
+        from gan2shape.api import train as run_training
         from gan2shape.core.progress import open_reporter
-        from gan2shape.train.loop import TrainConfig
-        from gan2shape.train.loop import train as train_gan
 
-        config = replace(compose(TrainConfig, overrides=settings or ()), kimg=kimg, device=device)
-        began = time.perf_counter()
+        request = TrainRequest(data, out, kimg, device, resume, start_from, tuple(settings or ()))
         with open_reporter() as report:
-            state = train_gan(data, out, config, resume, start_from, report)
-    seconds = time.perf_counter() - began
-    payload = {"verb": "train", "out_dir": out, "kimg": state.n_images / 1000, "seconds": round(seconds, 2)}
-    emit(payload, as_json, [f"{state.n_images / 1000:g} thousand images shown; everything is in {out}"])
+            result = run_training(request, report)
+    shown_kimg = result.metrics["kimg"]
+    payload = {"verb": "train", "out_dir": out, "kimg": shown_kimg, "seconds": round(result.seconds, 2)}
+    emit(payload, as_json, [f"{shown_kimg:g} thousand images shown; everything is in {out}"])
 
 
 @app.command()
-@speaks_plainly
+@as_messages
 def build(
     category: Annotated[str, typer.Argument(help="car, head, …")],
     settings: Settings = None,
@@ -270,7 +231,7 @@ def build(
         list[str] | None, typer.Option(help="gan, masks, scene, calibration or card, made anew; all that is missing.")
     ] = None,
     device: Device = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, how long, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with times and disk, and stop.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make the weights of a category: train a GAN on rendered objects, then all that a run needs besides. Hours; a
@@ -284,133 +245,39 @@ def build(
 
       gan2shape build head --only scene --only card
     """
-    from gan2shape import api
+    from gan2shape.api import build as run_build
     from gan2shape.build.plan import BuildRequest
     from gan2shape.core.progress import open_reporter
 
-    words = tuple(settings or ())
-    request = BuildRequest(category, out, work, images, kimg, tuple(only or ()), device, words, dry_run)
+    overrides = tuple(settings or ())
+    request = BuildRequest(category, out, work, images, kimg, tuple(only or ()), device, overrides, dry_run)
     with open_reporter() as report:
-        result = api.build(request, report)
+        result = run_build(request, report)
     done = [f"{'pack':12s} {result.pack}", *(f"{name:12s} {value:.1f} s" for name, value in result.seconds.items())]
     lines = result.plan.lines() if dry_run else done
     emit({"verb": "build", "dry_run": dry_run, **result.as_json()}, as_json, lines)
 
 
-@bench_app.command("ladder")
-@speaks_plainly
-def bench_ladder(
-    category: MaybeCategory = None,
-    rung: Annotated[list[str] | None, typer.Option(help="O0, O1, O2, O3, C, O4, O5; all unless given.")] = None,
-    preset: Preset = DEFAULT_PRESET,
-    count: Annotated[int | None, typer.Option(min=1, help="Objects of each rung.")] = None,
-    generator: OwnGenerator = None,
-    class_index: ClassIndex = None,
-    device: Device = "auto",
-    as_json: Json = False,
-    settings: Settings = None,
-) -> None:
-    """Say which part limits the result: the oracle ladder on validation objects.
-
-    Example:  gan2shape bench ladder --category car --rung O1 --rung O2
-    """
-    from gan2shape.bench.run_ladder import main as ladder
-    from gan2shape.core.progress import open_reporter
-
-    with open_reporter() as report:
-        rows = ladder(
-            category, tuple(rung or ()), count, device, tuple(settings or ()), report, preset, generator, class_index
-        )
-    emit({"verb": "bench ladder", "rows": rows}, as_json, format_rows(rows))
-
-
-@bench_app.command("shape")
-@speaks_plainly
-def bench_shape(
-    category: MaybeCategory = None,
-    generator: OwnGenerator = None,
-    class_index: ClassIndex = None,
-    preset: Preset = DEFAULT_PRESET,
-    count: Annotated[int, typer.Option(min=1, help="Objects, always the first seeds.")] = 8,
-    split: Annotated[str, typer.Option(help="val to tune on, test once a release.")] = "val",
-    out: Annotated[Path | None, typer.Option(help="Folder of the rows; a second call goes on there.")] = None,
-    device: Device = "auto",
-    as_json: Json = False,
-    settings: Settings = None,
-) -> None:
-    """Compare the method with its baselines on the frozen exam, one row per object as it goes.
-
-    Example:  gan2shape bench shape --category car --preset draft --count 8
-    """
-    named = generator.stem if generator else category or DEFAULT_CATEGORY
-    folder = out or Path("runs") / f"bench-{named}-{split}-{preset}"
-    with claimed(folder):
-        from gan2shape.bench.table import main as table
-        from gan2shape.core.progress import open_reporter
-
-        with open_reporter() as report:
-            rows = table(
-                category, preset, count, split, folder, device, tuple(settings or ()), report, generator, class_index
-            )
-    emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
-
-
-@bench_app.command("card")
-@speaks_plainly
-def bench_card(
-    category: MaybeCategory = None,
-    generator: OwnGenerator = None,
-    class_index: ClassIndex = None,
-    preset: Preset = DEFAULT_PRESET,
-    count: Annotated[int | None, typer.Option(min=1, help="Images that are inverted [default: 32].")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the figures and leave card.json alone.")] = False,
-    as_json: Json = False,
-    settings: Settings = None,
-) -> None:
-    """Measure a category's generator, on the CPU, and write the figures into the card beside its weights; of a
-    --generator they are only printed.
-
-    Example:  gan2shape bench card --category car
-    """
-    from gan2shape.bench.card import main as card
-    from gan2shape.core.progress import open_reporter
-
-    with open_reporter() as report:
-        measured = card(
-            category,
-            preset,
-            count,
-            tuple(settings or ()),
-            dry_run,
-            report,
-            generator=generator,
-            class_index=class_index,
-        )
-    lines = [f"{name:36s} {value}" for name, value in measured.items()]
-    named = category or (None if generator else DEFAULT_CATEGORY)
-    emit({"verb": "bench card", "category": named, "measured": measured}, as_json, lines)
-
-
 @app.command()
-@speaks_plainly
+@as_messages
 def inspect(
     path: Annotated[Path, typer.Argument(help="A StyleGAN2 checkpoint or a pack.")],
     class_index: ClassIndex = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a checkpoint holds: sizes, architecture, settings and where they come from. Executes nothing of it.
+    """Print what a checkpoint holds: sizes, architecture, settings and where they come from. Executes nothing of it.
 
     Example:  gan2shape inspect stylegan2-car.pkl
     """
-    from gan2shape.checkpoints.open import inspect as inspect_checkpoint
-    from gan2shape.checkpoints.told import describe
+    from gan2shape.api import inspect as run_inspect
+    from gan2shape.checkpoints.summary import describe
 
-    found = inspect_checkpoint(path, class_index)
-    emit({"verb": "inspect", **found}, as_json, describe(found))
+    summary = run_inspect(path, class_index)
+    emit({"verb": "inspect", **summary}, as_json, describe(summary))
 
 
 @app.command()
-@speaks_plainly
+@as_messages
 def convert(
     path: Annotated[Path, typer.Argument(metavar="IN", help="A StyleGAN2 checkpoint (.pt, .pkl, …).")],
     out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
@@ -421,50 +288,36 @@ def convert(
 
     Example:  gan2shape convert stylegan2-car.pkl car.safetensors
     """
-    from gan2shape.checkpoints.told import describe
-    from gan2shape.prior.checkpoint import convert as convert_checkpoint
+    from gan2shape.api import convert as run_convert
+    from gan2shape.checkpoints.summary import describe
 
-    found = convert_checkpoint(path, out, class_index)
-    emit({"verb": "convert", **found}, as_json, [*describe(found), f"{'file':14s} {out}"])
+    summary = run_convert(path, out, class_index)
+    emit({"verb": "convert", **summary}, as_json, [*describe(summary), f"{'file':14s} {out}"])
 
 
 @app.command()
-@speaks_plainly
+@as_messages
 def prior(
     path: Annotated[Path, typer.Argument(help="A StyleGAN2 checkpoint.")],
     category: Annotated[
-        str | None, typer.Option("--category", "-c", help="Whose views, lights and relief suit it: car, head, …")
+        str | None, typer.Option("--category", "-c", help="Whose views, lights and depth scale suit it: car, head, …")
     ] = None,
     class_index: ClassIndex = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Learn from a checkpoint's own samples which pixels are the object and, by a --category's networks, how far it
-    turns and from where it is lit; later runs with --generator pick it up.
+    """Learn from a checkpoint's own samples which pixels are the object and, with a --category's networks, the ranges
+    of its views and lights. Later runs with --generator use both.
 
     Example:  gan2shape prior stylegan2-car.pkl --category car
     """
-    from gan2shape.build.custom import estimate_prior, told
-    from gan2shape.core.devices import resolve_device
+    from gan2shape.api import estimate_prior
+    from gan2shape.build.custom import as_lines
     from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
-        found = estimate_prior(path, category, resolve_device(device), report=report, class_index=class_index)
-    emit({"verb": "prior", **found}, as_json, told(found))
-
-
-def format_rows(rows: list[dict]) -> list[str]:
-    """A plain table: the union of the rows' keys as columns, numbers to four digits; lists stay in `--json`."""
-    if not rows:
-        return ["no rows"]
-    names = list(dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, list)))
-    cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+        estimate = estimate_prior(path, category, device, class_index, report)
+    emit({"verb": "prior", **estimate}, as_json, as_lines(estimate))
 
 
 def main() -> None:

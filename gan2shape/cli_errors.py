@@ -1,6 +1,6 @@
-"""How the command complains: one sentence on stderr with cause and remedy, exit code 2, and no traceback.
+"""How the command reports bad input: one sentence on stderr with cause and remedy, exit code 2, and no traceback.
 
-Bad input is a UserError, raised wherever it is noticed; words that the command line does not know are typer's.
+Bad input is a UserError, raised wherever it is noticed. Options and verbs that do not exist are typer's errors.
 """
 
 import functools
@@ -11,14 +11,16 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from gan2shape.core.errors import UserError
+
 UsageError = typer.BadParameter.__bases__[0]  # click's, which typer brings along or imports, by version
 
 
 class PlainGroup(TyperGroup):
-    """The command line, whose own complaints are one sentence too."""
+    """The command line, whose own errors are one sentence too."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """As usual, but for words that do not fit: cause and remedy on one line of stderr, exit code 2."""
+        """As usual; arguments that do not fit are one line on stderr (cause and remedy) and exit code 2."""
         try:
             code = super().main(*args, standalone_mode=False, **extra)
         except UsageError as error:
@@ -34,8 +36,8 @@ class PlainGroup(TyperGroup):
         return code
 
 
-def speaks_plainly(verb: Callable) -> Callable:
-    """Turn bad input into one sentence on stderr and exit code 2, and an interrupt into one line and 130."""
+def as_messages(verb: Callable) -> Callable:
+    """Make bad input one sentence on stderr and exit code 2, and an interrupt one line and 130."""
 
     @functools.wraps(verb)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -44,13 +46,7 @@ def speaks_plainly(verb: Callable) -> Callable:
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(130) from None
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as error:
-            from gan2shape.core.errors import UserError  # late: it brings torch
-
-            if not isinstance(error, UserError):
-                raise
+        except UserError as error:
             typer.echo(f"gan2shape: {error}", err=True)
             raise typer.Exit(2) from None
 

@@ -3,7 +3,7 @@
     python scripts/gpu_check.py                 the tests marked gpu, runs (draft, full), training throughput
     python scripts/gpu_check.py --device cpu --seconds 20        the same code on the CPU, cut short
 
-Needs the package's dependencies and pytest. Exit codes: 0 everything passed, 1 something failed (the object says what),
+Needs the package's dependencies and pytest. Exit codes: 0 everything passed, 1 something failed (named in the object),
 2 there is no CUDA here. Progress goes to stderr.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))  # a machine that is lent has the checkout, and no installed package
+sys.path.insert(0, str(ROOT))  # a machine may have the checkout and no installed package
 SECONDS = 240.0  # after which nothing new begins; a part that has begun ends on its own
 TEST_LIMIT_S = 90  # of the tests marked gpu
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -42,7 +42,7 @@ def say(text: str) -> None:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was asked."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -86,7 +86,7 @@ def run_preset(preset: str, device: torch.device) -> dict:
 
 
 def train_speed(resolution: int, precision: str, device: torch.device, seconds: float) -> dict:
-    """Images a second of GAN training with the default settings, penalties in their turn included."""
+    """Images a second of GAN training with the default settings, penalties at their intervals included."""
     from gan2shape.nn.discriminator import DiscriminatorConfig
     from gan2shape.nn.generator import GeneratorConfig
     from gan2shape.train.dataset import ShardedImages

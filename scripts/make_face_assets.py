@@ -163,7 +163,7 @@ def skin_arrays(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _natural_hue(atlas: Image.Image) -> Image.Image:
-    """Face, ears and shoulders with their coarse hue drawn towards that of skin: some paintings are greyish green.
+    """Face, ears and shoulders with their coarse hue moved towards that of skin: some paintings are greyish green.
 
     Hue is green and blue over red, smoothed over a tenth of the face, so that lips and lids keep theirs.
     """
@@ -189,10 +189,10 @@ def masks(arrays: dict[str, np.ndarray]) -> dict[str, Image.Image]:
     """Two RGBA pictures on the atlas, see `face_paint`.
 
     masks: R nearness to the brows' lines, G beard, B moustache and goatee, A scalp. places: R lips, G height above a
-    plane that leans like a collar (5.2 ... 6.4 dm), B distance from the middle plane (0 ... 1.3 dm), A where the two
-    latter hold (face and shoulders).
+    plane that is tilted like a collar (5.2 ... 6.4 dm), B distance from the middle plane (0 ... 1.3 dm), A where the
+    latter two hold (face and shoulders).
     """
-    x, y, z, seen = (plane for plane in positions(arrays))
+    x, y, z, covered = (plane for plane in positions(arrays))
     ax = np.abs(x)
     front = z > 0.75
     brow_line = np.interp(ax, [0.08, 0.16, 0.34, 0.46, 0.58], [7.52, 7.535, 7.56, 7.54, 7.465])
@@ -215,7 +215,7 @@ def masks(arrays: dict[str, np.ndarray]) -> dict[str, Image.Image]:
     collar = np.clip((y + 0.45 * (z - 0.3) - 5.2) / 1.2, 0, 1)
     on = {name: np.zeros(x.shape, bool) for name in ISLANDS}
     for name, (_, (x0, y0, x1, y1)) in ISLANDS.items():
-        on[name][y0:y1, x0:x1] = seen[y0:y1, x0:x1]
+        on[name][y0:y1, x0:x1] = covered[y0:y1, x0:x1]
     painted = [np.where(on["face"], plane, 0) for plane in (brow, beard, goatee, scalp, lips)]
     places = [painted[4], collar, np.clip(ax / 1.3, 0, 1), (on["face"] | on["shoulders"]).astype(float)]
     return {"masks": _rgba(painted[:4]), "places": _rgba(places)}

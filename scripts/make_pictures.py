@@ -26,6 +26,7 @@ from gan2shape.bench.table import read_objects
 from gan2shape.core.compose import to_yaml
 from gan2shape.core.config import RenderConfig
 from gan2shape.core.files import write_text_atomic
+from gan2shape.core.images import contact_sheet, to_uint8, write_png
 from gan2shape.core.progress import open_reporter
 from gan2shape.core.records import Scene
 from gan2shape.core.requests import REQUEST_NAME, RunRequest
@@ -35,9 +36,6 @@ from gan2shape.export.pictures import (
     depth_picture,
     normal_picture,
     on_paper,
-    sheet,
-    to_uint8,
-    write_png,
 )
 from gan2shape.prior.cache import content_hash
 from gan2shape.prior.open import open_prior
@@ -49,9 +47,9 @@ from gan2shape.scene.render import render_scene
 N_SEEDS = 8  # samples shown, from 0 on
 CLAY_YAWS_DEG, PHOTO_YAWS_DEG = (-40.0, -20.0, 20.0, 40.0), (-30.0, 30.0)
 MADE_BY_NAME = "made_by.yaml"  # beside a sample's files: which weights and settings made them
-CLAY_LIGHT = (0.25, 0.75, -0.5, -0.5)  # a lamp from above left shows relief
+CLAY_LIGHT = (0.25, 0.75, -0.5, -0.5)  # a light from above left shows the shape
 CLAY_ALBEDO = 0.6
-TILE_PX = 128  # least side of a tile on the sheet
+TILE_PX = 128  # least width of a tile on the sheet
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,11 @@ def row_tiles(path: Path, render: RenderConfig) -> dict[str, np.ndarray]:
     tiles["normals"] = on_paper(cut_out(normal_picture(normals_from_depth(depth, render.fov_deg)), mask))
     clay = Scene(depth, torch.full_like(image, CLAY_ALBEDO), torch.zeros(1, 6), torch.tensor([CLAY_LIGHT]))
     photo = Scene(depth, arrays["albedo"], torch.zeros(1, 6), arrays["light"])
-    tiles |= turned(clay, mask, torch.ones_like(image), CLAY_YAWS_DEG, render, "shape")
-    return tiles | turned(photo, mask, fill_background(image, mask), PHOTO_YAWS_DEG, render, "photo")
+    tiles |= rotated(clay, mask, torch.ones_like(image), CLAY_YAWS_DEG, render, "shape")
+    return tiles | rotated(photo, mask, fill_background(image, mask), PHOTO_YAWS_DEG, render, "photo")
 
 
-def turned(
+def rotated(
     scene: Scene, mask: Tensor, background: Tensor, yaws_deg: tuple[float, ...], render: RenderConfig, what: str
 ) -> dict[str, np.ndarray]:
     """The scene at several yaws, by caption."""
@@ -100,7 +98,7 @@ def whole_sheet(rows: list[Row], render: RenderConfig) -> np.ndarray:
         n_columns = len(made)
         labels += [row.name, *list(made)[1:]]
         tiles += [grown(tile) for tile in made.values()]
-    return sheet(tiles, labels, n_columns)
+    return contact_sheet(tiles, labels, n_columns)
 
 
 def grown(tile: np.ndarray) -> np.ndarray:
@@ -120,9 +118,9 @@ def seed_rows(folder: Path, category: str, preset: str, n_seeds: int = N_SEEDS) 
     rows = []
     for seed in range(n_seeds):
         out = folder / f"seed-{seed}"
-        made_by, asked = out / MADE_BY_NAME, out / REQUEST_NAME
-        if asked.is_file():
-            before = json.loads(asked.read_text(encoding="utf-8"))
+        made_by, stored = out / MADE_BY_NAME, out / REQUEST_NAME
+        if stored.is_file():
+            before = json.loads(stored.read_text(encoding="utf-8"))
             if (before["category"], before["preset"], before["seed"]) != (category, preset, seed):
                 raise SystemExit(f"{out} holds another run: choose another folder.")
         if not made_by.is_file() or made_by.read_text(encoding="utf-8") != wanted:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-# One short stage on the object. The first wording that a tree accepts is used: keys are renamed now and then.
+# One short stage on the object. The first set that a tree accepts is used: keys are renamed now and then.
 SHORT_FULL = (
     ("n_stages=1", "steps.n_projection=[8]", "steps.n_collect=16", "steps.n_joint=[10]", "steps.batch=8"),
     ("n_stages=1", "steps.n_projection=[8]", "steps.n_collect=16", "steps.n_joint=10", "steps.batch=8"),
@@ -48,25 +48,25 @@ def jobs(quick: bool) -> list[Job]:
     return [Job(c, preset, seed) for c in ("car", "head") for preset in ("draft", "full") for seed in seeds]
 
 
-def cli(tree: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess:
+def cli(tree: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
     """The command line of a tree, on one thread."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tree)}
-    command = [sys.executable, "-m", "gan2shape", *words]
+    command = [sys.executable, "-m", "gan2shape", *arguments]
     return subprocess.run(command, cwd=tree, env=environment, check=check, capture_output=True, text=True)
 
 
-def short_words(tree: Path) -> tuple[str, ...]:
-    """The wording of the short stage that this tree understands."""
-    for words in SHORT_FULL:
-        if cli(tree, "run", "--category", "car", "--dry-run", *words, check=False).returncode == 0:
-            return words
-    raise SystemExit(f"{tree} understands no wording of the short stage: add one to SHORT_FULL.")
+def short_overrides(tree: Path) -> tuple[str, ...]:
+    """The settings of the short stage that this tree accepts."""
+    for overrides in SHORT_FULL:
+        if cli(tree, "run", "--category", "car", "--dry-run", *overrides, check=False).returncode == 0:
+            return overrides
+    raise SystemExit(f"{tree} accepts no settings of the short stage: add some to SHORT_FULL.")
 
 
-def run(tree: Path, job: Job, words: tuple[str, ...], image: Path, out: Path) -> dict[str, np.ndarray]:
+def run(tree: Path, job: Job, overrides: tuple[str, ...], image: Path, out: Path) -> dict[str, np.ndarray]:
     """The arrays that the tree writes for a job."""
     given = ["--image", str(image)] if job.seed is None else ["--seed", str(job.seed)]
-    extra = words if job.preset == "full" else ()
+    extra = overrides if job.preset == "full" else ()
     made = cli(tree, "run", "--category", job.category, "--preset", job.preset, "--device", "cpu", *given,
                "--out", str(out), *extra, check=False)  # fmt: skip
     if made.returncode:
@@ -109,11 +109,11 @@ def main() -> None:
                        capture_output=True)  # fmt: skip
         try:
             images = {category: write_exam_image(category, folder) for category in ("car", "head")}
-            words = {tree: short_words(tree) for tree in (old, ROOT)}
+            overrides = {tree: short_overrides(tree) for tree in (old, ROOT)}
             for i, job in enumerate(jobs(options.quick)):
                 pair = [
-                    run(tree, job, words[tree], images[job.category], folder / f"{i}-{side}")
-                    for side, tree in (("before", old), ("after", ROOT))
+                    run(tree, job, overrides[tree], images[job.category], folder / f"{i}-{when}")
+                    for when, tree in (("before", old), ("after", ROOT))
                 ]
                 value, name = greatest_difference(*pair)
                 failed += value > options.tolerance

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from gan2shape.bench.exam import COUNT, exam_objects
 from gan2shape.bench.score import score_depth
 from gan2shape.core.config import NetworkConfig
-from gan2shape.core.files import write_atomic
+from gan2shape.core.files import write_atomic, write_state_atomic
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.nn.scene_networks import AutoEncoder, as_depth
 from gan2shape.shape.ellipsoid import flat_depth
@@ -147,7 +147,7 @@ def learn(
         if now - saved > SAVE_SECONDS or n_done == options.steps:
             new = {"network": network.state_dict(), "average": average.state_dict(), "step": n_done}
             new |= {"optimizer": optimizer.state_dict(), "seconds": seconds}
-            write_atomic(options.out / "state.pt", lambda temporary: torch.save(new, temporary))
+            write_state_atomic(options.out / "state.pt", new)
             saved = now
 
     optimise(

@@ -38,7 +38,7 @@ class MixedDevicesError(RuntimeError):
 
 
 class PretendedTensor(torch.Tensor):
-    """A tensor that says it is on the pretended device; `held` is its data, on the CPU."""
+    """A tensor that claims to be on the pretended device; `held` is its data, on the CPU."""
 
     held: torch.Tensor
 
@@ -122,8 +122,8 @@ def run(func, args, kwargs, watch: "Watch | None"):
     name = func.overloadpacket.__name__
     ours = [t for t in tensors if isinstance(t, PretendedTensor)]
     others = [t for t in tensors if not isinstance(t, PretendedTensor) and t.ndim > 0]
-    asked = kwargs.get("device")
-    if asked is None and not ours:
+    target = kwargs.get("device")
+    if target is None and not ours:
         return func(*args, **kwargs)
     if ours and others and name not in COPIES:
         if name not in INDEXING or not isinstance(args[0], PretendedTensor):
@@ -132,11 +132,11 @@ def run(func, args, kwargs, watch: "Watch | None"):
         if watch is not None:
             watch.note("upload")  # indices on the CPU
     rng = kwargs.get("generator")
-    if rng is not None and (ours or _is_pretended(asked)):
+    if rng is not None and (ours or _is_pretended(target)):
         raise MixedDevicesError(f"{func} at {_place()[0]} takes random numbers of {rng.device} on the pretended device")
     if watch is not None:
         _note_waits(func, name, args, kwargs, ours, others, watch)
-    to_cpu = asked is not None and not _is_pretended(asked)
+    to_cpu = target is not None and not _is_pretended(target)
     inner = {key: torch.device("cpu") if key == "device" and value is not None else value
              for key, value in kwargs.items()}  # fmt: skip
     plain = held(args)
@@ -162,11 +162,11 @@ def _note_waits(func, name, args, kwargs, ours, others, watch: "Watch") -> None:
         if any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in indices) and not is_fill:
             watch.note("shape")
     elif name == "_to_copy" and not kwargs.get("non_blocking", False):
-        asked = kwargs.get("device")
+        target = kwargs.get("device")
         source = args[0]
-        if asked is not None and _is_pretended(asked) and not isinstance(source, PretendedTensor):
+        if target is not None and _is_pretended(target) and not isinstance(source, PretendedTensor):
             watch.note("upload")
-        elif asked is not None and not _is_pretended(asked) and isinstance(source, PretendedTensor):
+        elif target is not None and not _is_pretended(target) and isinstance(source, PretendedTensor):
             watch.note("download")
     elif name == "copy_" and not (len(args) > 2 and args[2]) and not kwargs.get("non_blocking", False):
         into, source = isinstance(args[0], PretendedTensor), isinstance(args[1], PretendedTensor)
@@ -198,7 +198,7 @@ class Watch(TorchDispatchMode):
 
 
 class _Backend:
-    """What torch asks a backend's module for; `seeds` are those that the device's own random numbers were given."""
+    """What torch needs of a backend's module; `seeds` are those that the device's own random numbers were given."""
 
     seeds: ClassVar[list[int]] = []
 

@@ -85,15 +85,15 @@ def inputs(tmp_path_factory) -> Path:
     return folder
 
 
-GOOD = ["--image", "@good.png"]  # a word that begins with @ names one of the inputs
-BAD = {  # name: (words, part of the sentence, which weights)
+GOOD = ["--image", "@good.png"]  # an argument that begins with @ names one of the inputs
+BAD = {  # name: (arguments, part of the sentence, which weights)
     "category": (["--category", "cra"], "did you mean car?", "whole"),
     "preset": (["--preset", "smok"], "did you mean smoke?", "whole"),
     "key": (["n_stage=2"], "did you mean n_stages?", "whole"),
     "nested key": (["steps.n_jont=2"], "did you mean steps.n_joint?", "whole"),
     "value": (["n_stages=many"], "n_stages", "whole"),
     "kind of depth": (["ablation.depth=mesh"], "network or pyramid", "whole"),
-    "side": (["render.resolution=128"], "leave it at 64", "whole"),
+    "resolution": (["render.resolution=128"], "leave it at 64", "whole"),
     "device": (["--device", "quantum"], "quantum", "whole"),
     "folder as image": (["--image", "@."], "not a file", "whole"),
     "missing image": (["--image", "@no.png"], "not a file", "whole"),
@@ -126,7 +126,7 @@ BAD = {  # name: (words, part of the sentence, which weights)
     "more tracks than starts": (["invert.n_starts=2", "invert.n_tracks=3"], "n_tracks", "whole"),
     "no width": (["networks.encoder_channels=[]"], "need a width", "whole"),
     "too many widths": (["networks.encoder_channels=[4,4,4,4,4,4,4]"], "too many for", "whole"),
-    "pyramid without a side": (
+    "pyramid without a resolution": (
         ["ablation.depth=pyramid", "ablation.pyramid_resolutions=[128]"],
         "smaller ones",
         "whole",
@@ -136,12 +136,12 @@ BAD = {  # name: (words, part of the sentence, which weights)
 }
 
 
-def smoke(*words: str, out: Path):
+def smoke(*arguments: str, out: Path):
     """`gan2shape run --preset smoke` with few steps."""
-    preset = [] if "--preset" in words else ["--preset", "smoke"]
-    device = [] if "--device" in words else ["--device", "cpu"]
-    quick = [word for word in QUICK if word.split("=")[0] not in {given.split("=")[0] for given in words}]
-    return runner.invoke(app, ["run", *preset, *device, *words, "--out", str(out), *quick])
+    preset = [] if "--preset" in arguments else ["--preset", "smoke"]
+    device = [] if "--device" in arguments else ["--device", "cpu"]
+    quick = [one for one in QUICK if one.split("=")[0] not in {given.split("=")[0] for given in arguments}]
+    return runner.invoke(app, ["run", *preset, *device, *arguments, "--out", str(out), *quick])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -151,16 +151,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_sentence_and_leaves_everything_as_it_was(name, packs, inputs, tmp_path, monkeypatch) -> None:
-    words, hint, weights = BAD[name]
+    arguments, hint, weights = BAD[name]
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / weights))
-    words = [str(inputs / word[1:]) if word.startswith("@") else word for word in words]
+    arguments = [str(inputs / one[1:]) if one.startswith("@") else one for one in arguments]
     used = tmp_path / "used"
     used.mkdir()
     for file in ("config.yaml", "request.json", "state.safetensors", "mesh.glb"):
         (used / file).write_text("of an earlier run")
     before = contents(used)
     for out in (tmp_path / "new" / "deep", used):
-        result = smoke(*words, out=out)
+        result = smoke(*arguments, out=out)
         assert result.exit_code == 2, (result.output, result.exception)
         assert result.stdout == ""
         (line,) = result.stderr.splitlines()
@@ -184,8 +184,8 @@ def test_a_place_that_cannot_be_written_is_found_first(below, packs, inputs, tmp
 @pytest.mark.parametrize("n_projection", [10, 2])  # where it is not E that explodes, step 3 does
 def test_a_loss_that_explodes_is_one_sentence_and_leaves_nothing(n_projection, packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
-    words = ("steps.lr=1e30", f"steps.n_projection=[{n_projection}]", "steps.n_joint=[9]")
-    result = smoke("--seed", "0", *words, out=tmp_path / "run")
+    arguments = ("steps.lr=1e30", f"steps.n_projection=[{n_projection}]", "steps.n_joint=[9]")
+    result = smoke("--seed", "0", *arguments, out=tmp_path / "run")
     assert result.exit_code == 2, (result.output, result.exception)
     assert "lower steps.lr" in result.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
@@ -206,3 +206,26 @@ def test_a_run_that_cannot_be_resumed_stays_what_it_was(packs, tmp_path, monkeyp
     assert (damaged.exit_code, contents(run)) == (2, before)
     assert "damaged" in damaged.stderr
     assert json.loads(before["request.json"])["seed"] == 0
+
+
+@pytest.mark.parametrize("change", [("initial:", "prior_shape:"), ("n_stages: 1\n", ""), (":", "")])
+def test_a_run_of_another_version_is_refused(change, packs, tmp_path, monkeypatch) -> None:
+    """Its configuration has other keys; the settings of its request may not exist any more."""
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    run = tmp_path / "run"
+    assert smoke("--seed", "0", out=run).exit_code == 0
+    assert runner.invoke(app, ["run", "--resume", str(run), "--device", "cpu"]).exit_code == 0
+    config = (run / "config.yaml").read_text(encoding="utf-8")
+    assert change[0] in config
+    (run / "config.yaml").write_text(config.replace(*change), encoding="utf-8")
+    request = json.loads((run / "request.json").read_text(encoding="utf-8"))
+    request["overrides"] += ["prior_shape.relief=0.2"]
+    for name in ("generator", "features", "class_index"):  # fields that earlier versions did not write
+        del request[name]
+    (run / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    before = contents(run)
+    for more in ([], ["--dry-run"]):
+        result = runner.invoke(app, ["run", "--resume", str(run), "--device", "cpu", *more])
+        assert (result.exit_code, contents(run)) == (2, before), (result.output, result.exception)
+        (line,) = result.stderr.splitlines()
+        assert "another version" in line

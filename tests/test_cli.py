@@ -13,7 +13,9 @@ import typer
 from typer.testing import CliRunner
 
 from gan2shape import cli
-from gan2shape.cli import app, format_rows
+from gan2shape.bench.requests import BenchRequest
+from gan2shape.cli import app
+from gan2shape.cli_options import format_rows
 from gan2shape.core.errors import UserError
 from gan2shape.core.requests import RunRequest, RunResult
 
@@ -21,9 +23,9 @@ runner = CliRunner()
 HEAVY = ("torch", "numpy", "hydra", "omegaconf", "trimesh", "kornia", "PIL", "jinja2", "jaxtyping")
 
 
-def child(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
+def child(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
     """The command in a process of its own."""
-    command = [sys.executable, "-m", "gan2shape", *words]
+    command = [sys.executable, "-m", "gan2shape", *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", cwd=cwd, timeout=120)
 
 
@@ -51,15 +53,15 @@ def job(monkeypatch):
 
 
 def examples(text: str) -> list[list[str]]:
-    """The commands in a help text, as words: lines, and the ends of lines, that begin with the program's name."""
+    """The commands in a help text, split into arguments: lines (or their ends) that begin with the program's name."""
     found = re.findall(r"(?:^|  )gan2shape ([a-z].*?)(?:  |$)", text, re.MULTILINE)
     return [shlex.split(command) for command in found]
 
 
-@pytest.mark.parametrize("words", [[], ["run"], ["bench"], ["train"], ["synth"]], ids=" ".join)
-def test_examples_in_the_help_can_be_copied(words: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [[], ["run"], ["bench"], ["train"], ["synth"]], ids=" ".join)
+def test_examples_in_the_help_can_be_copied(arguments: list[str]) -> None:
     """Each names a verb, and options and values that its parser takes."""
-    result = runner.invoke(app, [*words, "--help"])
+    result = runner.invoke(app, [*arguments, "--help"])
     assert result.exit_code == 0
     commands = examples(result.stdout)
     assert commands, result.stdout
@@ -68,11 +70,11 @@ def test_examples_in_the_help_can_be_copied(words: list[str]) -> None:
 
 
 def parse(command: list[str]) -> None:
-    """Let the verb's parser read the words behind it; raises where one does not fit."""
-    verb, words = typer.main.get_command(app), list(command)
+    """Let the verb's parser read its arguments; raises where one does not fit."""
+    verb, arguments = typer.main.get_command(app), list(command)
     while hasattr(verb, "commands"):
-        verb = verb.commands[words.pop(0)]
-    verb.make_context("verb", words)
+        verb = verb.commands[arguments.pop(0)]
+    verb.make_context("verb", arguments)
 
 
 def test_an_example_that_no_longer_fits_would_be_noticed() -> None:
@@ -103,8 +105,8 @@ def test_version_in_a_child() -> None:
 
 def test_run_hands_everything_over_and_prints_the_files(job, tmp_path) -> None:
     out = tmp_path / "new" / "folder"
-    words = ["run", "-c", "car", "-p", "smoke", "--seed", "7", "--device", "cpu", "--out", str(out), "n_stages=1"]
-    result = runner.invoke(app, words)
+    arguments = ["run", "-c", "car", "-p", "smoke", "--seed", "7", "--device", "cpu", "--out", str(out), "n_stages=1"]
+    result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
     (request,) = job.requests
     expected = RunRequest("car", "smoke", seed=7, device="cpu", out=out, overrides=("n_stages=1",))
@@ -178,7 +180,7 @@ def test_our_own_mistakes_are_not_hidden(job, tmp_path) -> None:
     assert isinstance(result.exception, ZeroDivisionError)
 
 
-BAD_WORDS = {
+BAD_SETTINGS = {
     "category": (["--category", "cra"], "did you mean car?"),
     "preset": (["--preset", "drft"], "did you mean draft?"),
     "key": (["n_stage=3"], "did you mean n_stages?"),
@@ -188,9 +190,9 @@ BAD_WORDS = {
 }
 
 
-@pytest.mark.parametrize(("words", "hint"), BAD_WORDS.values(), ids=BAD_WORDS)
-def test_bad_words_are_one_sentence(words: list[str], hint: str) -> None:
-    result = runner.invoke(app, ["run", "--dry-run", *words])
+@pytest.mark.parametrize(("arguments", "hint"), BAD_SETTINGS.values(), ids=BAD_SETTINGS)
+def test_bad_settings_are_one_sentence(arguments: list[str], hint: str) -> None:
+    result = runner.invoke(app, ["run", "--dry-run", *arguments])
     assert result.exit_code == 2
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -198,7 +200,7 @@ def test_bad_words_are_one_sentence(words: list[str], hint: str) -> None:
     assert hint in line
 
 
-UNKNOWN_WORDS = {
+UNKNOWN_ARGUMENTS = {
     "option": (["run", "--cout", "3"], "No such option: --cout"),
     "verb": (["rn"], "'rn'"),
     "verb of bench": (["bench", "shap"], "'shap'"),
@@ -209,9 +211,9 @@ UNKNOWN_WORDS = {
 }
 
 
-@pytest.mark.parametrize(("words", "hint"), UNKNOWN_WORDS.values(), ids=UNKNOWN_WORDS)
-def test_words_that_do_not_fit_are_one_sentence(words: list[str], hint: str) -> None:
-    result = runner.invoke(app, words)
+@pytest.mark.parametrize(("arguments", "hint"), UNKNOWN_ARGUMENTS.values(), ids=UNKNOWN_ARGUMENTS)
+def test_arguments_that_do_not_fit_are_one_sentence(arguments: list[str], hint: str) -> None:
+    result = runner.invoke(app, arguments)
     assert result.exit_code == 2
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
@@ -245,12 +247,12 @@ BAD_FILES = {
 }
 
 
-def test_an_own_generator_is_handed_over_and_resumed(job, tmp_path, monkeypatch) -> None:
+def test_a_custom_generator_is_handed_over_and_resumed(job, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("my cars.pkl", "m.png", "vgg.pt"):
         (tmp_path / name).write_bytes(b"x")
-    words = ["run", "-g", "my cars.pkl", "--seed", "3", "--mask", "m.png", "--features", "vgg.pt", "-p", "smoke"]
-    result = runner.invoke(app, words)
+    arguments = ["run", "-g", "my cars.pkl", "--seed", "3", "--mask", "m.png", "--features", "vgg.pt", "-p", "smoke"]
+    result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
     (request,) = job.requests
     assert request.out == Path("runs/0000-my cars-smoke")
@@ -263,17 +265,17 @@ def test_an_own_generator_is_handed_over_and_resumed(job, tmp_path, monkeypatch)
     assert job.requests[1].category is None
 
 
-def test_the_prior_verb_prints_what_is_not_measured(tmp_path, monkeypatch) -> None:
-    from gan2shape.build import custom as own_prior
+def test_the_prior_verb_prints_which_ranges_are_not_measured(tmp_path, monkeypatch) -> None:
+    from gan2shape.build import custom
     from gan2shape.core.config import LightPriorConfig, ViewPriorConfig
     from gan2shape.prior.ranges import as_page, category_ranges
 
     found = {
-        "object_share": 0.2, "head_against_clusters_iou": 0.9, "relief": 0.2, "sheet": "s.png", "file": Path("f"),
+        "object_share": 0.2, "head_against_clusters_iou": 0.9, "depth_scale": 0.2, "sheet": "s.png", "file": Path("f"),
         "source": "category car", "view_limit_sd": 2.0,
         "ranges": as_page(category_ranges(ViewPriorConfig(), LightPriorConfig())),
     }  # fmt: skip
-    monkeypatch.setattr(own_prior, "estimate_prior", lambda *words, **more: found)
+    monkeypatch.setattr(custom, "estimate_prior", lambda *given, **more: found)
     result = runner.invoke(app, ["prior", "x.pkl", "-c", "car", "--device", "cpu"])
     assert result.exit_code == 0, result.output
     assert "sd 14 deg (at most 28); NOT measured (category car)" in result.stdout
@@ -284,10 +286,10 @@ def test_the_prior_verb_prints_what_is_not_measured(tmp_path, monkeypatch) -> No
     assert json.loads(as_json.stdout.splitlines()[-1])["ranges"]["views.yaw_sd_deg"]["measured"] is False
 
 
-@pytest.mark.parametrize(("words", "hint"), BAD_FILES.values(), ids=BAD_FILES)
-def test_contradictions_and_missing_files_are_one_sentence(words, hint, job, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize(("arguments", "hint"), BAD_FILES.values(), ids=BAD_FILES)
+def test_contradictions_and_missing_files_are_one_sentence(arguments, hint, job, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = runner.invoke(app, ["run", *words])
+    result = runner.invoke(app, ["run", *arguments])
     assert result.exit_code == 2
     assert hint in result.stderr
     assert job.requests == []
@@ -315,10 +317,10 @@ def test_dry_run_prints_the_configuration_and_writes_nothing(tmp_path, monkeypat
 
 
 def test_dry_run_prints_what_would_be_run(tmp_path, monkeypatch) -> None:
-    """The bundled generator's side whatever the preset says, and the words of a run that would be resumed."""
+    """The resolution is the bundled generator's for every preset; the settings are those of the run to be resumed."""
     monkeypatch.chdir(tmp_path)
     paper = runner.invoke(app, ["run", "--dry-run", "--json", "--preset", "paper"])
-    assert json.loads(paper.stdout.splitlines()[-1])["config"]["render"]["size"] == 64
+    assert json.loads(paper.stdout.splitlines()[-1])["config"]["render"]["resolution"] == 64
     request = RunRequest(category="head", preset="smoke", seed=3, overrides=("n_stages=2",))
     (tmp_path / "request.json").write_text(request.to_json())
     again = runner.invoke(app, ["run", "--dry-run", "--json", "--resume", str(tmp_path), "seed=4"])
@@ -371,24 +373,24 @@ def test_training_settings_that_cannot_be_are_one_sentence(word: str, tmp_path) 
     assert not (tmp_path / "out").exists()
 
 
-def test_ladder_and_table_pass_their_words_on(monkeypatch, tmp_path) -> None:
-    from gan2shape.bench import run_ladder, table
+def test_ladder_and_table_pass_their_requests_on(monkeypatch, tmp_path) -> None:
+    from gan2shape import api
 
     calls = []
 
-    def record(*words) -> list[dict]:
-        calls.append(tuple(word for word in words if not callable(word)))
+    def record(*given) -> list[dict]:
+        calls.append(tuple(one for one in given if not callable(one)))
         return [{"method": "flat", "n": 2, "side": 1.5}]
 
-    monkeypatch.setattr(run_ladder, "main", record)
-    monkeypatch.setattr(table, "main", record)
+    monkeypatch.setattr(api, "bench_ladder", record)
+    monkeypatch.setattr(api, "bench_shape", record)
     ladder = runner.invoke(app, "bench ladder -c head --rung O1 --rung C --count 2 --json".split())
     assert json.loads(ladder.stdout.splitlines()[-1])["rows"] == [{"method": "flat", "n": 2, "side": 1.5}]
     shape = runner.invoke(app, [*"bench shape --count 3 --split test a=1 --out".split(), str(tmp_path / "b")])
     assert shape.exit_code == 0, shape.output
     assert shape.stdout.splitlines() == ["method  n  side", "flat    2  1.5"]
-    assert calls[0] == ("head", ("O1", "C"), 2, "auto", (), "draft", None, None)
-    assert calls[1] == (None, "draft", 3, "test", tmp_path / "b", "auto", ("a=1",), None, None)
+    assert calls[0] == (BenchRequest("head", count=2), ("O1", "C"))
+    assert calls[1] == (BenchRequest(count=3, overrides=("a=1",)), "test", tmp_path / "b")
 
 
 def test_rows_become_a_table() -> None:

@@ -93,21 +93,21 @@ def test_a_run_does_not_mix_devices(category: str, preset: str, tmp_path: Path, 
         "ablation.refine_steps=1",
     )
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    words = {"category": category, "preset": preset, "overrides": overrides, "mask": disc_mask(32)}
+    given = {"category": category, "preset": preset, "overrides": overrides, "mask": disc_mask(32)}
     # An image goes through inversion; a sample of the generator does not.
-    words |= {"image": image} if preset == "full" else {"seed": 3}
+    given |= {"image": image} if preset == "full" else {"seed": 3}
     SEEDS.clear()
     with pretended_device():
-        made = reconstruct(**words, device=NAME, state_dir=tmp_path)
-        again = reconstruct(**words, device=NAME, state_dir=tmp_path)  # from the state
+        made = reconstruct(**given, device=NAME, state_dir=tmp_path)
+        again = reconstruct(**given, device=NAME, state_dir=tmp_path)  # from the state
         files = made.export(tmp_path / "run")
     assert SEEDS == [], "the device's own random numbers are the caller's"
     assert made.scene.depth.device == again.scene.depth.device == DEVICE
     assert all(path.stat().st_size > 0 for path in files.values())
     with np.load(files["scene_npz"], allow_pickle=False) as scene:
         assert np.isfinite(scene["depth"]).all()
-        if preset == "draft":  # and says what the CPU says
-            on_cpu = reconstruct(**words, device="cpu").scene
+        if preset == "draft":  # and gives what the CPU gives
+            on_cpu = reconstruct(**given, device="cpu").scene
             np.testing.assert_allclose(scene["depth"], on_cpu.depth.numpy(), rtol=0, atol=1e-6)
 
 
@@ -167,10 +167,10 @@ def test_guards_and_reports_read_the_loss_at_each_tenth_step() -> None:
 
 
 def test_a_render_waits_twice_and_is_the_cpus() -> None:
-    random = torch.Generator().manual_seed(0)
-    depth = 1 + 0.05 * torch.randn(2, 1, 24, 24, generator=random)
+    rng = torch.Generator().manual_seed(0)
+    depth = 1 + 0.05 * torch.randn(2, 1, 24, 24, generator=rng)
     depth[0, 0, 3, 4] = torch.nan
-    view = 0.4 * torch.randn(2, 6, generator=random) * torch.tensor([1, 1, 1, 0.05, 0.05, 0.05])
+    view = 0.4 * torch.randn(2, 6, generator=rng) * torch.tensor([1, 1, 1, 0.05, 0.05, 0.05])
     wanted = render_depth(depth, view, 10.0)
     with pretended_device() as watch:
         depth, view = depth.to(DEVICE), view.to(DEVICE)
@@ -182,8 +182,8 @@ def test_a_render_waits_twice_and_is_the_cpus() -> None:
 
 
 def test_a_mesh_is_rasterised_as_on_the_cpu() -> None:
-    random = torch.Generator().manual_seed(0)
-    vertices = torch.rand(2, 49, 3, generator=random) * 30 + torch.tensor([0.0, 0.0, 1.0])
+    rng = torch.Generator().manual_seed(0)
+    vertices = torch.rand(2, 49, 3, generator=rng) * 30 + torch.tensor([0.0, 0.0, 1.0])
     camera = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     vertices = torch.cat([project(vertices, camera)[..., :2] * 12, vertices[..., 2:]], -1)
     vertices[0, 5] = torch.nan
@@ -211,7 +211,7 @@ def test_a_training_step_does_not_mix_devices_and_never_waits(
         state = training.train(tmp_path, tmp_path / "out", config)  # sheets, checkpoint, journal too
         images = training.ShardedImages(tmp_path, 16)
         watch.noted.clear()
-        for _ in range(12):  # every penalty's turn comes
+        for _ in range(12):  # every penalty is applied
             training.train_step(config, state, images, dtype, DEVICE)
         assert watch.counts() == {}
     assert state.generator.w_avg.device == DEVICE

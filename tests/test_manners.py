@@ -28,9 +28,9 @@ def imported_by(code: str) -> list[str]:
     return eval(done.stdout.splitlines()[-1])
 
 
-def helped(*words: str) -> str:
+def helped(*arguments: str) -> str:
     """Code that asks the command for help."""
-    lines = ("from gan2shape.cli import app", "try:", f"    app({list(words)!r})", "except SystemExit as stop:")
+    lines = ("from gan2shape.cli import app", "try:", f"    app({list(arguments)!r})", "except SystemExit as stop:")
     return "\n".join((*lines, "    assert not stop.code"))
 
 
@@ -94,16 +94,16 @@ def test_a_run_leaves_stdout_and_the_caller_s_seed_alone(preset: str, tmp_path: 
 def test_a_training_writes_its_progress_to_stderr(tmp_path: Path, capfd) -> None:
     write_shard(tmp_path / "images_000.npy", 24, 0)
     train(tmp_path, tmp_path / "out", replace(CONFIG, kimg=0.016))
-    said = capfd.readouterr()
-    assert (said.out, said.err) == ("", "")  # a library is silent unless it is given a reporter
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "")  # a library is silent unless it is given a reporter
     train(tmp_path, tmp_path / "again", replace(CONFIG, kimg=0.016), report=PlainReporter(sys.stderr))
-    said = capfd.readouterr()
-    assert said.out == ""
-    assert "training: 16/16" in said.err
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "training: 16/16" in printed.err
 
 
 def test_a_data_set_writes_its_progress_to_stderr(tmp_path: Path, capfd) -> None:
     prerender("car", 2, 0, tmp_path, workers=1, size=16, report=PlainReporter(sys.stderr))
-    said = capfd.readouterr()
-    assert said.out == ""
-    assert "images: 2/2" in said.err
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "images: 2/2" in printed.err

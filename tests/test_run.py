@@ -1,6 +1,6 @@
 """The whole command on a generator that has learnt nothing: every file appears.
 
-The shapes mean nothing here; what is tested is the way from words on the command line to files.
+The shapes mean nothing here; what is tested is the way from the command line to files.
 """
 
 import json
@@ -28,9 +28,9 @@ def packs(tmp_path_factory) -> Path:
     return write_tiny_pack(tmp_path_factory.mktemp("weights"), "car", SIZE, bare=True).parent
 
 
-def gan2shape(*words: object):
+def gan2shape(*arguments: object):
     """`gan2shape run --preset smoke` with few steps."""
-    return runner.invoke(app, ["run", "--preset", "smoke", "--device", "cpu", *map(str, words), *QUICK])
+    return runner.invoke(app, ["run", "--preset", "smoke", "--device", "cpu", *map(str, arguments), *QUICK])
 
 
 @pytest.fixture
@@ -61,11 +61,11 @@ def test_sample_to_files_and_the_same_again(packs, tmp_path, monkeypatch) -> Non
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
 
 
-def test_the_published_preset_works_at_the_bundled_generator_s_side(packs, tmp_path, monkeypatch) -> None:
+def test_the_published_preset_works_at_the_bundled_generator_s_resolution(packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
     quick = ["steps_scale=0.001", "steps.batch=2", "n_stages=1"]
-    words = ["run", "--preset", "paper", "--device", "cpu", "--out", str(tmp_path / "run"), *quick]
-    result = runner.invoke(app, words)
+    arguments = ["run", "--preset", "paper", "--device", "cpu", "--out", str(tmp_path / "run"), *quick]
+    result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert Image.open(tmp_path / "run" / "depth.png").size == (SIZE, SIZE)
 
@@ -90,17 +90,17 @@ def test_images_of_every_kind_run(name: str, packs, inputs, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_own_generators_of_every_format_run(name: str, inputs, tmp_path, monkeypatch) -> None:
+def test_custom_generators_of_every_format_run(name: str, inputs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_CACHE", str(tmp_path / "cache"))
-    words = ["-g", checkpoint(name, tmp_path), "--category", "car"]
+    arguments = ["-g", checkpoint(name, tmp_path), "--category", "car"]
     mask = inputs / "square.png"
-    result = gan2shape(*words, "--mask", mask, "--out", tmp_path / "run", "--json")
+    result = gan2shape(*arguments, "--mask", mask, "--out", tmp_path / "run", "--json")
     assert result.exit_code == 0, result.output
     assert "This will take about" in result.stderr
     assert any("own discriminator" in note for note in json.loads(result.stdout.splitlines()[-1])["notes"])
     with np.load(tmp_path / "run" / "scene.npz", allow_pickle=False) as scene:
         assert scene["depth"].shape[-2:] == (32, 32)
-    again = gan2shape(*words, "--latent", tmp_path / "run" / "scene.npz", "--mask", mask, "--out",
+    again = gan2shape(*arguments, "--latent", tmp_path / "run" / "scene.npz", "--mask", mask, "--out",
                       tmp_path / "again")  # fmt: skip
     assert again.exit_code == 0, again.output
     assert (tmp_path / "again" / "depth.png").read_bytes() == (tmp_path / "run" / "depth.png").read_bytes()

@@ -16,13 +16,13 @@
       vUv = vec2(uv.x, 1.0 - uv.y); vNormal = normal; vSeen = mat3(view) * normal;
       gl_Position = projection * seen;
     }`;
-  // mode 0: the photo as it is; 1: albedo under a lamp; 2: white clay under the same lamp.
+  // mode 0: the photo as it is; 1: albedo under a light; 2: white clay under the same light.
   const FRAGMENT = `
     precision mediump float;
     varying vec2 vUv; varying vec3 vNormal; varying vec3 vSeen;
-    uniform sampler2D texture; uniform int mode; uniform vec3 lamp; uniform float ambient; uniform float diffuse;
+    uniform sampler2D texture; uniform int mode; uniform vec3 light; uniform float ambient; uniform float diffuse;
     void main() {
-      float shading = ambient + diffuse * max(0.0, dot(normalize(vNormal), lamp));
+      float shading = ambient + diffuse * max(0.0, dot(normalize(vNormal), light));
       vec3 colour = mode == 2 ? vec3(0.86, 0.85, 0.83) : texture2D(texture, vUv).rgb;
       if (mode > 0) colour *= shading;
       if (!gl_FrontFacing) colour = mix(colour, vec3(0.80, 0.81, 0.83), 0.85);
@@ -66,9 +66,9 @@
   }
   const centre = low.map(function (v, i) { return (v + high[i]) / 2; });
   const radius = Math.hypot(high[0] - low[0], high[1] - low[1], high[2] - low[2]) / 2;
-  const lampStart = data.light.direction;
+  const lightStart = data.light.direction;
   const start = { yaw: 0, pitch: 0, zoom: 1 };
-  const state = { yaw: 0, pitch: 0, zoom: 1, mode: 0, lampX: lampStart[0], lampY: lampStart[1], touched: false };
+  const state = { yaw: 0, pitch: 0, zoom: 1, mode: 0, lightX: lightStart[0], lightY: lightStart[1], touched: false };
 
   function texture(uri, unit) {
     const made = gl.createTexture(), image = new Image();
@@ -80,7 +80,7 @@
       gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
       gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
       gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
-      draw();
+      render();
     };
     image.src = uri;
   }
@@ -92,7 +92,7 @@
   }
   function uniform(name) { return gl.getUniformLocation(program, name); }
 
-  function draw() {
+  function render() {
     const ratio = window.devicePixelRatio || 1;
     const width = Math.max(1, Math.round(canvas.clientWidth * ratio)), height = Math.max(1, Math.round(canvas.clientHeight * ratio));
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
@@ -106,11 +106,11 @@
     const view = [cy, sp * sy, -cp * sy, 0, 0, cp, sp, 0, sy, -sp * cy, cp * cy, 0, 0, 0, -distance, 1];
     const projection = [1 / (half * aspect), 0, 0, 0, 0, 1 / half, 0, 0, 0, 0, (far + near) / (near - far), -1,
       0, 0, 2 * far * near / (near - far), 0];
-    const norm = Math.hypot(state.lampX, state.lampY, 1);
+    const norm = Math.hypot(state.lightX, state.lightY, 1);
     gl.uniformMatrix4fv(uniform("view"), false, view);
     gl.uniformMatrix4fv(uniform("projection"), false, projection);
     gl.uniform3fv(uniform("centre"), centre);
-    gl.uniform3f(uniform("lamp"), state.lampX / norm, state.lampY / norm, 1 / norm);
+    gl.uniform3f(uniform("light"), state.lightX / norm, state.lightY / norm, 1 / norm);
     gl.uniform1f(uniform("ambient"), data.light.ambient); gl.uniform1f(uniform("diffuse"), data.light.diffuse);
     gl.uniform1i(uniform("mode"), state.mode);
     gl.uniform1i(uniform("texture"), state.mode === 0 ? 0 : 1);
@@ -129,39 +129,39 @@
     const dx = event.clientX - last.clientX, dy = event.clientY - last.clientY;
     last = event;
     if (event.shiftKey) {
-      state.lampX = Math.max(-3, Math.min(3, state.lampX + dx * 0.01));
-      state.lampY = Math.max(-3, Math.min(3, state.lampY - dy * 0.01));
+      state.lightX = Math.max(-3, Math.min(3, state.lightX + dx * 0.01));
+      state.lightY = Math.max(-3, Math.min(3, state.lightY - dy * 0.01));
       if (state.mode === 0) select(1);
     } else {
       state.yaw = Math.max(-1.5, Math.min(1.5, state.yaw + dx * 0.008));
       state.pitch = Math.max(-1.3, Math.min(1.3, state.pitch + dy * 0.008));
     }
-    draw();
+    render();
   });
   canvas.addEventListener("wheel", function (event) {
     event.preventDefault(); state.touched = true;
-    state.zoom = Math.max(0.4, Math.min(6, state.zoom * Math.exp(-event.deltaY * 0.0012))); draw();
+    state.zoom = Math.max(0.4, Math.min(6, state.zoom * Math.exp(-event.deltaY * 0.0012))); render();
   }, { passive: false });
   canvas.addEventListener("dblclick", function () {
-    Object.assign(state, start, { lampX: lampStart[0], lampY: lampStart[1] }); draw();
+    Object.assign(state, start, { lightX: lightStart[0], lightY: lightStart[1] }); render();
   });
   const buttons = Array.from(box.querySelectorAll("button"));
   function select(mode) {
     state.mode = mode;
     buttons.forEach(function (b) { b.setAttribute("aria-pressed", String(Number(b.dataset.mode) === mode)); });
-    draw();
+    render();
   }
   buttons.forEach(function (b) { b.addEventListener("click", function () { select(Number(b.dataset.mode)); }); });
-  window.addEventListener("resize", draw);
+  window.addEventListener("resize", render);
 
-  texture(data.photo, 0); texture(data.albedo, 1); draw();
+  texture(data.photo, 0); texture(data.albedo, 1); render();
   // Swings gently until it is touched, so that one sees it is solid.
   if (!window.matchMedia("(prefers-reduced-motion: reduce)").matches) {
     const began = performance.now();
     (function swing(now) {
       if (state.touched) return;
       const t = (now - began) / 1000;
-      state.yaw = 0.5 * Math.sin(t * 0.8); state.pitch = 0.08 * Math.sin(t * 0.5); draw();
+      state.yaw = 0.5 * Math.sin(t * 0.8); state.pitch = 0.08 * Math.sin(t * 0.5); render();
       requestAnimationFrame(swing);
     })(began);
   }

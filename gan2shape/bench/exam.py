@@ -1,8 +1,8 @@
 """The frozen exam: per category 64 validation and 100 test renders with their truth, arrays in the repository with
 hashes.
 
-Images uint8, depth uint16 over 1 +- half-range, masks uint8. Nothing ever trains on them: their seeds start at 1 000
-000 and training seeds end below. A changed exam is a commit of its own with old and new numbers.
+Images uint8, depth uint16 over 1 +- half-range, masks uint8. Nothing ever trains on them: their seeds start at
+1 000 000, and training seeds end below. A changed exam is a commit of its own with old and new numbers.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_float
 from gan2shape.core.resources import exam_dir
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.registry import get_category
@@ -31,13 +32,13 @@ DEPTH_STEPS = 65535
 
 @dataclass(frozen=True)
 class ExamObject:
-    """One exam render with its truth, all [1, ...] float tensors in house units."""
+    """One exam render with its truth, all [1, ...] float tensors in the units of `core.records`."""
 
     category: str
     seed: int
     image: Float[Tensor, "1 3 S S"]  # in [-1, 1]
     mask: Float[Tensor, "1 1 S S"]  # covered fraction
-    depth: Float[Tensor, "1 1 S S"]  # z at pixel centres; meaningless outside the mask
+    depth: Float[Tensor, "1 1 S S"]  # z at pixel centres; undefined outside the mask
     view: Float[Tensor, "1 6"]  # of the object's own frame
     light: Float[Tensor, "1 4"]  # camera frame
     background: Float[Tensor, "3"]  # in [0, 1]
@@ -113,7 +114,7 @@ def load_split(category: str, split: str, folder: Path | None = None) -> dict[st
 
 def exam_object(category: str, arrays: dict[str, np.ndarray], index: int) -> ExamObject:
     """Item `index` of a loaded split."""
-    image = torch.from_numpy(arrays["image"][index]).permute(2, 0, 1)[None].float() / 127.5 - 1
+    image = to_float(arrays["image"][index : index + 1])
     return ExamObject(
         category=category,
         seed=int(arrays["seed"][index]),
@@ -131,7 +132,5 @@ def exam_objects(category: str, split: str, count: int) -> list[ExamObject]:
     """The first `count` objects of a split."""
     arrays = load_split(category, split)
     if count > len(arrays["seed"]):
-        raise UserError(
-            f"The {split} exam of {category} holds {len(arrays['seed'])} objects: ask for at most that many."
-        )
+        raise UserError(f"The {split} exam of {category} holds {len(arrays['seed'])} objects: give at most that many.")
     return [exam_object(category, arrays, index) for index in range(count)]

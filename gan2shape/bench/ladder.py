@@ -7,10 +7,10 @@
     O3  true renders, projected by G and E, then as O2: the GAN and E
     O4  pseudo samples of the true shape, projected: the same through our renderer
     C   pseudo samples of the ellipsoid, projected, against true renders of the same view and light: does a projection
-    correct? O5  the real loop
+        correct the shape?
+    O5  the real loop
 
-Rungs O3 and above live in `ladder_gan`. Each rung is a function ExamObject -> scores; nothing here ever sees a test
-object.
+Rungs O3 and above are in `ladder_gan`. Each rung is a function ExamObject -> scores. No test object is used here.
 """
 
 import time
@@ -24,6 +24,7 @@ from gan2shape.bench.score import score_depth
 from gan2shape.bench.truth import TrueViews, true_views
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Plateau, Stage, Step, optimise
 from gan2shape.invert.schedules import linear_fall
 from gan2shape.nn.scene_networks import SceneNetworks
@@ -32,13 +33,13 @@ from gan2shape.shape.gauge import flat_base
 from gan2shape.shape.stages import JointOptions, joint_step
 from gan2shape.shape.state import Samples, SceneModel, Target, target_from
 
-N_TRUE_VIEWS = 160  # true renders an object, as in the feasibility trial
+N_TRUE_VIEWS = 160  # true renders an object
 N_SLANT_STEPS = 120  # of step 3 from each slanted ellipsoid, before the one that explains the renders best goes on
 VIEW_SEED_OFFSET = 77  # the ladder's views come from the object's seed plus this
 
 
 def target_of(item: ExamObject) -> Target:
-    """The exam image with its true mask, as rungs O0-O2 are given it."""
+    """The exam image with its true mask, as the input of rungs O0-O2."""
     return target_from(item.image, item.mask)
 
 
@@ -49,8 +50,7 @@ def score(item: ExamObject, depth: Float[Tensor, "1 1 S S"], started_s: float) -
 
 def new_model(config: ShapeConfig) -> SceneModel:
     """Networks with seeded weights, at a plane."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
+    with seeded(config.seed):
         networks = SceneNetworks(config)
     return SceneModel(networks, flat_base(config.render.resolution))
 
@@ -75,21 +75,21 @@ def rung_o0(item: ExamObject, config: ShapeConfig, report: Reporter = silent) ->
     """The depth network fitted to the true depth (the plane behind the object at the object's farthest depth)."""
     started = time.perf_counter()
     inside = item.mask > 0.5
-    wanted = torch.where(inside, item.depth, item.depth[inside].max())
+    target_depth = torch.where(inside, item.depth, item.depth[inside].max())
     model = new_model(config)
-    fit_depth(model, target_of(item), wanted, config, report)
+    fit_depth(model, target_of(item), target_depth, config, report)
     with torch.no_grad():
         return score(item, model.depth(item.image), started)
 
 
 def fit_depth(
-    model: SceneModel, target: Target, wanted: Float[Tensor, "1 1 S S"], config: ShapeConfig, report: Reporter
+    model: SceneModel, target: Target, target_depth: Float[Tensor, "1 1 S S"], config: ShapeConfig, report: Reporter
 ) -> None:
-    """Fit the depth network to `wanted` (up to its mean, a gauge) until it stops improving."""
+    """Fit the depth network to `target_depth` (up to its mean, a gauge) until it stops improving."""
     steps = config.steps
 
     def loss_of(step: Step) -> Tensor:
-        error = (model.depth(target.image) - wanted) / config.render.depth_half_range
+        error = (model.depth(target.image) - target_depth) / config.render.depth_half_range
         return (error - error.mean()).square().mean()
 
     rate, stop = linear_fall(steps.lr, steps.lr_decay_from), Plateau(after=steps.lr_decay_from)
@@ -129,7 +129,7 @@ def rung_o1(item: ExamObject, config: ShapeConfig, report: Reporter = silent) ->
 
 
 def rung_o2(item: ExamObject, config: ShapeConfig, report: Reporter = silent) -> dict[str, float]:
-    """True renders; views and lights from nothing: no pull, no true value anywhere."""
+    """True renders; views and lights estimated from nothing: no pull, no true value anywhere."""
     return _from_true_renders(item, config, JointOptions(estimate_views=True), report, config.initial.slants_deg)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from gan2shape.bench.exam import ExamObject
 from gan2shape.bench.ladder import N_TRUE_VIEWS, VIEW_SEED_OFFSET, score
 from gan2shape.bench.score import score_depth
-from gan2shape.bench.truth import LADDER_VIEWS, render_truth, true_views
+from gan2shape.bench.truth import LADDER_VIEWS, TrueViews, render_truth, true_views
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Observation, Render, Scene
@@ -109,8 +109,8 @@ def _from_projected(bench: Bench, given: Render, views: Tensor, lights: Tensor, 
         config.steps.count("joint", 0),
     )
     with torch.no_grad():
-        found = score(bench.item, state.model.depth(bench.target.image), started)
-    return {**found, "slant_deg": slant_deg}
+        scores = score(bench.item, state.model.depth(bench.target.image), started)
+    return {**scores, "slant_deg": slant_deg}
 
 
 def rung_o3(bench: Bench) -> dict[str, float]:
@@ -137,7 +137,9 @@ def rung_o4(bench: Bench) -> dict[str, float]:
 
 
 def true_scene(bench: Bench) -> Scene:
-    """The true depth with its true light and the albedo that follows; the sheet at the object's farthest depth."""
+    """The true depth with its true light, and the albedo that follows. The background plane lies at the object's
+    farthest depth.
+    """
     item = bench.item
     inside = item.mask > 0.5
     depth = torch.where(inside, item.depth, item.depth[inside].max()).to(bench.device)
@@ -151,8 +153,8 @@ def rung_c(bench: Bench) -> dict[str, float]:
     """Does a projection correct the wrong shape? Distances to true renders of the same view and light, before and
     after.
 
-    `gain_*` is (pseudo - projected) / pseudo: positive when the projection is nearer to the truth than what was
-    projected.
+    `gain_*` is (pseudo - projected) / pseudo: positive when the projection is nearer to the truth than the
+    pseudo sample.
     """
     began = time.perf_counter()
     config, steps, prior = bench.config, bench.config.steps, bench.generator.prior
@@ -172,18 +174,18 @@ def rung_c(bench: Bench) -> dict[str, float]:
         )
         made, _ = project_images(state.encoder, rendered, bench.target.image, latent, bench.generator, config)
     pseudo, projected = distances(rendered.image, truth, prior), distances(made, truth, prior)
-    between = (made - rendered.image).abs().mean(1, keepdim=True)
+    moved = (made - rendered.image).abs().mean(1, keepdim=True)
     return {
         "pseudo_l1": pseudo[0], "projected_l1": projected[0], "pseudo_features": pseudo[1],
         "projected_features": projected[1], "gain_l1": 1 - projected[0] / pseudo[0],
         "gain_features": 1 - projected[1] / pseudo[1],
-        "moved_l1": float((between * rendered.mask).sum() / rendered.mask.sum()),
+        "moved_l1": float((moved * rendered.mask).sum() / rendered.mask.sum()),
         "seconds": time.perf_counter() - began,
     }  # fmt: skip
 
 
 @torch.no_grad()
-def distances(images: Float[Tensor, "N 3 S S"], truth, prior: Prior) -> tuple[float, float]:
+def distances(images: Float[Tensor, "N 3 S S"], truth: TrueViews, prior: Prior) -> tuple[float, float]:
     """(L1 inside the true masks, discriminator-feature distance) to true renders."""
     true_images, masks = truth.images.to(images.device), truth.masks.to(images.device)
     error = (images - true_images).abs().mean(1, keepdim=True)
@@ -192,7 +194,7 @@ def distances(images: Float[Tensor, "N 3 S S"], truth, prior: Prior) -> tuple[fl
 
 
 def real_loop(bench: Bench, report: Reporter = silent) -> tuple[dict[str, dict[str, float]], Reconstruction]:
-    """Scores of each scene on the way (`Reconstruction.names`), with the seconds up to there; and what was found."""
+    """(scores of each scene on the way (`Reconstruction.names`), with the seconds up to there, the reconstruction)."""
     began = time.perf_counter()
     seconds: list[float] = []
     made = reconstruct(

@@ -1,12 +1,12 @@
 """Which generator a benchmark measures: the category's own, or a checkpoint in its place.
 
-The exam's images have one resolution, and the method has to work at it: a larger generator is seen at that one, a
-smaller one cannot be measured. Masks have to come from a network, since no user says what the object of each image is.
+The exam's images have one resolution, and the method has to work at it. A larger generator is averaged to that
+resolution; a smaller one cannot be measured. Masks have to come from a network, since no user marks the object of each
+image.
 """
 
-from pathlib import Path
-
 from gan2shape.bench.exam import exam_objects
+from gan2shape.bench.requests import BenchRequest
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import say
@@ -16,48 +16,43 @@ from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import RESOLUTION_KEY, open_prior
 
 
-def exam_category(category: str | None, generator: Path | None, class_index: int | None = None) -> str:
-    """Whose exam is sat: the named category's, else the one that `gan2shape prior` was told about the generator.
+def exam_category(request: BenchRequest) -> str:
+    """Whose exam is used: the named category's, else the one that `gan2shape prior` noted for the generator.
 
     Raises UserError where a generator comes with neither.
     """
-    if category is not None or generator is None:
-        return category or ShapeConfig.category
-    kept = find_estimated(generator, class_index=class_index)
+    if request.category is not None or request.generator is None:
+        return request.category or ShapeConfig.category
+    kept = find_estimated(request.generator, class_index=request.class_index)
     if kept is None or kept.category is None:
         raise UserError(
-            f"Nothing says with which objects {generator} is to be measured: "
+            f"No category names the exam with which {request.generator} is to be measured: "
             f"give --category (known: {', '.join(known_categories())})."
         )
     return kept.category
 
 
-def open_measured(
-    category: str,
-    preset: str,
-    overrides: tuple[str, ...] = (),
-    device: str = "auto",
-    generator: Path | None = None,
-    class_index: int | None = None,
-) -> tuple[MaskedGenerator, ShapeConfig]:
+def open_measured(request: BenchRequest) -> tuple[MaskedGenerator, ShapeConfig]:
     """The generator that is measured, at the resolution of the category's exam, and its configuration.
 
-    Raises UserError for weights or words that cannot be used, for a generator that is smaller than the exam's images,
-    and for one without a mask network.
+    Raises UserError for weights or overrides that cannot be used, for a generator that is smaller than the exam's
+    images, and for one without a mask network.
     """
-    if generator is None:
-        return open_prior(category, None, preset, overrides, device=device, class_index=class_index)
+    category, path, overrides = exam_category(request), request.generator, request.overrides
+    further = {"device": request.device, "class_index": request.class_index}
+    if path is None:
+        return open_prior(category, None, request.preset, overrides, **further)
     resolution = exam_objects(category, "val", 1)[0].image.shape[-1]
     overrides = (f"{RESOLUTION_KEY}{resolution}", *overrides)
-    opened, config = open_prior(category, generator, preset, overrides, device=device, class_index=class_index)
+    opened, config = open_prior(category, path, request.preset, overrides, **further)
     if config.render.resolution != resolution:
         own = opened.prior.generator.config.resolution
         cause = (
-            f"it draws {own} x {own}"
+            f"it generates {own} x {own}"
             if own < resolution
-            else f"render.resolution={config.render.resolution} was asked for"
+            else f"render.resolution={config.render.resolution} was given"
         )
-        raise UserError(f"{generator} cannot be measured with an exam of {resolution} x {resolution} pixels: {cause}.")
+        raise UserError(f"{path} cannot be measured with an exam of {resolution} x {resolution} pixels: {cause}.")
     require_mask(opened)
     for note in opened.notes:
         say(note)

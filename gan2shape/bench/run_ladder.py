@@ -1,10 +1,11 @@
 """`gan2shape bench ladder`: run rungs over validation objects and gather rows."""
 
-from pathlib import Path
+from dataclasses import replace
 
 from gan2shape.bench import ladder, ladder_gan
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.opening import exam_category, open_measured
+from gan2shape.bench.requests import BenchRequest
 from gan2shape.bench.score import of_flat, table_row
 from gan2shape.core.compose import nearest
 from gan2shape.core.config import ShapeConfig
@@ -17,29 +18,18 @@ COUNT_TRUE, COUNT_GAN = 8, 4  # objects of the rungs without and with a GAN
 ORDER = (*ladder.TRUE_RUNGS, "O3", "O4", "C", "O5")
 
 
-def main(
-    category: str | None,
-    rungs: tuple[str, ...] = (),
-    count: int | None = None,
-    device: str = "auto",
-    overrides: tuple[str, ...] = (),
-    report: Reporter = silent,
-    preset: str = "draft",
-    generator: Path | None = None,
-    class_index: int | None = None,
-) -> list[dict]:
-    """Rows of the asked rungs (all unless given) on the first validation objects. Raises UserError for an unknown
-    rung, and for a generator that cannot be measured or that none of them uses.
+def run_ladder(request: BenchRequest, rungs: tuple[str, ...] = (), report: Reporter = silent) -> list[dict]:
+    """Rows of the given rungs (all unless given) on the first validation objects.
+
+    Raises UserError for an unknown rung, and for a generator that cannot be measured or that none of them uses.
     """
     for rung in rungs:
         if rung not in ORDER:
             raise UserError(f"unknown rung {rung!r}{nearest(rung, ORDER)}")
-    if generator is not None and rungs and set(rungs) <= set(ladder.TRUE_RUNGS):
-        raise UserError(
-            f"No generator takes part in {', '.join(rungs)}: leave --generator away, or ask for O3 and above."
-        )
-    category = exam_category(category, generator, class_index)
-    opened, config = open_measured(category, preset, overrides, device, generator, class_index)
+    if request.generator is not None and rungs and set(rungs) <= set(ladder.TRUE_RUNGS):
+        raise UserError(f"No generator takes part in {', '.join(rungs)}: leave --generator away, or name O3 and above.")
+    category, preset, count = exam_category(request), request.preset, request.count
+    opened, config = open_measured(replace(request, category=category))
     rows = []
     for rung in rungs or ORDER:
         if rung in ladder.TRUE_RUNGS:

@@ -1,8 +1,8 @@
 """Scores of one reconstruction against the truth, in the input view, and rows that gather them.
 
-SIDE is printed times 100, MAD in degrees. Both normals come from depth with the same intrinsics. The mask is the true
-one eroded by one pixel; the reconstruction's own pose in the input view is zero by construction, so its render covers
-all of it.
+SIDE is printed times 100, MAD in degrees. Both normals come from depth with the same intrinsics. The mask is the
+true one eroded by one pixel. The pose of the reconstruction in the input view is zero by construction, so its render
+covers all of it.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ def score_depth(
     true_mask: Float[Tensor, "1 1 S S"],
     fov_deg: float,
 ) -> dict[str, float]:
-    """SIDE x 100, aligned SIDE x 100, MAD in degrees, and the best relief scale of one depth map, from any device."""
+    """SIDE x 100, aligned SIDE x 100, MAD in degrees, and the best depth scale of one depth map, from any device."""
     depth, mask = depth.to(truth.device), score_mask(true_mask)
     normals, true_normals = normals_from_depth(depth, fov_deg), normals_from_depth(truth, fov_deg)
     return {
@@ -38,7 +38,7 @@ def score_depth(
 
 
 def of_flat(score: dict[str, float], flat: dict[str, float]) -> dict[str, float]:
-    """The score with its SIDE and MAD as parts of the same object's plane's, which is what the ladder's aims are in."""
+    """The score with its SIDE and MAD as parts of those of a plane for the same object."""
     return {**score, "side_of_flat": score["side"] / flat["side"], "mad_of_flat": score["mad_deg"] / flat["mad_deg"]}
 
 

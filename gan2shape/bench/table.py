@@ -2,13 +2,14 @@
 resumable.
 
 Rows: flat, mean depth, scaled ellipsoid, step 1 (the ellipsoid on the prior's own mask, slant chosen), the initial
-depth (what the pack's depth network sees, or the ellipsoid), each stage. Always the first objects of the split; each
-object's own scores go to `objects.jsonl` in the output folder at once, so that an interrupted run continues.
+depth (what the pack's depth network predicts, or the ellipsoid), each stage. Always the first objects of the split. The
+scores of each object go to `objects.jsonl` in the output folder at once, so that an interrupted run continues.
 """
 
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,12 @@ from gan2shape.bench.exam import ExamObject, exam_objects
 from gan2shape.bench.ladder import rung_ellipsoid, rung_flat
 from gan2shape.bench.ladder_gan import ellipsoid_state, open_bench, real_loop
 from gan2shape.bench.opening import exam_category, open_measured
+from gan2shape.bench.requests import BenchRequest
 from gan2shape.bench.score import METRICS, score_depth, table_row
 from gan2shape.core.compose import to_yaml
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import to_json, write_atomic, write_text_atomic
+from gan2shape.core.files import to_json, write_arrays_atomic, write_text_atomic
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.resources import pack_dir
 from gan2shape.measure.metrics import iou, psnr_db
@@ -35,16 +37,17 @@ from gan2shape.shape.initialize import DEPTH_NETWORK
 from gan2shape.synth.dataset import render_set
 
 MEAN_DEPTH_OBJECTS = 256  # training seeds behind the mean-depth baseline
+COUNT = 8  # objects that are measured unless a number is given
 OBJECTS_NAME = "objects.jsonl"
 STEP_1 = "step 1"  # the ellipsoid on the prior's own mask, slant chosen
 
 
 def mean_depth(category: str, half_range: float) -> Float[Tensor, "1 1 S S"]:
-    """Pixelwise mean of the true depths of training objects; where none was seen, the far end of the range."""
+    """Pixelwise mean of the true depths of training objects; where none is covered, the far end of the range."""
     truth = render_set(category, list(range(MEAN_DEPTH_OBJECTS))).truth
-    seen = truth.hit.float()
-    total = seen.sum(0, keepdim=True)
-    mean = (truth.depth * seen).sum(0, keepdim=True) / total.clamp_min(1)
+    covered = truth.hit.float()
+    total = covered.sum(0, keepdim=True)
+    mean = (truth.depth * covered).sum(0, keepdim=True) / total.clamp_min(1)
     return torch.where(total > 0, mean, 1 + half_range)
 
 
@@ -82,27 +85,18 @@ def score_object(
     return scores, {name: value.detach().cpu().numpy() for name, value in arrays.items()}
 
 
-def main(
-    category: str | None,
-    preset: str,
-    count: int,
-    split: str,
-    folder: Path,
-    device: str = "auto",
-    overrides: tuple[str, ...] = (),
-    report: Reporter = silent,
-    generator: Path | None = None,
-    class_index: int | None = None,
-) -> list[dict]:
-    """Table rows over the first `count` objects of a split. Raises UserError for settings (or a checkpoint) that differ
-    from the folder's, and for a generator that cannot be measured.
+def run_table(request: BenchRequest, split: str, folder: Path, report: Reporter = silent) -> list[dict]:
+    """Table rows over the first `request.count` objects of a split.
+
+    Raises UserError for settings (or a checkpoint) that differ from the folder's, and for a generator that cannot be
+    measured.
     """
-    category = exam_category(category, generator, class_index)
-    items = exam_objects(category, split, count)  # first: a bad split or count should leave no folder behind
-    opened, config = open_measured(category, preset, overrides, device, generator, class_index)
+    category = exam_category(request)
+    items = exam_objects(category, split, request.count or COUNT)  # first: a bad split should leave no folder behind
+    opened, config = open_measured(replace(request, category=category))
     folder = Path(folder)
-    weights = content_hash(pack_dir(category) if generator is None else generator)
-    weights += f"-class{class_index}" if class_index else ""
+    weights = content_hash(request.generator or pack_dir(category))
+    weights += f"-class{request.class_index}" if request.class_index else ""
     _check_settings(folder, to_yaml(config) + f"split: {split}\nweights: {weights}\n")
     done = read_objects(folder)
     average = mean_depth(category, config.render.depth_half_range)
@@ -110,11 +104,11 @@ def main(
         if item.seed in done:
             continue
         scores, arrays = score_object(item, average, opened, config, report)
-        write_atomic(folder / f"{item.seed}.npz", lambda path, kept=arrays: np.savez_compressed(path, **kept))
+        write_arrays_atomic(folder / f"{item.seed}.npz", arrays)
         done[item.seed] = scores
         append_object(folder, {"seed": item.seed, **scores})
     wanted = [done[item.seed] for item in items]
-    rows = make_rows(wanted, category, split, preset)
+    rows = make_rows(wanted, category, split, request.preset)
     write_text_atomic(folder / "rows.json", to_json(rows, indent=1))
     return rows
 

@@ -1,8 +1,8 @@
 """True renders of an exam object under other views and lights, expressed in the exam view's frame.
 
-An exam object is rebuilt from its seed; a perturbation P about the exam view is, in the exam frame, P itself, and a
-lamp drawn in the new camera's frame is turned back by P's rotation. Lamps that would turn behind the exam view are
-redrawn.
+An exam object is rebuilt from its seed. A perturbation P about the exam view is, in the exam frame, P itself; a light
+sampled in the new camera's frame is rotated back by P's rotation. Lights that would come from behind the exam view are
+sampled again.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from gan2shape.shape.sampling import sample_views
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import render_object
 
-LADDER_VIEWS = ViewPriorConfig(yaw_sd_deg=14.0, pitch_sd_deg=6.0)  # the ladder's own, whatever a category's prior is
+LADDER_VIEWS = ViewPriorConfig(yaw_sd_deg=14.0, pitch_sd_deg=6.0)  # the ladder's own, whatever a category's views are
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,22 @@ class TrueViews:
     lights: Float[Tensor, "N 4"]  # in the exam view's frame
 
 
-def draw_lights(category: str, views: Float[Tensor, "N 6"], generator: torch.Generator) -> Float[Tensor, "N 4"]:
-    """Lamps of the category's distribution in each new camera's frame, redrawn until they lie in front of the exam
-    view too.
-
-    Returned in the exam frame.
+def sample_true_lights(category: str, views: Float[Tensor, "N 6"], rng: torch.Generator) -> Float[Tensor, "N 4"]:
+    """Lights of the category's distribution in each new camera's frame, sampled again until they lie in front of the
+    exam view too. Returned in the exam frame.
     """
     box = get_category(category).lights
     back = rotation(views[:, :3]).transpose(1, 2)
     lights = torch.empty(len(views), 4)
     pending = torch.arange(len(views))
     while len(pending):
-        uniform = torch.rand(len(pending), 4, generator=generator)
+        uniform = torch.rand(len(pending), 4, generator=rng)
         low = torch.tensor([box.ambient[0], box.diffuse[0], box.lx[0], box.ly[0]])
         high = torch.tensor([box.ambient[1], box.diffuse[1], box.lx[1], box.ly[1]])
-        drawn = low + (high - low) * uniform
-        drawn[:, 1] = torch.minimum(drawn[:, 1], box.brightest - drawn[:, 0])
-        front = light_in_front(drawn, back[pending])
-        lights[pending[front]] = rotate_light(drawn[front], back[pending[front]])
+        sampled = low + (high - low) * uniform
+        sampled[:, 1] = torch.minimum(sampled[:, 1], box.brightest - sampled[:, 0])
+        front = light_in_front(sampled, back[pending])
+        lights[pending[front]] = rotate_light(sampled[front], back[pending[front]])
         pending = pending[~front]
     return lights
 
@@ -64,9 +62,7 @@ def render_truth(item: ExamObject, views: Float[Tensor, "N 6"], lights: Float[Te
 
 
 def true_views(item: ExamObject, n: int, seed: int) -> TrueViews:
-    """n true renders at views N(0, 14 deg) yaw, N(0, 6 deg) pitch about the exam view, lamps from the category's
-    box.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    views = sample_views(n, LADDER_VIEWS, generator)
-    return render_truth(item, views, draw_lights(item.category, views, generator))
+    """n true renders: yaw N(0, 14 deg) and pitch N(0, 6 deg) about the exam view, lights of the category's box."""
+    rng = torch.Generator().manual_seed(seed)
+    views = sample_views(n, LADDER_VIEWS, rng)
+    return render_truth(item, views, sample_true_lights(item.category, views, rng))

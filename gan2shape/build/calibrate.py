@@ -49,7 +49,7 @@ def calibrate(category: str, pack: Path, report: Reporter = silent) -> Calibrati
 
 
 def lights_of(category: str) -> Calibration:
-    """The lights that the category's renders were lit by, as the configuration says lights."""
+    """The lights that the category's renders were lit by, in the terms of the configuration."""
     lights = get_category(category).lights
     (ambient, ambient_half), (diffuse, diffuse_half) = map(_middle, (lights.ambient, lights.diffuse))
     mean = ambient, diffuse, _middle(lights.lx)[0], _middle(lights.ly)[0]

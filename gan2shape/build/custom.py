@@ -1,8 +1,8 @@
-"""`gan2shape prior`: what can be learnt about a checkpoint from its own samples, once, for all later runs.
+"""`gan2shape prior`: masks and ranges of a custom generator, learnt once from its own samples for all later runs.
 
-The object mask is learnt (`gan.foreground`). Views and lamps are read by the networks that the named category's pack
-carries (`read_ranges`), where it does and as far as they are believed; what is not is the category's. Strengths of
-lamps and relief are never measured. The answer says of each range where it comes from.
+The object mask is learnt (`build.foreground`). The networks of the named category's pack estimate views and lights
+(`prior.ranges`), where the pack has them and their estimates are consistent; the other ranges are the category's.
+Light strengths and depth scale are never measured. The result says of each range where it comes from.
 """
 
 import time
@@ -42,11 +42,11 @@ from gan2shape.prior.ranges import (
     read_ranges,
 )
 from gan2shape.prior.scene import pretrained_networks
-from gan2shape.train.sheets import save_png, tile
+from gan2shape.train.sheets import write_sheet
 
-N_SHOWN, N_COLUMNS = 24, 8  # samples on the sheet, each with its object cut out
+N_SHOWN, N_COLUMNS = 24, 8  # samples on the contact sheet, each with its object cut out
 SHEET_SEED = 1  # of the samples on it
-LEAST_IOU = 0.6  # of head and clusters: .78 and .87 on the bundled generators, .31 on one with random weights
+LEAST_IOU = 0.6  # of head and clusters
 LEAST_SHARE, MOST_SHARE = 0.02, 0.9  # of the pixels: outside, the object was not found
 
 
@@ -58,7 +58,7 @@ def estimate_prior(
     report: Reporter = silent,
     class_index: int | None = None,
 ) -> dict[str, Any]:
-    """Learn masks of a checkpoint's samples, read their views and lamps, and keep both; returns it in plain values.
+    """Learn masks of a checkpoint's samples, estimate their views and lights, and store both; returns plain values.
 
     Raises UserError for a file that cannot be used and where no object stands clear of the border.
     """
@@ -83,28 +83,28 @@ def estimate_prior(
         "source": source_of(category),  # of what is not measured
         "ranges": as_page(ranges),
         "view_limit_sd": defaults.views.limit_sd,
-        "relief": defaults.initial.depth_scale,
+        "depth_scale": defaults.initial.depth_scale,
     }
     state = learnt.head.state_dict()
     weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page), class_index)
     opened = MaskedGenerator(sized, learnt.head, centre)
-    sheet = save_png(tile(shown(opened), N_COLUMNS), weights.with_suffix(".png"))
+    sheet = write_sheet(shown(opened), weights.with_suffix(".png"), N_COLUMNS)
     return {**page, "category": category, "file": weights, "sheet": sheet, "seconds": time.perf_counter() - began}
 
 
 def ranges_of(prior: Prior, category: str | None, config: ShapeConfig, report: Reporter = silent) -> dict[str, Range]:
-    """Of views and lamps: read by the networks of the category's pack, where it carries such; else the category's."""
+    """Of views and lights: estimated by the networks of the category's pack, where it has them; else the category's."""
     folder = None if category is None else pack_dir(category)
     if folder is None or not folder.is_dir():
         return category_ranges(config.views, config.lights)
     pack = load_pack(folder, prior.w_mean.device)
-    side = pack.generator.config.resolution
-    networks = pretrained_networks(pack, replace(config, render=replace(config.render, resolution=side)))
+    resolution = pack.generator.config.resolution
+    networks = pretrained_networks(pack, replace(config, render=replace(config.render, resolution=resolution)))
     if networks is None:
         return category_ranges(config.views, config.lights)
-    report("views and lamps", 0, N_READ)
-    images, known = (generate_images(one.generator, side, N_READ) for one in (prior, pack))
-    report("views and lamps", N_READ, N_READ)
+    report("views and lights", 0, N_READ)
+    images, known = (generate_images(one.generator, resolution, N_READ) for one in (prior, pack))
+    report("views and lights", N_READ, N_READ)
     return read_ranges(networks, images, config.views, config.lights, known)
 
 
@@ -120,24 +120,22 @@ def shown(opened: MaskedGenerator) -> Float[Tensor, "N 3 S S"]:
     return torch.cat(rows)
 
 
-def told(found: dict[str, Any]) -> list[str]:
-    """The answer for people."""
+def as_lines(found: dict[str, Any]) -> list[str]:
+    """The result for people."""
     source, limit = found["source"], found["view_limit_sd"]
     ranges = {key: Range(**one) for key, one in found["ranges"].items()}
     lines = [
-        f"{'object mask':14s}learnt from samples; the object covers {found['object_share']:.0%} of a picture; "
+        f"{'object mask':14s}learnt from samples; the object covers {found['object_share']:.0%} of an image; "
         f"IoU {found['head_against_clusters_iou']:.2f} with the clusters, which run past the outline, on fresh samples"
     ]
     if found["head_against_clusters_iou"] < LEAST_IOU:
-        lines.append(
-            f"{'':14s}DOUBTFUL, with so low an IoU: look at the sheet, and give --mask with each run if it is wrong"
-        )
-    for key, name in zip(KEYS, ("yaw", "pitch", "lamp x", "lamp y"), strict=True):
+        lines.append(f"{'':14s}DOUBTFUL, with so low an IoU: look at the contact sheet; where it is wrong, give --mask")
+    for key, name in zip(KEYS, ("yaw", "pitch", "light x", "light y"), strict=True):
         lines.append(f"{name:14s}{described(key, ranges[key], limit, source)}")
     return [
         *lines,
-        f"{'strengths':14s}of lamps NOT measured ({source})",
-        f"{'relief':14s}{found['relief']:g}; NOT measured ({source})",
+        f"{'strengths':14s}of lights NOT measured ({source})",
+        f"{'depth scale':14s}{found['depth_scale']:g}; NOT measured ({source})",
         f"{'look at':14s}{found['sheet']}",
         f"{'kept in':14s}{found['file']}",
     ]

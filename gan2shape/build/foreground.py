@@ -16,11 +16,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from gan2shape.core.images import resized
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.nn.generator import Generator
 from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
-from gan2shape.nn.sized_generator import resized
 
 
 @dataclass(frozen=True)
@@ -31,21 +32,17 @@ class ForegroundConfig:
     n_fresh: int = 32  # more samples, on which votes and head are compared
     truncation: float = 0.7  # of the samples
     batch: int = 8  # samples at once
-    grid: int = 64  # side at which pixels are clustered, and of the head's masks
-    coarsest: int = 16  # features below this side say where a pixel is rather than what: they split the background
+    grid: int = 64  # resolution at which pixels are clustered, and of the head's masks
+    coarsest: int = 16  # resolution of the coarsest features used: coarser ones split the background
     n_components: int = 24  # principal components of features and colours
     n_clusters: tuple[int, ...] = (16, 20, 24, 16, 20, 24)  # of each clustering that votes
     n_pixels: int = 10_000  # pixels that place components and clusters
     n_rounds: int = 20  # of k-means
-    border: float = 1 / 16  # width of the border band, of the side
+    border: float = 1 / 16  # width of the border band, of the image
     least_ratio: float = 1e-3  # of border to mean presence: less counts as this
     certain: float = 0.75  # part of the votes that must agree for a pixel to teach
-    # Pixels inside and outside of the votes' outline that do not teach. IoU on 32 fresh samples of cars and heads, seed
-    # 0, votes alone .76 and .82; after each of three rounds, 2 and 2: .80 .83 .85 and .87 .90 .92; 4 and 2: .86 .89 .89
-    # and .93 .96 .96; 3 and 1: .89 .91 .91 and .92 .97 .95 (seed 1 .88 .92 .91 and .96 .96 .95); 3 and 0: .93 .84 .67
-    # and .94 .91 .81, it eats the object.
-    outline_inside: int = 3
-    outline_outside: int = 1
+    outline_inside: int = 3  # pixels inside of the votes' outline that do not teach
+    outline_outside: int = 1  # the same outside of it; with none the head eats the object
     head_rounds: int = 2  # the head learns the votes, then its own answers; a third round begins to shrink the object
     head_steps: int = 200  # Adam steps of each
     head_lr: float = 3e-3  # Adam
@@ -53,7 +50,7 @@ class ForegroundConfig:
 
 @dataclass(frozen=True)
 class FeatureSamples:
-    """What the generator drew, in half precision."""
+    """Samples of the generator, in half precision."""
 
     levels: tuple[Float[Tensor, "N _C _H _W"], ...]  # features, coarse to fine
     images: Float[Tensor, "N 3 G G"]
@@ -74,7 +71,7 @@ class LearntMasks:
 
 @dataclass(frozen=True)
 class Axes:
-    """What turns features and colours into a few numbers for each pixel."""
+    """A projection of features and colours onto a few numbers for each pixel."""
 
     mean: Float[Tensor, " C"]
     axes: Float[Tensor, "C K"]  # scale and principal components
@@ -91,11 +88,11 @@ def learn_masks(
     config = config or ForegroundConfig()
     config = replace(config, grid=min(config.grid, generator.config.resolution))
     n = config.n_samples
-    samples = draw_samples(generator, centre, n + config.n_fresh, config, seed, report)
-    random = torch.Generator().manual_seed(seed)
+    samples = make_samples(generator, centre, n + config.n_fresh, config, seed, report)
+    rng = torch.Generator().manual_seed(seed)
     votes = []
     for i, n_clusters in enumerate(config.n_clusters):
-        votes.append(cluster_masks(samples, n, n_clusters, config, random))
+        votes.append(cluster_masks(samples, n, n_clusters, config, rng))
         report("clusters", i + 1, len(config.n_clusters))
     agreed = torch.stack(votes).mean(0)
     head = train_head(samples, agreed[:n], config, seed, report)
@@ -107,12 +104,12 @@ def learn_masks(
 
 
 @torch.no_grad()
-def draw_samples(
+def make_samples(
     generator: Generator, centre: Float[Tensor, " D"], n: int, config: ForegroundConfig, seed: int, report: Reporter
 ) -> FeatureSamples:
-    """`n` truncated samples with their features of sides from `coarsest` (or what there is) to the grid."""
-    random = torch.Generator().manual_seed(seed)
-    z = torch.randn(n, generator.config.z_dim, generator=random).to(centre.device)
+    """`n` truncated samples with their features of resolutions from `coarsest` (or what there is) to the grid."""
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, generator.config.z_dim, generator=rng).to(centre.device)
     coarsest = min(config.coarsest, config.grid)
     parts: list[list[Tensor]] = []
     for start in range(0, n, config.batch):
@@ -126,16 +123,16 @@ def draw_samples(
 
 
 def stacked(samples: FeatureSamples, chosen: slice, grid: int) -> Float[Tensor, "N G G C"]:
-    """All channels and the colours at one side."""
+    """All channels and the colours at one resolution."""
     maps = [*samples.some(chosen), samples.images[chosen].float()]
     return torch.cat([resized(one, grid) for one in maps], 1).movedim(1, -1)
 
 
-def principal(samples: FeatureSamples, config: ForegroundConfig, random: torch.Generator) -> Axes:
+def principal(samples: FeatureSamples, config: ForegroundConfig, rng: torch.Generator) -> Axes:
     """Centre, scale (every channel to unit variance, every resolution to equal weight) and principal axes."""
     few = slice(0, max(1, 8 * config.n_pixels // config.grid**2))
     pixels = stacked(samples, few, config.grid).flatten(0, 2)
-    pixels = pixels[torch.randperm(len(pixels), generator=random)[: config.n_pixels].to(pixels.device)]
+    pixels = pixels[torch.randperm(len(pixels), generator=rng)[: config.n_pixels].to(pixels.device)]
     mean, spread = pixels.mean(0), pixels.std(0).clamp_min(1e-6)
     widths = [maps.shape[1] for maps in (*samples.levels, samples.images)]
     share = torch.cat([mean.new_full((width,), width**-0.5) for width in widths])
@@ -145,14 +142,12 @@ def principal(samples: FeatureSamples, config: ForegroundConfig, random: torch.G
     return Axes(mean, scale[:, None] * axes.flip(1)[:, :n])
 
 
-def k_means(
-    points: Float[Tensor, "N K"], n_clusters: int, n_rounds: int, random: torch.Generator
-) -> Float[Tensor, "M K"]:
+def k_means(points: Float[Tensor, "N K"], n_clusters: int, n_rounds: int, rng: torch.Generator) -> Float[Tensor, "M K"]:
     """Centres of clusters: Lloyd's rounds from spread-out starts (k-means++; Arthur and Vassilvitskii 2007)."""
-    centres = points[torch.randint(len(points), (1,), generator=random).to(points.device)]
+    centres = points[torch.randint(len(points), (1,), generator=rng).to(points.device)]
     while len(centres) < n_clusters:
         distance = torch.cdist(points, centres).amin(1).square().clamp_min(1e-12)
-        chosen = torch.multinomial(distance.cpu(), 1, generator=random)
+        chosen = torch.multinomial(distance.cpu(), 1, generator=rng)
         centres = torch.cat([centres, points[chosen.to(points.device)]])
     for _ in range(n_rounds):
         nearest = torch.cdist(points, centres).argmin(1)
@@ -164,10 +159,10 @@ def k_means(
 
 @torch.no_grad()
 def cluster_masks(
-    samples: FeatureSamples, n: int, n_clusters: int, config: ForegroundConfig, random: torch.Generator
+    samples: FeatureSamples, n: int, n_clusters: int, config: ForegroundConfig, rng: torch.Generator
 ) -> Float[Tensor, "N 1 G G"]:
     """1 where a pixel belongs to a cluster that avoids the border. Clusters come from the first `n` samples only."""
-    axes = principal(samples, config, random)
+    axes = principal(samples, config, rng)
     total = len(samples.images)
     points = torch.cat(
         [
@@ -176,15 +171,15 @@ def cluster_masks(
         ]
     )
     learnt = points[:n].flatten(0, 2)
-    some = torch.randperm(len(learnt), generator=random)[: config.n_pixels].to(points.device)
-    centres = k_means(learnt[some], n_clusters, config.n_rounds, random)
+    some = torch.randperm(len(learnt), generator=rng)[: config.n_pixels].to(points.device)
+    centres = k_means(learnt[some], n_clusters, config.n_rounds, rng)
     labels = torch.cat([torch.cdist(part.flatten(0, 2), centres).argmin(1) for part in points.split(16)])
     labels = labels.view(points.shape[:3])
     return is_object(labels[:n], n_clusters, config)[labels][:, None].float()
 
 
 def border_band(grid: int, width: float) -> Bool[Tensor, "G G"]:
-    """The pixels along the border, `width` of the side wide."""
+    """The pixels along the border, `width` of the image wide."""
     band = torch.ones(grid, grid, dtype=torch.bool)
     n = max(1, round(width * grid))
     band[n:-n, n:-n] = False
@@ -225,7 +220,9 @@ def teaching(votes: Float[Tensor, "N 1 G G"], config: ForegroundConfig) -> Float
 
 def share_around(votes: Float[Tensor, "N 1 G G"], n: int) -> Float[Tensor, "N 1 G G"]:
     """Which part of the square of pixels up to `n` away the votes give to the object."""
-    return F.avg_pool2d(F.pad((votes > 0.5).float(), (n, n, n, n), mode="replicate"), 2 * n + 1, 1)
+    from kornia.filters import box_blur  # late: it takes half a second
+
+    return box_blur((votes > 0.5).float(), (2 * n + 1, 2 * n + 1), "replicate")
 
 
 def train_head(
@@ -247,8 +244,7 @@ def fit_head(
     report: Reporter,
 ) -> MaskHead:
     """A new head that learns the votes where they teach. `seeds`: of its weights, of its batches."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seeds[0])
+    with seeded(seeds[0]):
         widths = tuple(maps.shape[1] for maps in samples.levels)
         head = MaskHead(MaskHeadConfig(widths, size=config.grid)).to(votes.device)
     rng = torch.Generator().manual_seed(seeds[1])

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.nn.generator import Generator
 from gan2shape.nn.mask_head import MaskHead, head_config
@@ -37,8 +38,7 @@ def train_segmenter(
     report: Reporter = silent,
 ) -> Segmenter:
     """Fit the teacher to synthetic renders (soft masks: binary cross-entropy). Deterministic with `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         segmenter = Segmenter()
     rng = torch.Generator().manual_seed(seed)
 
@@ -51,11 +51,10 @@ def train_segmenter(
 
 
 def train_mask_head(
-    generator: Generator, segmenter: Segmenter, n_steps: int = 300, seed: int = 0, report: Reporter = silent
+    generator: Generator, segmenter: nn.Module, n_steps: int = 300, seed: int = 0, report: Reporter = silent
 ) -> MaskHead:
     """Distil the teacher's masks of generator samples into a head on generator features. Deterministic with `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         head = MaskHead(head_config(generator))
     rng = torch.Generator().manual_seed(seed)
 

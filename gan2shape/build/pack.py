@@ -6,18 +6,14 @@
     calibration   choose depth scale and tilt; write the lights (`build.calibrate`)
     card          measure how controllable the generator is (`bench.card`)
 
-Every step leaves its result in the pack and is passed over where that exists. A build that was stopped goes on from the
-last shard, checkpoint or state in the work folder.
+Every step leaves its result in the pack and is passed over where that exists. A build that was stopped continues from
+the last shard, checkpoint or state in the work folder.
 """
 
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from gan2shape.bench.card import measure_pack, write_measured
 from gan2shape.build.calibrate import calibrate, lights_of
@@ -35,7 +31,7 @@ from gan2shape.build.plan import (
 from gan2shape.checkpoints.open import CARD_NAME
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
-from gan2shape.core.devices import resolve_device
+from gan2shape.core.devices import choose_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import claim, release
 from gan2shape.core.progress import Reporter, say, silent
@@ -45,7 +41,7 @@ from gan2shape.prior.packs import load_pack, make_prior, read_card, save_pack, u
 from gan2shape.prior.scene import NETWORK_NAME, settings
 from gan2shape.shape.pretrain import PretrainConfig, pretrain
 from gan2shape.synth.dataset import prerender, render_set
-from gan2shape.train.dataset import SHARD_PATTERN, to_float
+from gan2shape.train.dataset import ShardedImages
 from gan2shape.train.loop import train
 from gan2shape.train.sheets import samples_sheet
 from gan2shape.train.state import load_encoder, load_networks
@@ -72,7 +68,7 @@ class BuildResult:
 
 
 def build_pack(request: BuildRequest, report: Reporter = silent) -> BuildResult:
-    """Make what is missing of a pack, or only plan it. The plan is said on stderr before anything begins.
+    """Make what is missing of a pack, or only plan it. The plan goes to stderr before anything begins.
 
     Raises UserError for bad requests, places that cannot be written, too little disk, and damaged files.
     """
@@ -166,29 +162,16 @@ def add_scene(
     report: Reporter = silent,
 ) -> Path:
     """Give a pack the depth, view and light networks that its training images teach. Returns the weights' path."""
-    generator = masked_generator(load_pack(pack, resolve_device(device)))
+    generator = masked_generator(load_pack(pack, choose_device(device)))
     prior = generator.prior
     config = compose(ShapeConfig, category, calibration=prior.calibration.settings)
     config = replace(config, render=replace(config.render, resolution=prior.generator.config.resolution))
-    images = first_images(data, plan.n_objects + SPARE_IMAGES)
+    images = ShardedImages(data, config.render.resolution).first(plan.n_objects + SPARE_IMAGES)
     learnt = pretrain(generator, config, plan, state_path, report, images)
     networks = {**prior.networks, NETWORK_NAME: dict(learnt.named_parameters())}
     configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
     card = {**prior.card, "pretraining": {**asdict(plan), "rounds": 1 + len(config.initial.pretraining_depth_scales)}}
     return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))
-
-
-def first_images(data: Path, n: int) -> Float[Tensor, "N 3 S S"]:
-    """The first n rendered images, in [-1, 1]; fewer where there are fewer. Raises UserError where there are none."""
-    shards, n_read = [], 0
-    for path in sorted(data.glob(SHARD_PATTERN)):
-        shards.append(np.load(path, allow_pickle=False))
-        n_read += len(shards[-1])
-        if n_read >= n:
-            break
-    if not shards:
-        raise UserError(f"There are no images in {data}: make them with `gan2shape synth --shards`.")
-    return to_float(np.concatenate(shards)[:n])
 
 
 def make_calibration(request: BuildRequest, report: Reporter = silent) -> None:
@@ -198,7 +181,7 @@ def make_calibration(request: BuildRequest, report: Reporter = silent) -> None:
 
 
 def make_card(request: BuildRequest, report: Reporter = silent) -> None:
-    """Measure the pack and write the figures into its card."""
+    """Measure the pack and write the numbers into its card."""
     write_measured(request.pack, measure_pack(request.category, request.pack, request.sizes.card, report))
 
 

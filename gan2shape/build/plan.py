@@ -30,7 +30,7 @@ from gan2shape.prior.scene import NETWORK_NAME
 from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.synth.dataset import training_images
 from gan2shape.synth.registry import get_category
-from gan2shape.train.dataset import SHARD_PATTERN, ShardedImages
+from gan2shape.train.dataset import SHARD_PATTERN, ShardedImages, open_shard
 from gan2shape.train.loop import STATS_NAME, TrainConfig, train_step
 from gan2shape.train.state import TrainState, add_encoder, new_state
 
@@ -202,8 +202,8 @@ def no_exam(category: str, resolution: int) -> str:
     """Why a generator of this resolution has no card: there is no such exam; empty if there is."""
     if not (exam_dir() / category).is_dir():
         return ": there is no exam"
-    side = exam_objects(category, "val", 1)[0].image.shape[-1]
-    return "" if side == resolution else f": the exam has images of {side} x {side}"
+    known = exam_objects(category, "val", 1)[0].image.shape[-1]
+    return "" if known == resolution else f": the exam has images of {known} x {known}"
 
 
 def check_disk(plan: BuildPlan, folder: Path) -> None:
@@ -212,11 +212,11 @@ def check_disk(plan: BuildPlan, folder: Path) -> None:
     if free < plan.disk_bytes:
         raise UserError(
             f"The build needs about {format_bytes(plan.disk_bytes)} of disk and {folder} has {format_bytes(free)}: "
-            "make room, name another --work, or render fewer --images."
+            "free some, name another --work, or render fewer --images."
         )
 
 
-def format_bytes(n: float) -> str:
+def format_bytes(n: int | float) -> str:
     """`12 MB`, `1.3 GB`."""
     return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"
 
@@ -243,7 +243,7 @@ def images_there(data: Path) -> int:
     total = 0
     for path in sorted(data.glob(SHARD_PATTERN)):
         try:
-            total += len(np.load(path, mmap_mode="r", allow_pickle=False))
+            total += len(open_shard(path))
         except (OSError, ValueError, EOFError, TypeError) as error:
             raise UserError(f"{path} is damaged: delete it, and it is rendered again.") from error
     return total

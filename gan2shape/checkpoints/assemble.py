@@ -43,24 +43,24 @@ class ByteAllowance:
 
 
 def generator_config(state: State, settings: Mapping[str, Any]) -> GeneratorConfig:
-    """Sizes and architecture of a generator with our names; `settings` are what shapes do not tell."""
-    sides = sides_of(state, r"synthesis\.b(\d+)\.")
+    """Sizes and architecture of a generator with our names; `settings` are what shapes do not determine."""
+    resolutions = resolutions_of(state, r"synthesis\.b(\d+)\.")
     widths = [shape_of(state, "synthesis.b4.const", 3)[0]]
-    widths += [shape_of(state, f"synthesis.b{side}.conv0.weight", 4)[0] for side in sides[1:]]
+    widths += [shape_of(state, f"synthesis.b{resolution}.conv0.weight", 4)[0] for resolution in resolutions[1:]]
     n_mapping = 1 + max((int(m[1]) for name in state if (m := re.match(r"mapping\.fc(\d\d?)\.", name))), default=-1)
     if n_mapping == 0:
         raise UnreadableError("has no mapping network")
     w_dim, z_dim = mapping_sizes(state, n_mapping)
-    channels = shape_of(state, f"synthesis.b{sides[-1]}.torgb.weight", 4)[0]
+    channels = shape_of(state, f"synthesis.b{resolutions[-1]}.torgb.weight", 4)[0]
     if channels != IMAGE_CHANNELS:
-        raise UnreadableError(f"draws images of {channels} channels, and only RGB is supported")
+        raise UnreadableError(f"generates images of {channels} channels, and only RGB is supported")
     architecture = "orig"
     if "synthesis.b8.skip.weight" in state:
         architecture = "resnet"
     elif "synthesis.b4.torgb.weight" in state:
         architecture = "skip"
     return GeneratorConfig(
-        resolution=sides[-1],
+        resolution=resolutions[-1],
         channels=tuple(widths),
         z_dim=z_dim,
         w_dim=w_dim,
@@ -86,25 +86,29 @@ def mapping_sizes(state: State, n_mapping: int) -> tuple[int, int]:
 
 def discriminator_config(state: State, settings: Mapping[str, Any]) -> DiscriminatorConfig:
     """The same for a discriminator."""
-    sides = sides_of(state, r"b(\d+)\.")
+    resolutions = resolutions_of(state, r"b(\d+)\.")
     widths = [shape_of(state, "b4.conv.weight", 4)[0]]
-    widths += [shape_of(state, f"b{side}.conv0.weight", 4)[0] for side in sides[1:]]
+    widths += [shape_of(state, f"b{resolution}.conv0.weight", 4)[0] for resolution in resolutions[1:]]
     return DiscriminatorConfig(
-        resolution=sides[-1],
+        resolution=resolutions[-1],
         channels=tuple(widths),
-        architecture="resnet" if f"b{sides[-1]}.skip.weight" in state else "orig",
+        architecture="resnet" if f"b{resolutions[-1]}.skip.weight" in state else "orig",
         resample="fir",
         unshuffle=False,
         **settings,
     )
 
 
-def sides_of(state: State, pattern: str) -> list[int]:
+def resolutions_of(state: State, pattern: str) -> list[int]:
     """Resolutions of the blocks. Raises UnreadableError unless they are 4, 8, 16, ..."""
-    sides = sorted({int(m[1][:6]) for name in state if (m := re.match(pattern, name))})
-    if len(sides) < 2 or sides != [4 * 2**i for i in range(len(sides))] or sides[-1] > MAX_RESOLUTION:
+    resolutions = sorted({int(m[1][:6]) for name in state if (m := re.match(pattern, name))})
+    if (
+        len(resolutions) < 2
+        or resolutions != [4 * 2**i for i in range(len(resolutions))]
+        or resolutions[-1] > MAX_RESOLUTION
+    ):
         raise UnreadableError("lacks blocks of a StyleGAN2 network")
-    return sides
+    return resolutions
 
 
 def shape_of(state: State, name: str, n_axes: int) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
-"""Files as people have them, opened as data: torch's zip and old formats, plain pickles, safetensors.
+"""Files as they are found, opened as data: torch's zip and old formats, plain pickles, safetensors.
 
-The format is told by the first bytes, not by the name. Files are mapped into memory, so that a tensor costs memory
+The first bytes decide the format, not the name. Files are mapped into memory, so that a tensor costs memory
 when it is read and not before. A zip is taken only as torch writes it: stored, not compressed, no part larger than the
 file.
 """

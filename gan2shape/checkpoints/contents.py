@@ -1,8 +1,8 @@
 """Everything in a file under dotted names, and which of it are the networks.
 
 It does not matter in which dictionary, list or object networks were put: a network is found by a name that only it has,
-and the averaged generator by any part of its prefix that says so. What lies beside the networks is passed over, and
-named.
+and the averaged generator by any part of its prefix that names an average. What lies beside the networks is passed
+over, and named.
 """
 
 import re
@@ -29,7 +29,7 @@ MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 INIT_KWARGS = "_init_kwargs"
 PLAIN_NAMES = ("conv_clamp", "bias_gain", "group_size")  # settings of layers that are kept
 AVERAGED_WORDS = {"ema", "running", "smooth", "gs", "avg", "average", "averaged", "shadow", "polyak"}
-AVERAGED = re.compile(r"(net)?g?ema")  # words that run together with the name of the network
+AVERAGED = re.compile(r"(net)?g?ema")  # written together with the name of the network
 GENERATOR_NAMES = ("decoder", "generator", "G", "g")
 SWA_COUNT = "n_averaged"  # what torch.optim.swa_utils.AveragedModel keeps beside its module
 TRAINED = "the generator being trained, not its average"
@@ -49,14 +49,14 @@ class Contents:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a network lies: its prefix, and the name that gave it away."""
+    """Where a network lies: its prefix, and the name by which it was recognised."""
 
     prefix: str
     tail: str
 
     @property
     def is_named_average(self) -> bool:
-        """Whether any part of the prefix says that these weights are an average."""
+        """Whether any part of the prefix names these weights an average."""
         words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", self.prefix)
         return any(word.lower() in AVERAGED_WORDS or AVERAGED.fullmatch(word.lower()) for word in words)
 
@@ -123,13 +123,13 @@ def places(contents: Contents, tails: tuple[str, ...]) -> list[Place]:
 
 
 def is_average(contents: Contents, place: Place) -> bool:
-    """Whether a network's weights are an average: its prefix says so, or a count of averages lies beside it."""
+    """Whether a network's weights are an average: its prefix names it so, or a count of averages lies beside it."""
     outer = place.prefix.removesuffix("module.")
     return place.is_named_average or (outer != place.prefix and outer + SWA_COUNT in contents.tensors)
 
 
 def best_generator(contents: Contents, found: list[Place]) -> Place:
-    """The averaged generator, else the one whose name says most, else the outermost."""
+    """The averaged generator, else the one with the most specific name, else the outermost."""
 
     def rank(place: Place) -> tuple[bool, int, int]:
         last = place.prefix.removesuffix("module.").rstrip(".").rpartition(".")[2]

@@ -9,7 +9,7 @@ AS_PUBLISHED = "StyleGAN2 is read as its publishers build it, so give another fi
 
 
 class UnreadableError(Exception):
-    """A file that is not read further. The message continues a sentence whose subject is the file; `remedy` says what
+    """A file that is not read further. The message continues a sentence whose subject is the file; `remedy` is what
     to do where that is something else than to give another checkpoint.
     """
 

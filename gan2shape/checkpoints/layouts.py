@@ -20,7 +20,7 @@ DEFAULT, FROM_FILE = "published default", "from the file"
 class Foreign:
     """A generator, perhaps a discriminator, under our names."""
 
-    kind: str  # who wrote it, in words
+    kind: str  # who wrote it, for people
     generator: State
     discriminator: State | None
     generator_settings: Mapping[str, Any]
@@ -32,7 +32,7 @@ class Foreign:
     ignored: list[str] = field(default_factory=list)  # what else lies in the file, and why it is not used
 
     def describe_rest(self, contents: Contents, taken: Place, others: list[Place], critic: Place | None) -> None:
-        """Say which prefix was taken and what was not used."""
+        """Record which prefix was taken and what was not used."""
         used = [] if critic is None else [critic.prefix]
         self.taken = taken.prefix
         self.ignored = ignored(contents, taken, others, (*used, "latent_avg.", *(f"{n}." for n in self.names_used)))

@@ -1,7 +1,7 @@
-"""The mapping network's learning-rate multiplier, told from its weights where no file says it.
+"""The mapping network's learning-rate multiplier, estimated from its weights where no file states it.
 
-Weights of a layer with the multiplier m are drawn with the standard deviation 1 / m and used times m: training moves
-them by little, so that a network of .01 (published) has about 100 in its layers, and one of .1 about 10.
+Weights of a layer with the multiplier m are initialised with the standard deviation 1 / m and used times m. Training
+moves them by little, so that a network of .01 (published) has about 100 in its layers, and one of .1 about 10.
 """
 
 import math
@@ -15,11 +15,11 @@ from gan2shape.checkpoints.stored import StoredTensor
 CANDIDATES = (0.01, 0.1, 1.0)
 NEAR = math.log(2.5)  # of a standard deviation to what the multiplier would make it
 MAX_VALUES = 2**22  # of a layer that is read for this
-MIN_VALUES = 64  # too few say nothing
+MIN_VALUES = 64  # fewer are no estimate
 ORIGIN = "mapping multiplier"
 
 
-def told_multiplier(state: Mapping[str, StoredTensor]) -> tuple[float, str]:
+def estimated_multiplier(state: Mapping[str, StoredTensor]) -> tuple[float, str]:
     """(multiplier, how it is known) from a generator's weights in our names."""
     spreads = []
     for name, tensor in state.items():
@@ -32,9 +32,9 @@ def told_multiplier(state: Mapping[str, StoredTensor]) -> tuple[float, str]:
         middle = float(torch.tensor(spreads).median())
         nearest = min(CANDIDATES, key=lambda m: abs(middle + math.log(m)))
         if abs(middle + math.log(nearest)) < NEAR:
-            return nearest, f"told from the standard deviation of its weights, {math.exp(middle):.3g}"
+            return nearest, f"estimated from the standard deviation of its weights, {math.exp(middle):.3g}"
         return (
             MAPPING_LR_MULTIPLIER,
             f"assumed: the standard deviation of its weights, {math.exp(middle):.3g}, is unusual",
         )
-    return MAPPING_LR_MULTIPLIER, "assumed: the weights are too few to tell"
+    return MAPPING_LR_MULTIPLIER, "assumed: the weights are too few for an estimate"

@@ -7,7 +7,7 @@ from gan2shape.checkpoints.assemble import MAPPING_LR_MULTIPLIER, STDDEV_GROUP, 
 from gan2shape.checkpoints.contents import INIT_KWARGS, Contents, Place, part, without_filters
 from gan2shape.checkpoints.errors import UnreadableError
 from gan2shape.checkpoints.layouts import ASSUMED, DEFAULT, FROM_FILE, GOLDEN, Foreign, checked_group, positive
-from gan2shape.checkpoints.multiplier import ORIGIN, told_multiplier
+from gan2shape.checkpoints.multiplier import ORIGIN, estimated_multiplier
 
 NVIDIA_GENERATOR, NVIDIA_DISCRIMINATOR = "synthesis.b4.const", "b4.out.weight"
 NVIDIA_PARTS = ("synthesis.", "mapping.")
@@ -33,7 +33,7 @@ def read_nvidia(contents: Contents, place: Place, critic: Place | None, containe
     origins[ORIGIN] = DEFAULT if multiplier is None else FROM_FILE
     tested = GOLDEN
     if multiplier is None and not kwargs:
-        multiplier, origins[ORIGIN] = told_multiplier(state)
+        multiplier, origins[ORIGIN] = estimated_multiplier(state)
         tested = ASSUMED if origins[ORIGIN].startswith("assumed") else GOLDEN
     settings = {
         "clamp": positive(clamp, "activation clamp"),
@@ -53,7 +53,7 @@ def read_nvidia(contents: Contents, place: Place, critic: Place | None, containe
 def note_left_out_classes(state: State, kwargs: Mapping[str, Any], notes: list[str]) -> None:
     """A conditional network needs its embedding; one that takes as many numbers as z and an embedding may have lost it.
 
-    Raises UnreadableError where the constructor's arguments say that there are classes.
+    Raises UnreadableError where the constructor's arguments name classes.
     """
     if "mapping.embed.weight" in state:
         return

@@ -4,7 +4,7 @@
 
 Known: rosinality `.pt` (`g_ema`, `d`, `latent_avg`), NVIDIA's PyTorch `.pkl` (`G_ema`, `D`; the stylegan2-ada-pytorch
 and stylegan3 repositories) and TensorFlow `.pkl`, state dicts in rosinality's or NVIDIA's names, safetensors, our
-packs. What a file holds is decided by its contents, not by its name. Sizes and architecture follow from names and
+packs. Contents decide what a file holds, not its name. Sizes and architecture follow from names and
 shapes; activation clamp, minibatch group and mapping multiplier from the constructor arguments in a pickle, else the
 published defaults.
 """
@@ -34,7 +34,7 @@ from gan2shape.checkpoints.contents import part
 from gan2shape.checkpoints.errors import NoFileError, UnreadableError, remedy_of_networks
 from gan2shape.checkpoints.foreign import read_foreign
 from gan2shape.checkpoints.layouts import GOLDEN, SHAPES_ONLY, Foreign
-from gan2shape.checkpoints.told import summary
+from gan2shape.checkpoints.summary import summary
 from gan2shape.core.errors import UserError
 from gan2shape.core.requests import address_of
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
@@ -52,7 +52,7 @@ MAX_CARD_BYTES = 1_000_000
 class Checkpoint:
     """A file whose networks are known and whose shapes are right; its numbers are not read yet."""
 
-    kind: str  # who wrote it, in words
+    kind: str  # who wrote it, for people
     n_bytes: int
     generator_config: GeneratorConfig
     generator: State
@@ -64,7 +64,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()  # sentences for the user
     taken: str = ""  # prefix of the generator's names in the file
     ignored: tuple[str, ...] = ()  # what else is in it, and why it is not used
-    origins: Mapping[str, str] = field(default_factory=dict)  # where settings that shapes do not tell come from
+    origins: Mapping[str, str] = field(default_factory=dict)  # where settings that shapes do not determine come from
     further: Mapping[str, Any] = field(default_factory=dict)  # statistics, further networks, card: of our own files
 
 
@@ -82,8 +82,8 @@ def plain_errors(path: Path, remedy: str = REMEDY) -> Iterator[None]:
 def open_checkpoint(path: str | Path, class_index: int | None = None) -> Checkpoint:
     """What is in a file (or a pack's folder), without its numbers.
 
-    class_index: of a class-conditional network, the class to draw; the first unless given. Raises UserError for what
-    cannot be used, and for a class of a network that has none.
+    class_index: of a class-conditional network, the class to generate; the first unless given. Raises UserError for
+    what cannot be used, and for a class of a network that has none.
     """
     if address := address_of(path):
         raise UserError(f"{address} is an address, and nothing is downloaded: give a file's path.")
@@ -132,7 +132,7 @@ def _foreign(found: Foreign, n_bytes: int, wanted: int | None) -> Checkpoint:
     if "mapping.w_avg" not in generator:
         notes.append("The mean of w is not in the file; it is measured over random latents.")
     if n_classes and wanted is None:
-        notes.append(f"The network has the classes 0 to {n_classes - 1}; class 0 is drawn unless --class says another.")
+        notes.append(f"The network has the classes 0 to {n_classes - 1}; class 0 is used unless --class names another.")
     is_beyond_golden = found.tested == GOLDEN and (n_classes or config.clamp is not None)
     return Checkpoint(
         kind=found.kind,
@@ -195,12 +195,12 @@ def _own(path: Path, value: dict, metadata: Mapping[str, str], n_bytes: int) -> 
         notes=tuple(map(str, notes)) if isinstance(notes, list) else (),
         taken=str(source.get("taken", "")),
         ignored=tuple(map(str, ignored)) if isinstance(ignored, list) else (),
-        origins=_words(source.get("origins")),
+        origins=_texts(source.get("origins")),
         further=further,
     )
 
 
-def _words(value: Any) -> dict[str, str]:
+def _texts(value: Any) -> dict[str, str]:
     return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
 
 

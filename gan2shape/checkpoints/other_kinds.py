@@ -1,4 +1,4 @@
-"""Networks that are no StyleGAN2, told by names that only they use: said by name in the place of a guess."""
+"""Networks that are no StyleGAN2, recognised by names that only they use and reported by what they are."""
 
 import re
 
@@ -39,8 +39,8 @@ N_HIDING_STYLEGAN2 = 6  # the first of them, which have parts with the names of 
 
 
 def foreign_kind(contents: Contents, has_generator: bool = False) -> str | None:
-    """What a file holds, where its names tell. `has_generator`: names of a StyleGAN2 generator are there, which may be
-    a part of something larger.
+    """What a file holds, where its names show it. `has_generator`: names of a StyleGAN2 generator are there, which may
+    be a part of something larger.
     """
     for kind, patterns in KINDS[:N_HIDING_STYLEGAN2] if has_generator else KINDS:
         if all(any(re.search(pattern, name) for name in contents.tensors) for pattern in patterns):

@@ -5,7 +5,7 @@ length that a file claims. This one knows the binary instructions of protocols 2
 pair of strings; what a call of it means is decided by a `Library`, a table of the few names that mean something,
 compared as whole strings. Byte strings stay views of the file.
 
-Bounds: every length is checked against the bytes that are left; instructions and the work behind them draw on one
+Bounds: every length is checked against the bytes that are left; instructions and the work behind them use up one
 budget; dictionary keys and set members that are no short plain values are replaced (hashing nested tuples, or integers
 made to collide, can take forever).
 """
@@ -36,7 +36,7 @@ class Budget:
         """Take `units` away. Raises UnreadableError when nothing is left."""
         self.left -= units
         if self.left < 0:
-            raise UnreadableError("is described in far more words than a network needs")
+            raise UnreadableError("is described at far greater length than a network needs")
 
 
 class Library(ABC):

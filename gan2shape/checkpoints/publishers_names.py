@@ -1,7 +1,7 @@
 """Names of further publishers' StyleGAN2 generators: BasicSR and mmgeneration into rosinality's, genforce into ours.
 
-Told from their public code. All keep rosinality's or TensorFlow's numbers under other names; genforce's upsampling
-kernels are those of TensorFlow (turned by half a turn), and it adds one to the modulation's bias in code.
+Taken from their public code. All keep rosinality's or TensorFlow's numbers under other names; genforce's upsampling
+kernels are those of TensorFlow (rotated by 180 degrees), and it adds one to the modulation's bias in code.
 """
 
 import re
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gan2shape.checkpoints.contents import COUNTERS, FILTER_NAMES
 from gan2shape.checkpoints.errors import UnreadableError
-from gan2shape.checkpoints.rosinality_names import side
+from gan2shape.checkpoints.rosinality_names import block_resolution
 from gan2shape.checkpoints.stored import StoredTensor
 
 State = Mapping[str, StoredTensor]
@@ -89,16 +89,16 @@ def _genforce_layer(found: dict[str, StoredTensor], kind: str, index: int, name:
     if name == "style.bias":
         tensor = tensor.edited(plus_one)
     if kind == "output":
-        found[f"synthesis.b{side(index)}.torgb.{ours}"] = tensor
+        found[f"synthesis.b{block_resolution(index)}.torgb.{ours}"] = tensor
         return
     is_upsampling = index % 2 == 1
     if name == "weight" and is_upsampling:
         tensor = tensor.edited(flipped)
-    found[f"synthesis.b{side((index + 1) // 2)}.conv{(index + 1) % 2}.{ours}"] = tensor
+    found[f"synthesis.b{block_resolution((index + 1) // 2)}.conv{(index + 1) % 2}.{ours}"] = tensor
 
 
 def flipped(weight: Tensor) -> Tensor:
-    """A kernel turned by half a turn."""
+    """A kernel rotated by 180 degrees."""
     return weight.flip(2, 3)
 
 

@@ -12,7 +12,7 @@ from gan2shape.checkpoints.assemble import STDDEV_GROUP, shape_of
 from gan2shape.checkpoints.contents import Contents, Place, beside, part, without_filters
 from gan2shape.checkpoints.errors import UnreadableError
 from gan2shape.checkpoints.layouts import ASSUMED, DEFAULT, GOLDEN, SHAPES_ONLY, UNTESTED, Foreign
-from gan2shape.checkpoints.multiplier import ORIGIN, told_multiplier
+from gan2shape.checkpoints.multiplier import ORIGIN, estimated_multiplier
 from gan2shape.checkpoints.publishers_names import BASICSR, MMGENERATION, genforce_generator, renamed
 from gan2shape.checkpoints.rosinality_names import rosinality_discriminator, rosinality_generator
 from gan2shape.checkpoints.stored import StoredTensor
@@ -63,7 +63,7 @@ def read_mmgeneration(contents: Contents, place: Place, critic: Place | None, _:
     generator = rosinality_generator(renamed(state, MMGENERATION))
     found = _of_rosinality(contents, place, generator, critic, "mmgeneration")
     found.tested = UNTESTED
-    found.notes.append("Networks that mmgeneration trained itself may draw BGR; the file does not say.")
+    found.notes.append("Networks that mmgeneration trained itself may generate BGR; the file does not state it.")
     return found
 
 
@@ -73,8 +73,8 @@ def read_genforce(contents: Contents, place: Place, critic: Place | None, _: str
     without_filters(state)
     generator: dict[str, Any] = genforce_generator(state)
     notes = _without_critic(critic, "")
-    multiplier, told = told_multiplier(generator)
-    origins = {"clamp": DEFAULT, ORIGIN: told}
+    multiplier, origin = estimated_multiplier(generator)
+    origins = {"clamp": DEFAULT, ORIGIN: origin}
     settings = {"mapping_lr_multiplier": multiplier}
     return Foreign("genforce", generator, None, settings, {}, UNTESTED, notes, origins, names_used=GENFORCE_PARTS)
 
@@ -100,9 +100,9 @@ def _of_rosinality(
     discriminator = None
     if critic is not None and critic.tail == ROSINALITY_DISCRIMINATOR:
         discriminator = _discriminator(contents, critic, notes)
-    multiplier, told = told_multiplier(generator)
-    settings, origins = {"mapping_lr_multiplier": multiplier}, {"clamp, minibatch group": DEFAULT, ORIGIN: told}
-    tested = ASSUMED if told.startswith("assumed") else GOLDEN
+    multiplier, origin = estimated_multiplier(generator)
+    settings, origins = {"mapping_lr_multiplier": multiplier}, {"clamp, minibatch group": DEFAULT, ORIGIN: origin}
+    tested = ASSUMED if origin.startswith("assumed") else GOLDEN
     critic_settings = {"stddev_group": STDDEV_GROUP}
     parts = (*ROSINALITY_PARTS, *BASICSR_PARTS, *MMGENERATION_PARTS)
     return Foreign(kind, generator, discriminator, settings, critic_settings, tested, notes, origins, names_used=parts)
@@ -146,5 +146,5 @@ def _mean_row(average: StoredTensor) -> Any:
 def _zero_noise(generator: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """Maps of zeros beside every noise strength."""
     names = [name.removesuffix("noise_strength") for name in generator if name.endswith("noise_strength")]
-    sides = {name: int(name.split(".")[1][1:]) for name in names}
-    return {f"{name}noise_const": torch.zeros(side, side) for name, side in sides.items()}
+    sizes = {name: int(name.split(".")[1][1:]) for name in names}
+    return {f"{name}noise_const": torch.zeros(size, size) for name, size in sizes.items()}

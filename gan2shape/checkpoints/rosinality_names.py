@@ -41,25 +41,25 @@ def _rosinality_name(name: str) -> tuple[str, tuple[int, ...] | None]:
         return "synthesis.b4.const", (1, 2, 3)
     if match := re.fullmatch(r"noises\.noise_(\d\d?)", name):
         index = int(match[1])
-        return f"synthesis.b{side((index + 1) // 2)}.conv{(index + 1) % 2}.noise_const", (2, 3)
+        return f"synthesis.b{block_resolution((index + 1) // 2)}.conv{(index + 1) % 2}.noise_const", (2, 3)
     match = re.fullmatch(r"(conv1|to_rgb1|convs\.(\d\d?)|to_rgbs\.(\d\d?))\.(.+)", name)
     if match is None or match[4] not in LAYER:
         raise UnreadableError("names its weights unlike any StyleGAN2 that is known here")
     ours, axes = LAYER[match[4]]
     if match[2] is not None:
-        layer = f"b{side(1 + int(match[2]) // 2)}.conv{int(match[2]) % 2}"
+        layer = f"b{block_resolution(1 + int(match[2]) // 2)}.conv{int(match[2]) % 2}"
     elif match[3] is not None:
-        layer = f"b{side(1 + int(match[3]))}.torgb"
+        layer = f"b{block_resolution(1 + int(match[3]))}.torgb"
     else:
         layer = "b4.conv1" if match[1] == "conv1" else "b4.torgb"
     return f"synthesis.{layer}.{ours}", axes
 
 
-def side(octave: int) -> int:
-    """Side of the images after so many doublings. Raises UnreadableError for absurd ones."""
+def block_resolution(octave: int) -> int:
+    """Resolution of the images after so many doublings. Raises UnreadableError for absurd ones."""
     found = 4 * 2**octave
     if found > MAX_RESOLUTION:
-        raise UnreadableError(f"draws more than {MAX_RESOLUTION} pixels across, which is not supported")
+        raise UnreadableError(f"generates more than {MAX_RESOLUTION} pixels across, which is not supported")
     return found
 
 
@@ -72,9 +72,9 @@ def rosinality_discriminator(state: dict[str, StoredTensor]) -> dict[str, Stored
         if name.endswith((*FILTER_NAMES, *COUNTERS)):
             continue
         if match := re.fullmatch(r"convs\.0\.\d\.(weight|bias)", name):
-            ours = f"b{side(n_blocks)}.fromrgb.{match[1]}"
+            ours = f"b{block_resolution(n_blocks)}.fromrgb.{match[1]}"
         elif match := re.fullmatch(r"convs\.(\d\d?)\.(conv1|conv2|skip)\.\d\.(weight|bias)", name):
-            ours = f"b{side(n_blocks + 1 - int(match[1]))}.{BLOCK_CONVS[match[2]]}.{match[3]}"
+            ours = f"b{block_resolution(n_blocks + 1 - int(match[1]))}.{BLOCK_CONVS[match[2]]}.{match[3]}"
         elif match := re.fullmatch(r"final_conv\.\d\.(weight|bias)", name):
             ours = f"b4.conv.{match[1]}"
         elif match := re.fullmatch(r"final_linear\.([01])\.(weight|bias)", name):

@@ -1,7 +1,7 @@
 """NVIDIA's TensorFlow pickles of StyleGAN2 (config A to F and ADA): networks whose variables are plain named arrays.
 
 Each network carries source text that builds its graph; the published loader executes it. It is not needed: names,
-shapes and the arguments beside them say enough.
+shapes and the arguments beside them suffice.
 """
 
 from collections.abc import Mapping

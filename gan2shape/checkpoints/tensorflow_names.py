@@ -56,9 +56,9 @@ def tensorflow_generator(arrays: Mapping[str, StoredTensor]) -> dict[str, Stored
 
 
 def _torgb_of_lod(match: re.Match, arrays: Mapping[str, StoredTensor]) -> str:
-    sides = [int(m[1]) for name in arrays if (m := re.match(r"synthesis/(\d{1,4})x\1/", name))]
-    side = max(sides, default=0) >> int(match[1])
-    return f"{side}x{side}/ToRGB"
+    resolutions = [int(m[1]) for name in arrays if (m := re.match(r"synthesis/(\d{1,4})x\1/", name))]
+    resolution = max(resolutions, default=0) >> int(match[1])
+    return f"{resolution}x{resolution}/ToRGB"
 
 
 def tensorflow_discriminator(arrays: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:

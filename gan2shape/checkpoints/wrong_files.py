@@ -1,4 +1,4 @@
-"""What a file is that is no checkpoint, in words: told by its first bytes, or by the parts of a zip file."""
+"""What a file is that is no checkpoint, recognised by its first bytes or by the parts of a zip file."""
 
 from collections.abc import Collection
 

@@ -2,7 +2,7 @@
 
 Where a preset has other values for a category, `preset/PRESET/CATEGORY.yaml` comes right after `preset/PRESET.yaml`.
 
-Words follow Hydra's override grammar, YAMLs its package headers, and OmegaConf merges. Hydra's Compose API and its
+Overrides follow Hydra's override grammar, YAMLs its package headers, and OmegaConf merges. Hydra's Compose API and its
 configuration store stay out of it: they belong to the whole process, where threads and a host program's own Hydra meet.
 A YAML may only name keys that the dataclass has, so it has no defaults list. Tuples stay tuples.
 """
@@ -46,7 +46,7 @@ def compose(
     """An instance of `config_class` for a category and a preset.
 
     calibration: values by dotted key, which come after the category and before the preset.
-    overrides: `key=value` words with dotted keys (`steps.n_joint=100`, `views.yaw_sd_deg=12`, `lights.lx=[-1,1]`).
+    overrides: `key=value` with dotted keys (`steps.n_joint=[100]`, `views.yaw_sd_deg=12`, `lights.lx=[-1,1]`).
     root: the folder with `category/` and `preset/`; the shipped one unless given.
     Raises UserError for an unknown category, preset or key (the nearest known one is named), a bad value or a bad YAML.
     """
@@ -60,13 +60,13 @@ def compose(
         known = sorted(path.stem for path in (root / group).glob("*.yaml"))
         if name not in known:
             raise UserError(f"unknown {group} {name!r}{nearest(name, known)}")
-    words = checked_overrides(config_class, overrides)
+    checked = checked_overrides(config_class, overrides)
     if len(choices) == 2 and (root / "preset" / str(preset) / f"{category}.yaml").is_file():
         parts.append((f"preset/{preset}", category))
 
     if not root.is_dir():
         raise UserError("bad configuration: Primary config directory not found.")
-    settings = _parsed(words) if words else []  # words alone need Hydra's import
+    settings = _parsed(checked) if checked else []  # only overrides need Hydra's import
     tree = _thawed(OmegaConf.structured(config_class))
     for group, name in parts:
         if group == "preset":
@@ -78,7 +78,7 @@ def compose(
             raise UserError(f"bad configuration: {_cause(error, headline)}") from error
     if preset is None:
         _merge_values(tree, calibration)
-    OmegaConf.set_struct(tree, True)  # words bring no new keys but those with `++`
+    OmegaConf.set_struct(tree, True)  # overrides bring no new keys but those with `++`
     try:
         for key, value, is_new in settings:
             OmegaConf.update(tree, key, value, merge=True, force_add=is_new)
@@ -119,24 +119,24 @@ def from_yaml(config_class: type[Config], text: str) -> Config:
 
 
 def checked_overrides(config_class: type, overrides: Sequence[str]) -> list[str]:
-    """The words as Hydra wants them: new members of dict fields get its `++`.
+    """The overrides as Hydra wants them: new members of dict fields get its `++`.
 
-    Raises UserError for a word that is not `key=value` or whose key the configuration does not have.
+    Raises UserError for an override that is not `key=value` or whose key the configuration does not have.
     """
-    hints, words = _dotted_hints(config_class), []
+    hints, checked = _dotted_hints(config_class), []
     keys, open_keys = list(hints), [key for key, hint in hints.items() if typing.get_origin(hint) is dict]
-    for word in overrides:
-        key, equals, _ = word.partition("=")
+    for override in overrides:
+        key, equals, _ = override.partition("=")
         if not equals or not key:
-            raise UserError(f"{word!r} is not a setting: write key=value, for example {keys[-1]}=…")
+            raise UserError(f"{override!r} is not a setting: write key=value, for example {keys[-1]}=…")
         if key in GROUPS:
-            raise UserError(f"{word!r} is chosen by an option: write --{key} {word[len(key) + 1 :]}")
+            raise UserError(f"{override!r} is chosen by an option: write --{key} {override[len(key) + 1 :]}")
         is_member = any(key.startswith(prefix + ".") for prefix in open_keys)
         if key not in keys and not is_member:
             leaves = [known for known in keys if known.rpartition(".")[2] == key]
             raise UserError(f"unknown key {key!r}{f'; did you mean {leaves[0]}?' if leaves else nearest(key, keys)}")
-        words.append(f"++{word}" if is_member else word)
-    return words
+        checked.append(f"++{override}" if is_member else override)
+    return checked
 
 
 def dotted_keys(config_class: type) -> list[str]:
@@ -153,25 +153,25 @@ def _dotted_hints(config_class: type, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _parsed(words: list[str]) -> list[tuple[str, Any, bool]]:
-    """Key, value and whether the key may be new, of each word. Raises UserError for bad grammar and for sweeps."""
+def _parsed(overrides: list[str]) -> list[tuple[str, Any, bool]]:
+    """Key, value and whether the key may be new, of each override. Raises UserError for bad grammar and for sweeps."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import ValueType
     from hydra.errors import HydraException
 
     try:
-        parsed = OverridesParser.create().parse_overrides(words)
+        parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException as error:
         raise UserError(f"bad configuration: {_cause(error)}") from error
-    for word in parsed:
-        if word.value_type is ValueType.SIMPLE_CHOICE_SWEEP:
-            raise UserError(f"bad configuration: Ambiguous value for argument '{word.input_line}'.")
-        if word.is_sweep_override():
-            raise UserError(f"bad configuration: Sweep parameters '{word.input_line}' requires --multirun.")
-        if word.package is not None:
-            what = f"looks like a config group override, but config group '{word.key_or_group}' does not exist"
-            raise UserError(f"bad configuration: Override {word.input_line} {what}.")
-    return [(word.key_or_group, word.value(), word.is_force_add()) for word in parsed]
+    for override in parsed:
+        if override.value_type is ValueType.SIMPLE_CHOICE_SWEEP:
+            raise UserError(f"bad configuration: Ambiguous value for argument '{override.input_line}'.")
+        if override.is_sweep_override():
+            raise UserError(f"bad configuration: Sweep parameters '{override.input_line}' requires --multirun.")
+        if override.package is not None:
+            what = f"looks like a config group override, but config group '{override.key_or_group}' does not exist"
+            raise UserError(f"bad configuration: Override {override.input_line} {what}.")
+    return [(override.key_or_group, override.value(), override.is_force_add()) for override in parsed]
 
 
 def _read(root: Path, group: str, name: str) -> Any:
@@ -210,7 +210,7 @@ def _built(hint: Any, value: Any) -> Any:
         parts = {spec.name: _built(hints[spec.name], value[spec.name]) for spec in fields(hint)}
         try:
             return hint(**parts)
-        except ValueError as error:  # what a configuration class says of values that cannot be
+        except ValueError as error:  # a configuration class refuses impossible values
             raise UserError(f"bad configuration: {error}.") from error
     if origin in (typing.Union, types.UnionType):
         fitting = [arg for arg in args if isinstance(value, list) and typing.get_origin(arg) in (tuple, list)]

@@ -1,4 +1,4 @@
-"""Which device, which number format and how many CPU threads pay on this machine, now.
+"""Which device, which number format and how many CPU threads to use on this machine, now.
 
 On a machine that others use too, more threads can be far slower than one: each parallel section waits for its slowest
 thread, and waiting burns the core that it needs.
@@ -19,13 +19,18 @@ PROBE_GAIN = 1.2  # bf16 must be this much faster to be chosen
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto": CUDA if there is any, else the CPU. Raises UserError if the named device is absent."""
+    """The device of a name such as cpu, cuda, cuda:1 or mps; "auto" is CUDA where there is any, else the CPU.
+
+    "auto" never takes MPS, which is untested. Raises UserError for a device that cannot be used.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(name.split(":", maxsplit=1)[0], False):
-        raise UserError(f"device {name!r} is not available on this machine: use cpu or auto.")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"The device {name!r} cannot be used here: try --device auto.") from error
+    return device
 
 
 def upload(values: torch.Tensor, device: torch.device | str) -> torch.Tensor:
@@ -86,17 +91,3 @@ def convolution_seconds_with(n_threads: int, device: torch.device) -> float:
     for _ in range(THREAD_PROBE_RUNS):
         F.conv2d(x, weight, padding=1)
     return time.perf_counter() - start
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is cuda, else cpu; mps only where it is named: nobody has tried it, and a first run should end well.
-    Raises UserError for a device that is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"The device {name!r} cannot be used here: try --device auto.") from error
-    return device

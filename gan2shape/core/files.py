@@ -5,10 +5,12 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from gan2shape.core.errors import UserError
 
 RUN_NUMBER = re.compile(r"^(\d{4,})")
 
@@ -34,8 +36,6 @@ def claim(out_dir: Path) -> list[Path]:
         with tempfile.TemporaryFile(dir=out_dir):
             pass
     except OSError as error:
-        from gan2shape.core.errors import UserError  # late: it brings torch
-
         release(created)
         cause = (error.strerror or str(error)).lower()
         raise UserError(f"cannot write to {out_dir} ({cause}): choose another folder with --out.") from error
@@ -57,8 +57,6 @@ def as_before_if_bad(paths: Iterable[Path]) -> Iterator[None]:
 
     An interrupt, or a mistake of ours, leaves what has been written: a run can be resumed from it.
     """
-    from gan2shape.core.errors import UserError  # late: it brings torch
-
     before = {path: path.read_bytes() if path.is_file() else None for path in paths}
     try:
         yield
@@ -88,6 +86,28 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
 def write_bytes_atomic(path: Path, data: bytes) -> Path:
     """`data` at `path`, whole or not at all."""
     return write_atomic(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_arrays_atomic(path: Path, arrays: Mapping[str, Any]) -> Path:
+    """NumPy arrays by name as a compressed .npz file at `path`, whole or not at all."""
+    import numpy as np
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as stream:  # a path would get ".npz" appended
+            np.savez_compressed(stream, **arrays)
+
+    return write_atomic(path, save)
+
+
+def write_state_atomic(path: Path, state: Mapping[str, Any]) -> Path:
+    """What `torch.save` writes, at `path`, whole or not at all; the bytes do not depend on the temporary name."""
+    import torch
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            torch.save(state, stream)
+
+    return write_atomic(path, save)
 
 
 def to_json(payload: Any, indent: int | None = None) -> str:

@@ -23,7 +23,7 @@ class Reporter(Protocol):
 
 
 def silent(stage: str, step: int, n_steps: int, **numbers: float) -> None:
-    """A reporter that says nothing."""
+    """A reporter that prints nothing."""
 
 
 def say(sentence: str) -> None:
@@ -52,7 +52,7 @@ class PlainReporter:
     def __init__(self, stream: TextIOBase, interval_s: float = PLAIN_INTERVAL_S, clock=time.monotonic) -> None:
         self.stream, self.interval_s, self.clock = stream, interval_s, clock
         self.stage: str | None = None
-        self.started_s = self.said_s = 0.0
+        self.started_s = self.printed_s = 0.0
         self.first_step = self.last_step = 0
 
     def __call__(self, stage: str, step: int, n_steps: int, **numbers: float) -> None:
@@ -61,9 +61,9 @@ class PlainReporter:
         self.last_step = step
         if fresh:
             self.stage, self.started_s, self.first_step = stage, now, step
-        if not (fresh or step >= n_steps or now - self.said_s >= self.interval_s):
+        if not (fresh or step >= n_steps or now - self.printed_s >= self.interval_s):
             return
-        self.said_s = now
+        self.printed_s = now
         elapsed, done = now - self.started_s, step - self.first_step
         tail = f"{format_seconds(elapsed)} gone"
         if done > 0 and step < n_steps:

@@ -5,9 +5,8 @@ Conventions (stated once, used everywhere)
 * Camera frame: x right, y down, z forward (OpenCV). Pixel centres lie at i + 0.5 (`align_corners=False`).
 * Images are float in [-1, 1], masks float in [0, 1], depth is the z coordinate, about 1 (range 1 +- half-range).
 * view = (pitch, yaw, roll, tx, ty, tz) in radians and scene units; light = (ambient, diffuse, lx, ly) with the
-direction
-  towards the lamp (lx, ly, -1) / norm in the canonical frame. Normals point to the camera (z < 0).
-* B is the batch, S the image side in pixels.
+  direction towards the light (lx, ly, -1) / norm in the canonical frame. Normals point to the camera (z < 0).
+* B is the batch, S the resolution of the images.
 """
 
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""What a caller asks of the main job, and what the job answers. Plain paths and numbers: importing this is instant."""
+"""Request and result of the main job. Plain paths and numbers: importing this is instant."""
 
 import json
 import re
@@ -6,15 +6,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-REQUEST_NAME = "request.json"  # beside the files of a run: what was asked, for `--resume`
+from gan2shape.core.errors import UserError
+
+REQUEST_NAME = "request.json"  # the request, beside the files of a run, for `--resume`
 PATH_FIELDS = ("image", "mask", "latent", "out", "resume", "generator", "features")
 MUST_EXIST = ("--generator",)  # a pack is a folder
 MUST_BE_FILES = ("--image", "--latent", "--mask")
-LATER_FIELDS = {
-    "generator": None,
-    "features": None,
-    "class_index": None,
-}  # absent from the requests of earlier versions
 
 
 @dataclass(frozen=True)
@@ -26,14 +23,14 @@ class RunRequest:
     image: Path | None = None  # photo or render to explain
     mask: Path | None = None  # object mask of `image`, same size
     latent: Path | None = None  # .pt, .npy, .npz or .safetensors with one w or W+
-    seed: int | None = None  # seed of the sample that the pack's generator draws
+    seed: int | None = None  # of the generator's sample
     device: str = "auto"  # auto, cpu, cuda, cuda:0, mps
     out: Path = Path("runs")  # folder of the files; it exists and is writable
     resume: Path | None = None  # an earlier run's folder: go on after its last finished step
     overrides: tuple[str, ...] = ()  # key=value of the typed configuration
     generator: Path | None = None  # a StyleGAN2 checkpoint in the place of the category's pack
     features: Path | None = None  # a TorchScript module (code!) that compares images
-    class_index: int | None = None  # of a class-conditional `generator`: what it draws
+    class_index: int | None = None  # of a class-conditional `generator`
 
     def to_json(self) -> str:
         """For `request.json`. Relative paths become absolute: a run may be resumed from another folder."""
@@ -44,21 +41,21 @@ class RunRequest:
 
 
 def resumed(folder: Path, device: str = "auto", overrides: tuple[str, ...] = ()) -> RunRequest:
-    """The request of the run in `folder`, to be gone on with there. Further overrides come after the first ones.
+    """The request of the run in `folder`, to be continued there. Further overrides come after the first ones.
 
-    Raises UserError where there is no such run.
+    Raises UserError where there is no run, and for one of an earlier version.
     """
-    from gan2shape.core.errors import UserError  # late: it brings torch
-
     try:
         plain = json.loads((folder / REQUEST_NAME).read_text(encoding="utf-8"))
-        plain = {spec.name: {**LATER_FIELDS, **plain}[spec.name] for spec in fields(RunRequest)}
+        plain = {spec.name: plain[spec.name] for spec in fields(RunRequest)}
         paths = {name: None if plain[name] is None else Path(plain[name]) for name in PATH_FIELDS}
         first = RunRequest(**{**plain, **paths, "overrides": tuple(plain["overrides"])})
         if not (isinstance(first.seed, int | None) and isinstance(first.category, str | None)):
             raise TypeError("seed or category of another type")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{folder} holds no run to go on with: name a folder that `gan2shape run` has made.") from error
+        raise UserError(
+            f"{folder} holds no run of this version: name a folder that `gan2shape run` has made, or start anew."
+        ) from error
     return replace(first, out=folder, resume=folder, device=device, overrides=(*first.overrides, *overrides))
 
 
@@ -67,8 +64,6 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
 
     inputs, others: values by the option's name, None where it was not given; of `inputs` one is enough.
     """
-    from gan2shape.core.errors import UserError
-
     given = [name for name, value in inputs.items() if value is not None]
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude each other: give one input.")
@@ -96,13 +91,13 @@ def address_of(path: Path | str) -> str | None:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a job wrote and found."""
+    """What a job wrote and measured."""
 
     out_dir: Path  # where the files are
     files: dict[str, Path] = field(default_factory=dict)  # short name -> path
     metrics: dict[str, float] = field(default_factory=dict)  # measured numbers, units in the names
     seconds: float = 0.0  # wall time of the job
-    notes: tuple[str, ...] = ()  # sentences about how it was done
+    notes: tuple[str, ...] = ()  # sentences for the reader
 
     def as_json(self) -> dict:
         """Plain types for `--json`: paths become strings with forward slashes."""

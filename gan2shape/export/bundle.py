@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.core.files import write_atomic, write_bytes_atomic, write_text_atomic
+from gan2shape.core.files import write_arrays_atomic, write_bytes_atomic, write_text_atomic
+from gan2shape.core.images import to_uint8, write_png
 from gan2shape.export import pictures
 from gan2shape.export.mesh import (
     Mesh,
@@ -23,7 +24,7 @@ from gan2shape.export.mesh import (
     seen_in,
 )
 
-GRID_SIDE = 128  # smaller height fields are refined to about this many vertices a side
+GRID_RESOLUTION = 128  # smaller height fields are refined to about this many vertices in a row
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def write_all(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
     from gan2shape.export.report import render_report
 
     out_dir = Path(out_dir)
-    photo, albedo_picture = pictures.to_uint8(bundle.image[0]), pictures.to_uint8(bundle.albedo[0])
+    photo, albedo_picture = to_uint8(bundle.image[0]), to_uint8(bundle.albedo[0])
     photo_mesh, albedo_mesh = meshes(bundle)
     files = {
         "mesh": write_bytes_atomic(
@@ -65,16 +66,14 @@ def write_all(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
         "mesh_lit": write_bytes_atomic(
             out_dir / "mesh_lit.glb", glb_bytes(albedo_mesh, albedo_picture, unlit=False, fov_deg=bundle.fov_deg)
         ),
-        "depth": pictures.write_png(
-            out_dir / "depth.png", pictures.depth_to_uint16(bundle.depth, bundle.depth_half_range)
-        ),
+        "depth": write_png(out_dir / "depth.png", pictures.depth_to_uint16(bundle.depth, bundle.depth_half_range)),
     }
     for name, pixels in panels(bundle).items():
         if name != "depth":  # the 16-bit one above is the file; this one is for the report
-            files[name] = pictures.write_png(out_dir / f"{name}.png", pixels)
+            files[name] = write_png(out_dir / f"{name}.png", pixels)
     for name, images in bundle.strips.items():
         pixels = pictures.strip(images, bundle.strip_labels.get(name, ()))
-        files[f"strip_{name}"] = pictures.write_png(out_dir / f"strip_{name}.png", pixels)
+        files[f"strip_{name}"] = write_png(out_dir / f"strip_{name}.png", pixels)
     files["scene_npz"] = write_scene_npz(out_dir / "scene.npz", bundle)
     files["scene_json"] = write_text_atomic(out_dir / "scene.json", json.dumps(scene_description(bundle), indent=2))
     if bundle.config_yaml:
@@ -86,7 +85,7 @@ def write_all(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
 def meshes(bundle: Bundle) -> tuple[Mesh, Mesh]:
     """The object with uv into the photo, and the same surface with uv into the canonical albedo."""
     inside = canonical_mask(bundle.mask, bundle.depth, bundle.view, bundle.fov_deg)
-    upsample = max(1, round(GRID_SIDE / bundle.depth.shape[-1]))
+    upsample = max(1, round(GRID_RESOLUTION / bundle.depth.shape[-1]))
     surface = height_field_mesh(bundle.depth, inside, bundle.fov_deg, upsample=upsample)
     return seen_in(surface, bundle.view, bundle.fov_deg), surface
 
@@ -100,12 +99,12 @@ def panels(bundle: Bundle) -> dict[str, np.ndarray]:
     parts = {
         "depth": pictures.depth_picture(bundle.depth, bundle.mask),
         "normal": pictures.normal_picture(bundle.normal),
-        "albedo": pictures.to_uint8(bundle.albedo[0]),
+        "albedo": to_uint8(bundle.albedo[0]),
         "shading": pictures.grey_picture(bundle.shading, 0.0, brightest),
     }
     return {
-        "input": pictures.to_uint8(bundle.image[0]),
-        "recon": pictures.to_uint8(bundle.recon[0]),
+        "input": to_uint8(bundle.image[0]),
+        "recon": to_uint8(bundle.recon[0]),
         **{name: pictures.cut_out(pixels, bundle.mask) for name, pixels in parts.items()},
         "mask": pictures.grey_picture(bundle.mask, 0.0, 1.0),
     }
@@ -117,16 +116,11 @@ def write_scene_npz(path: Path, bundle: Bundle) -> Path:
     tensors = {name: getattr(bundle, name) for name in names}
     arrays = {name: value.detach().float().cpu().numpy() for name, value in tensors.items() if value is not None}
     scalars = {"fov_deg": np.float32(bundle.fov_deg), "depth_half_range": np.float32(bundle.depth_half_range)}
-
-    def save(temporary: Path) -> None:
-        with temporary.open("wb") as stream:
-            np.savez_compressed(stream, **arrays, **scalars)
-
-    return write_atomic(Path(path), save)
+    return write_arrays_atomic(Path(path), {**arrays, **scalars})
 
 
 def scene_description(bundle: Bundle) -> dict:
-    """Camera, view, light and the conventions in words, for `scene.json`."""
+    """Camera, view, light and the conventions, for `scene.json`."""
     size = bundle.depth.shape[-1]
     focal = size / 2 / math.tan(math.radians(bundle.fov_deg) / 2)
     view, light = bundle.view[0].cpu().double().tolist(), bundle.light[0].cpu().double().tolist()
@@ -167,9 +161,9 @@ def scene_description(bundle: Bundle) -> dict:
             "Camera frame: x right, y down, z forward; pixel centres at i + 0.5.",
             "depth.png: z = near + value / 65535 * (far - near), canonical frame, which is nearly the input's own.",
             "view moves the object: x' = R (x - c) + c + t, R = Rz(roll) Ry(yaw) Rx(pitch), c = (0, 0, 1).",
-            "Positive yaw brings the image-right side nearer, positive pitch the top, positive roll turns clockwise.",
-            "light: shading = ambient + diffuse * max(0, n . l); l = (lx, ly, -1) / norm points to the lamp in the "
-            "canonical frame; ly < 0 is a lamp above.",
+            "Positive yaw brings the image-right side nearer, positive pitch the top, positive roll rotates clockwise.",
+            "light: shading = ambient + diffuse * max(0, n . l); l = (lx, ly, -1) / norm points to the light in the "
+            "canonical frame; ly < 0 is a light above.",
             "Image = albedo * shading on values in [0, 1] as stored (gamma-encoded).",
             "Meshes: +Y up, +Z towards the viewer, point (x, y, z) of the canonical camera frame at (x, -y, 1 - z).",
         ],

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import resized
 
-MIN_SIDE_PX = 8  # smaller pictures hold no object
+MIN_WIDTH_PX = 8  # smaller pictures hold no object
 MIN_MASK_PX = 16  # of the resized mask: less is taken for empty
 MIN_MASK_LEVEL = 0.7  # of its brightest pixel: the method's own level of "object" (published)
 BACKDROP = 0.5  # grey under transparent parts, in [0, 1]
@@ -41,16 +41,16 @@ def read_image(path: Path, size: int) -> InputImage:
     if alpha is not None and (alpha.min() < alpha.max() or alpha.max() == 0):
         cover = torch.from_numpy(alpha)[None, None]
         rgb = rgb * cover + BACKDROP * (1 - cover)
-        mask = resized(cover, size).clamp(0, 1)
+        mask = centre_square(cover, size).clamp(0, 1)
         _require_object(mask, path, "alpha channel")
-    return InputImage(resized(rgb, size).clamp(0, 1) * 2 - 1, mask, (width, height))
+    return InputImage(centre_square(rgb, size).clamp(0, 1) * 2 - 1, mask, (width, height))
 
 
 def read_mask(path: Path, size: int, original_size: tuple[int, int] | None = None) -> Float[Tensor, "1 1 S S"]:
     """The object mask at `path`, in [0, 1]: bright (or opaque) is the object.
 
-    original_size: width and height of the image it belongs to; None for what a generator draws, which is square. Raises
-    UserError for another size or an empty mask.
+    original_size: width and height of the image it belongs to; None for a sample of a generator, which is square.
+    Raises UserError for another size or an empty mask.
     """
     pixels, alpha = _decoded(Path(path), "mask")
     grey = pixels.mean(2) if alpha is None or alpha.min() == alpha.max() else alpha
@@ -59,23 +59,18 @@ def read_mask(path: Path, size: int, original_size: tuple[int, int] | None = Non
         wanted = f"{original_size[0]} x {original_size[1]}"
         raise UserError(f"the mask {path} is {width} x {height} pixels but the image is {wanted}: make them equal.")
     if original_size is None and width != height:
-        raise UserError(f"the mask {path} is {width} x {height} pixels but what generators draw is square: crop it.")
-    mask = resized(torch.from_numpy(np.ascontiguousarray(grey))[None, None], size).clamp(0, 1)
+        raise UserError(f"the mask {path} is {width} x {height} pixels but a sample of a generator is square: crop it.")
+    mask = centre_square(torch.from_numpy(np.ascontiguousarray(grey))[None, None], size).clamp(0, 1)
     _require_object(mask, path, "mask")
     return mask
 
 
-def resized(image: Float[Tensor, "1 C H W"], size: int) -> Float[Tensor, "1 C S S"]:
-    """Centre square of `image`, shrunk by area averages or grown by cubic interpolation."""
+def centre_square(image: Float[Tensor, "1 C H W"], size: int) -> Float[Tensor, "1 C S S"]:
+    """The centre square of `image`, shrunk by area averages or grown by cubic interpolation."""
     height, width = image.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = image[..., top : top + side, left : left + side].float()
-    if side == size:
-        return square
-    if side > size:
-        return F.interpolate(square, size=(size, size), mode="area")
-    return F.interpolate(square, size=(size, size), mode="bicubic", align_corners=False)
+    return resized(image[..., top : top + side, left : left + side].float(), size, "bicubic")
 
 
 def _require_object(mask: Tensor, path: Path, what: str) -> None:
@@ -103,7 +98,7 @@ def _decoded(path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _upright(picture):
-    """Turned as its EXIF says; as it is stored where the EXIF cannot be read."""
+    """Rotated as its EXIF says; as it is stored where the EXIF cannot be read."""
     from PIL import ImageOps
 
     try:
@@ -114,9 +109,9 @@ def _upright(picture):
 
 def _channels(picture, path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
     """Colour and alpha of a Pillow image of any mode."""
-    if min(picture.size) < MIN_SIDE_PX:
+    if min(picture.size) < MIN_WIDTH_PX:
         width, height = picture.size
-        raise UserError(f"the {what} {path} is only {width} x {height} pixels: use one of at least {MIN_SIDE_PX}.")
+        raise UserError(f"the {what} {path} is only {width} x {height} pixels: use one of at least {MIN_WIDTH_PX}.")
     if picture.mode.startswith("I") or picture.mode == "F":
         grey = np.nan_to_num(np.asarray(picture, dtype=np.float32))
         # Pillow opens 16-bit grey as I or I;16; float pictures are taken as they are if they fit [0, 1].

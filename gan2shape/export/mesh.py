@@ -2,8 +2,8 @@
 
 Conventions
 -----------
-* Meshes are in the glTF frame: +Y up, +Z towards the viewer, the object's turning centre (0, 0, 1) of the camera frame
-  at the origin. `gltf_axes` is the one place that converts.
+* Meshes are in the glTF frame: +Y up, +Z towards the viewer. Its origin is the object's centre of rotation, (0, 0, 1)
+  in the camera frame. `gltf_axes` is the one place that converts.
 * uv has its origin at the image's lower left (u right, v up), as trimesh wants it; the GLB stores glTF's upper left.
 * The cut rule (which triangles belong to the object): all three corners lie in the mask after it has lost `erode_px`
   pixels at its rim, and the triangle's normal is at most `max_angle_deg` from the viewing ray (steeper ones are
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_bytes_atomic
+from gan2shape.core.images import resized
 from gan2shape.scene.camera import (
     CENTRE_Z,
     DEFAULT_FOV_DEG,
@@ -33,6 +34,7 @@ from gan2shape.scene.camera import (
     unproject,
 )
 from gan2shape.scene.height_field import grid_faces
+from gan2shape.scene.mesh_normals import summed_normals
 from gan2shape.scene.render import warp
 
 ERODE_PX = 0.75  # rim that mixes object and background in the photo
@@ -81,8 +83,8 @@ def height_field_mesh(
     inside = signed_rim_px(mask)
     if upsample > 1:
         size = depth.shape[-1] * upsample
-        depth = F.interpolate(carried_on(depth, mask), size=(size, size), mode="bicubic", align_corners=False)
-        inside = F.interpolate(inside, size=(size, size), mode="bilinear", align_corners=False)
+        depth = resized(carried_on(depth, mask), size, "bicubic")
+        inside = resized(inside, size)
     size = depth.shape[-1]
     K = intrinsics(size, fov_deg)
     points = unproject(depth, K).flatten(1, 2)
@@ -200,10 +202,7 @@ def smooth_rim(points: np.ndarray, faces: np.ndarray, n_passes: int) -> np.ndarr
 
 def vertex_normals(mesh: Mesh) -> np.ndarray:
     """Area-weighted unit normals [V, 3]."""
-    a, b, c = (mesh.vertices[mesh.faces[:, i]].astype(np.float64) for i in range(3))
-    normals = np.zeros((len(mesh.vertices), 3))
-    for corner in range(3):
-        np.add.at(normals, mesh.faces[:, corner], np.cross(b - a, c - a))
+    normals = summed_normals(mesh.vertices.astype(np.float64), mesh.faces)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
 
 

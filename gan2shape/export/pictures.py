@@ -1,32 +1,20 @@
-"""PNG files: depth, normals, albedo, shading, strips and contact sheets.
+"""PNG files: depth, normals, albedo, shading, and strips.
 
 Conventions
 -----------
-* Images come in as [3, S, S] in [-1, 1]; arrays are uint8 [H, W, 3], with alpha [H, W, 4].
+* Images are [3, S, S] in [-1, 1]; arrays are uint8 [H, W, 3], with alpha [H, W, 4].
 * `depth.png` is 16-bit grey: 0 is z = 1 - half_range (near), 65535 is z = 1 + half_range (far), linear between.
 * Normal pictures follow the usual look (x right red, y UP green, towards the viewer blue), although our own normals
   have y down and z < 0 towards the viewer.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.core.files import write_atomic
-
-LABEL_PX = 18  # height of a caption
-GAP_PX = 4  # between tiles
-PAPER = (255, 255, 255)
-INK = (70, 74, 82)
-
-
-def to_uint8(image: Float[Tensor, "3 S S"]) -> np.ndarray:
-    """[-1, 1] to uint8 [S, S, 3], rounded, clipped."""
-    return ((image.detach().float().cpu().permute(1, 2, 0).numpy() + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+from gan2shape.core.images import SheetLayout, contact_sheet, resized, to_uint8
 
 
 def depth_to_uint16(depth: Float[Tensor, "1 1 S S"], half_range: float) -> np.ndarray:
@@ -67,18 +55,11 @@ def cut_out(pixels: np.ndarray, mask: Float[Tensor, "1 1 S S"]) -> np.ndarray:
 def on_paper(pixels: np.ndarray) -> np.ndarray:
     """uint8 [S, S, 4] over white, [S, S, 3]."""
     alpha = pixels[..., 3:].astype(np.float64) / 255
-    return (alpha * pixels[..., :3] + (1 - alpha) * np.array(PAPER)).round().astype(np.uint8)
-
-
-def write_png(path: Path, pixels: np.ndarray) -> Path:
-    """uint8 [H, W, 3], [H, W, 4] or [H, W], or uint16 [H, W] as PNG, atomically."""
-    from PIL import Image
-
-    return write_atomic(Path(path), lambda temporary: Image.fromarray(pixels).save(temporary, format="PNG"))
+    return (alpha * pixels[..., :3] + (1 - alpha) * np.array(SheetLayout.paper)).round().astype(np.uint8)
 
 
 def png_bytes(pixels: np.ndarray) -> bytes:
-    """The same in memory."""
+    """A picture as `write_png` takes it, in memory."""
     import io
 
     from PIL import Image
@@ -88,33 +69,9 @@ def png_bytes(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def sheet(tiles: Sequence[np.ndarray], labels: Sequence[str] = (), n_columns: int | None = None) -> np.ndarray:
-    """Tiles of one size in rows of n_columns (all in one row if None), a caption under each where labels are given."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    if not tiles:
-        raise ValueError("a sheet needs at least one tile")
-    if labels and len(labels) != len(tiles):
-        raise ValueError(f"{len(labels)} labels for {len(tiles)} tiles")
-    n_columns = min(n_columns or len(tiles), len(tiles))
-    height, width = tiles[0].shape[:2]
-    cell = (height + (LABEL_PX if labels else 0) + GAP_PX, width + GAP_PX)
-    n_rows = -(-len(tiles) // n_columns)
-    page = Image.new("RGB", (cell[1] * n_columns - GAP_PX, cell[0] * n_rows - GAP_PX), PAPER)
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(12)
-    for index, tile in enumerate(tiles):
-        top, left = (index // n_columns) * cell[0], (index % n_columns) * cell[1]
-        page.paste(Image.fromarray(tile), (left, top))
-        if labels:
-            draw.text((left + width / 2, top + height + LABEL_PX / 2), labels[index], INK, font, anchor="mm")
-    return np.asarray(page)
-
-
 def strip(
-    images: Float[Tensor, "N 3 S S"], labels: Sequence[str] = (), side: int = 128, n_columns: int | None = None
+    images: Float[Tensor, "N 3 S S"], labels: Sequence[str] = (), width: int = 128, n_columns: int | None = None
 ) -> np.ndarray:
-    """Images in a row with captions, each shown at `side` pixels or more (grown by cubic interpolation)."""
+    """Images in a row with captions, each shown at `width` pixels or more (grown by cubic interpolation)."""
     shown = images.detach().float().cpu()
-    if shown.shape[-1] < side:
-        shown = F.interpolate(shown, size=(side, side), mode="bicubic", align_corners=False)
-    return sheet([to_uint8(image) for image in shown], labels, n_columns)
+    return contact_sheet(to_uint8(resized(shown, max(width, shown.shape[-1]), "bicubic")), labels, n_columns)

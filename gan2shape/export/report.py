@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gan2shape.core.images import to_uint8
 from gan2shape.core.resources import viz_dir
 from gan2shape.export import charts, pictures
 from gan2shape.export.mesh import Mesh, vertex_normals
@@ -84,14 +85,14 @@ def with_total(timings: dict[str, float]) -> dict[str, float]:
 
 
 def facts(bundle: "Bundle") -> list[dict]:
-    """The figures at the head of the page: name, value, hint."""
+    """The numbers at the head of the page: name, value, hint."""
     pitch, yaw, roll = (math.degrees(angle) for angle in bundle.view[0, :3].tolist())
     ambient, diffuse, lx, ly = bundle.light[0].tolist()
     azimuth, elevation = math.degrees(math.atan2(lx, 1)), math.degrees(math.atan2(-ly, math.hypot(lx, 1)))
     return [
         {"name": "yaw / pitch / roll", "value": f"{yaw:+.1f}° / {pitch:+.1f}° / {roll:+.1f}°",
          "hint": "of the input, against the canonical frame"},
-        {"name": "lamp", "value": f"{abs(azimuth):.0f}° {'right' if azimuth >= 0 else 'left'}, "
+        {"name": "light", "value": f"{abs(azimuth):.0f}° {'right' if azimuth >= 0 else 'left'}, "
          f"{abs(elevation):.0f}° {'above' if elevation >= 0 else 'below'}", "hint": "seen from the camera"},
         {"name": "ambient / diffuse", "value": f"{ambient:.2f} / {diffuse:.2f}", "hint": "of the shading"},
         {"name": "difference", "value": f"{masked_error(bundle):.3f}",
@@ -116,9 +117,9 @@ def viewer_json(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
         "uvAlbedo": _base64(albedo_mesh.uv, "<f4"),
         "faces": _base64(photo_mesh.faces, "<u4" if wide else "<u2"),
         "wide": wide,
-        "photo": data_uri(pictures.to_uint8(bundle.image[0])),
-        "albedo": data_uri(pictures.to_uint8(bundle.albedo[0])),
-        # glTF axes: the lamp's direction (lx, ly, -1) becomes (lx, -ly, 1).
+        "photo": data_uri(to_uint8(bundle.image[0])),
+        "albedo": data_uri(to_uint8(bundle.albedo[0])),
+        # glTF axes: the light's direction (lx, ly, -1) becomes (lx, -ly, 1).
         "light": {"ambient": light[0], "diffuse": light[1], "direction": [light[2], -light[3], 1.0]},
     }
     return json.dumps(payload).replace("</", "<\\/")
@@ -126,7 +127,7 @@ def viewer_json(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
 
 def _strip(bundle: "Bundle", name: str) -> dict:
     labels = bundle.strip_labels.get(name, [])
-    tiles = [pictures.to_uint8(image) for image in bundle.strips[name]]  # the page scales them
+    tiles = [to_uint8(image) for image in bundle.strips[name]]  # the page scales them
     captions = labels or [""] * len(tiles)
     return {
         "title": STRIP_TITLES.get(name, name.replace("_", " ")),

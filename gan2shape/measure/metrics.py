@@ -13,8 +13,11 @@ from torch import Tensor
 
 def erode(mask: Bool[Tensor, "B 1 S S"], radius_px: int = 1) -> Bool[Tensor, "B 1 S S"]:
     """Keep the pixels whose whole (2 r + 1)^2 neighbourhood lies in the mask; the outside of the image is not in it."""
-    padded = torch.nn.functional.pad((~mask).float(), [radius_px] * 4, value=1.0)
-    return torch.nn.functional.max_pool2d(padded, 2 * radius_px + 1, stride=1) < 0.5
+    from kornia.morphology import erosion  # late: it takes half a second, and a run erodes nothing
+
+    width = 2 * radius_px + 1
+    kernel = torch.ones(width, width, device=mask.device)
+    return erosion(mask.float(), kernel, border_type="constant", border_value=0.0) > 0.5
 
 
 def masked_mean(values: Float[Tensor, "B 1 S S"], mask: Bool[Tensor, "B 1 S S"]) -> Float[Tensor, " B"]:

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import resized
 from gan2shape.nn.discriminator import Discriminator
-from gan2shape.nn.sized_generator import resized
 
 FEATURE_FLOOR = 1e-6  # smallest mean magnitude that features are measured against
 LPIPS_FLAG = "return_lpips"  # argument of NVIDIA's vgg16 module, which takes images in [0, 255]

@@ -215,7 +215,7 @@ class Generator(nn.Module):
         self.synthesis = Synthesis(self.config)
 
     @property
-    def w_avg(self) -> Float[Tensor, "D"]:
+    def w_avg(self) -> Float[Tensor, " D"]:
         """Running mean of w."""
         return self.mapping.w_avg
 

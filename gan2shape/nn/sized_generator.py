@@ -9,9 +9,9 @@ import copy
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from gan2shape.core.images import resized
 from gan2shape.nn.generator import Generator
 
 PIXELS_AT_ONCE = 4 * 256**2  # about 2 GB of activations with the published widths
@@ -46,15 +46,6 @@ class SizedSynthesis(nn.Module):
             ]
             image, *features = (torch.cat(column) for column in zip(*parts, strict=True))
         return (image, features) if return_features else image
-
-
-def resized(images: Float[Tensor, "B C H H"], size: int) -> Float[Tensor, "B C S S"]:
-    """Square images at another resolution: area averages down, bilinear up (published)."""
-    if images.shape[-1] == size:
-        return images
-    if images.shape[-1] > size:
-        return F.interpolate(images, size=(size, size), mode="area")
-    return F.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def at_size(generator: Generator, size: int) -> Generator:

@@ -1,8 +1,8 @@
-"""What `gan2shape prior` found for a checkpoint, kept beside it (or, where that folder cannot be written, in the user's
-cache) under the hash of the checkpoint's contents: a renamed or moved file is recognised, a retrained one is not.
+"""What `gan2shape prior` estimates for a checkpoint, saved under the hash of the checkpoint's contents. A renamed or
+moved file is recognised, a retrained one is not.
 
-Two files: the mask head's weights (safetensors, no code) and a JSON page for people. GAN2SHAPE_CACHE names another
-cache folder.
+The files lie beside the checkpoint or, where that folder cannot be written, in the user's cache (GAN2SHAPE_CACHE names
+another folder). There are two: the mask head's weights (safetensors, no code) and a JSON page for people.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from torch import Tensor
 from gan2shape.checkpoints.open import PACK_NAME
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_bytes_atomic, write_text_atomic
-from gan2shape.prior.ranges import measured_words
+from gan2shape.prior.ranges import measured_overrides
 
 CACHE_FORMAT = "gan2shape-estimated-prior-1"
 STEM = "gan2shape-prior-"  # then the hash
@@ -31,17 +31,17 @@ PREFIX = "mask/"  # of the head's weights
 
 @dataclass(frozen=True)
 class EstimatedPrior:
-    """What is kept."""
+    """What is saved."""
 
     head_settings: dict[str, Any]  # of the mask head
     head_state: dict[str, Tensor]
-    category: str | None  # whose views, lights and relief were chosen; None: the typed defaults
-    page: dict[str, Any] = field(default_factory=dict)  # figures and sentences for people, and the ranges
+    category: str | None  # whose views, lights and depth scale were chosen; None: the typed defaults
+    page: dict[str, Any] = field(default_factory=dict)  # metrics and sentences for people, and the ranges
 
     @property
-    def words(self) -> tuple[str, ...]:
+    def overrides(self) -> tuple[str, ...]:
         """Ranges that were measured, as `key=value` of the configuration; none in the files of earlier versions."""
-        return measured_words(self.page.get("ranges", {}))
+        return measured_overrides(self.page.get("ranges", {}))
 
 
 def content_hash(path: Path) -> str:
@@ -80,7 +80,7 @@ def cache_name(path: Path, class_index: int | None) -> str:
 def find_estimated(
     path: Path, device: torch.device | str = "cpu", class_index: int | None = None
 ) -> EstimatedPrior | None:
-    """What was found for this checkpoint earlier; None if nothing was. Raises UserError for damaged files."""
+    """What was estimated for this checkpoint earlier; None if nothing was. Raises UserError for damaged files."""
     name = cache_name(path, class_index)
     for folder in cache_folders(path):
         weights = folder / f"{name}.safetensors"
@@ -98,7 +98,7 @@ def _read(weights: Path, device: torch.device | str) -> EstimatedPrior:
             raise ValueError("another format")
         page = json.loads(notes["page"])
         estimated = EstimatedPrior(json.loads(notes["head"]), state, page["category"], page)
-        _ = estimated.words  # damage shows here
+        _ = estimated.overrides  # damage shows here
         return estimated
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{weights} is damaged: delete it and run `gan2shape prior` again.") from error

@@ -1,15 +1,14 @@
 """What describes one set of weights and is no weight: `calibration.json` beside `prior.safetensors`.
 
-How deep the depth network's shapes have to be made, how far they tilt, under which yaws they are fused, how much of a
-stage's coarse form is kept, and which lights the generator has seen. Of each value the file says whether it was
-chosen by comparing with true depth. A value that is missing, or a pack without this file, leaves the typed default of
-the configuration.
+The scale of the depth network's shapes, their tilt, the yaws of multi-view fusion, the high-pass filter of a stage, and
+the lights of the training images. For each value the file states whether true depth was used to choose it. A value
+that is missing, or a pack without this file, leaves the typed default of the configuration.
 
     {"format": "gan2shape-calibration-1",
      "depth_scale": {"value": 1.1, "chosen_with_true_depth": true}, …}
 
 `Calibration.settings` gives the values by key of the configuration. They come after the category and before the preset:
-`--preset paper` is the paper, and users have the last word.
+`--preset paper` is the paper, and the user's overrides come last.
 """
 
 import json
@@ -48,12 +47,12 @@ KEYS = {  # value of the calibration -> key of `ShapeConfig`
 class Calibration(Finite):
     """Values of one set of weights; None where nothing was chosen."""
 
-    depth_scale: float | None = None  # factor on the depth network's relief, which images do not fix
-    tilt: tuple[float, float] | None = None  # slopes of depth per radian of pitch and of yaw as read
+    depth_scale: float | None = None  # factor on the depth network's depth range, which images do not fix
+    tilt: tuple[float, float] | None = None  # slopes of depth per radian of estimated pitch and yaw
     fusion_yaws_deg: tuple[float, ...] | None = None  # yaws of multi-view fusion; () measures the input alone
     highpass_cutoff: float | None = None  # of what a stage adds to the start, as a part of the resolution
     highpass_share: float | None = None  # of the rest, which part is kept
-    light_lx: tuple[float, float] | None = None  # lights that the generator has seen: see `LightPriorConfig`
+    light_lx: tuple[float, float] | None = None  # lights of the training images: see `LightPriorConfig`
     light_ly: tuple[float, float] | None = None
     light_gain: tuple[float, float] | None = None
     light_alpha: float | None = None

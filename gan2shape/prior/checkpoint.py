@@ -28,8 +28,8 @@ from gan2shape.prior.packs import Prior, freeze, latent_statistics, write_prior
 def load_generator(path: str | Path, device: torch.device | str = "cpu", class_index: int | None = None) -> Prior:
     """The prior in a checkpoint: float32, eval mode, frozen.
 
-    class_index: of a class-conditional network, the class that is drawn (the first unless given). Raises
-    UserError with cause and remedy.
+    class_index: of a class-conditional network, the class to generate (the first unless given). Raises UserError with
+    cause and remedy.
     """
     checkpoint = open_checkpoint(path, class_index)
     with plain_errors(Path(path)), remedy_of_networks():
@@ -67,7 +67,7 @@ def _calibration(path: Path, page: dict[str, Any]) -> Calibration:
 
 
 def convert(path: str | Path, out: str | Path, class_index: int | None = None) -> dict[str, Any]:
-    """Write any checkpoint as one safetensors file of ours, float32. Returns what `inspect` says about the new file.
+    """Write any checkpoint as one safetensors file of ours, float32. Returns what `inspect` gives for the new file.
 
     Raises UserError for an input that cannot be used or an output that cannot be written.
     """

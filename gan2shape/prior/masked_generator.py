@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import resized
 from gan2shape.core.records import Observation
 from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
-from gan2shape.nn.sized_generator import resized
 from gan2shape.prior.packs import Prior
 
 SAMPLE_TRUNCATION = 0.7  # psi of samples that serve as input (published)
@@ -22,7 +22,7 @@ class MaskedGenerator:
     prior: Prior
     head: MaskHead | None
     centre: Float[Tensor, " D"] | None = None  # what samples are truncated towards; the measured mean of w unless given
-    needs_mask: bool = False  # without a head, the user has to say what the object is
+    needs_mask: bool = False  # without a head, the user has to give a mask
     notes: tuple[str, ...] = ()  # sentences for the user and the report
 
     def __call__(
@@ -30,14 +30,14 @@ class MaskedGenerator:
     ) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"] | None]:
         """Images in [-1, 1] and masks in [0, 1].
 
-        Without a head, everything is object, or, where the user has to say what is, there is no mask.
+        Without a head the mask is all ones or, where the user has to give one, None.
         """
         if self.head is None:
             images = self.prior.generator.synthesis(latents).clamp(-1, 1)
             return images, None if self.needs_mask else torch.ones_like(images[:, :1])
         images, features = self.prior.generator.synthesis(latents, return_features=True)
-        seen = [maps for maps in features if maps.shape[-1] <= self.head.config.size]
-        return images.clamp(-1, 1), resized(self.head(seen), images.shape[-1])
+        used = [maps for maps in features if maps.shape[-1] <= self.head.config.size]
+        return images.clamp(-1, 1), resized(self.head(used), images.shape[-1])
 
 
 def masked_generator(prior: Prior) -> MaskedGenerator:
@@ -55,11 +55,11 @@ def build_head(settings: dict, state: dict[str, Tensor]) -> MaskHead:
 
 
 def require_mask(generator: MaskedGenerator) -> None:
-    """Raises UserError where neither a head nor the user says what the object is."""
+    """Raises UserError where there is neither a head nor a mask of the user's."""
     if generator.head is None and generator.needs_mask:
         name = generator.prior.card.get("checkpoint", "CHECKPOINT")
         raise UserError(
-            f"Nothing says which part of a picture of {name} is the object: "
+            f"There is no object mask for images of {name}: "
             f"run `gan2shape prior {name} --category …` once, or give --mask (all white if everything is)."
         )
 
@@ -67,12 +67,12 @@ def require_mask(generator: MaskedGenerator) -> None:
 def observe_latent(
     latent: Float[Tensor, "1 *L D"], generator: MaskedGenerator, mask: Float[Tensor, "1 1 S S"] | None = None
 ) -> Observation:
-    """What the generator draws for a latent; its mask is the one given, else the head's."""
+    """The generator's image for a latent; its mask is the one given, else the head's."""
     if mask is None:
         require_mask(generator)
     with torch.no_grad():
-        image, seen = generator(latent)
-    return Observation(image, seen if mask is None else mask.to(image.device), latent)
+        image, predicted = generator(latent)
+    return Observation(image, predicted if mask is None else mask.to(image.device), latent)
 
 
 def sample_latents(z: Float[Tensor, "N Z"], generator: MaskedGenerator) -> Float[Tensor, "N D"]:
@@ -85,5 +85,6 @@ def sample_latents(z: Float[Tensor, "N Z"], generator: MaskedGenerator) -> Float
 def observe_seed(seed: int, generator: MaskedGenerator, mask: Float[Tensor, "1 1 S S"] | None = None) -> Observation:
     """A sample of the generator."""
     z_dim = generator.prior.generator.config.z_dim
-    z = torch.randn(1, z_dim, generator=torch.Generator().manual_seed(seed))
+    rng = torch.Generator().manual_seed(seed)
+    z = torch.randn(1, z_dim, generator=rng)
     return observe_latent(sample_latents(z, generator), generator, mask)

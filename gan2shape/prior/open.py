@@ -3,7 +3,7 @@
 A custom generator needs more than G. Where each part comes from:
 
     views and lights     what `gan2shape prior` read off samples, else a pack's own calibration, else the category's
-    feature distance     the checkpoint's discriminator, else a TorchScript module that the user names, else the
+    feature distance     a TorchScript module that the user names, else the checkpoint's discriminator, else the
                          discriminator of the category's pack
     object masks         a network in the checkpoint, else what `gan2shape prior` learnt, else the user
     resolution           128 for larger generators (published), their own for smaller ones
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
-from gan2shape.core.devices import resolve_device
+from gan2shape.core.devices import choose_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import known_categories, pack_dir
 from gan2shape.nn.feature_metric import DiscriminatorMetric, FeatureMetric, load_script
@@ -31,10 +31,10 @@ from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked
 from gan2shape.prior.packs import Prior, load_pack
 from gan2shape.prior.ranges import KEYS
 
-WORKING_RESOLUTION = 128  # at which larger generators are worked with (published)
+WORKING_RESOLUTION = 128  # at which larger generators are used (published)
 LEAST_RESOLUTION = 16  # the scene networks halve the resolution four times
 RESOLUTION_KEY = "render.resolution="  # an override of the resolution counts, up to the generator's own
-NEVER_READ = ("lights.gain", "initial.depth_scale")  # what else a category says about its objects
+NEVER_READ = ("lights.gain", "initial.depth_scale")  # further keys in which categories differ
 NETWORKS_AT_OWN_RESOLUTION = ("encoder",)  # networks of a pack that only fit its own resolution
 
 
@@ -51,16 +51,16 @@ def open_prior(
 
     Args:
         category: whose pack; with a `generator`, whose ranges of views and lights. Without a generator: car unless
-            given. With one: what its card or `gan2shape prior` says unless given.
+            given. With one: the category of its card, or of `gan2shape prior`, unless given.
         generator: a StyleGAN2 checkpoint or a pack, used in the place of the category's pack.
-        preset, overrides: of the configuration, as `compose` takes them. Whatever a preset says, `render.resolution`
-            becomes the resolution that the generator is worked with at.
+        preset, overrides: of the configuration, as `compose` takes them. Whatever the preset, `render.resolution`
+            becomes the resolution at which the generator is used.
         features: a TorchScript module (code, which runs) that compares images; only with a `generator`.
         device: `auto`, `cpu`, `cuda`, …
-        class_index: of a class-conditional `generator`, what it draws; the first class unless given.
+        class_index: of a class-conditional `generator`, the class to generate; the first one unless given.
     Raises UserError with cause and remedy for everything that cannot be used.
     """
-    overrides, device = tuple(overrides), resolve_device(str(device))
+    overrides, device = tuple(overrides), choose_device(str(device))
     if generator is not None:
         script = None if features is None else Path(features)
         opened, config = _open_custom(Path(generator), category, preset, overrides, script, device, class_index)
@@ -83,7 +83,7 @@ def _open_bundled(
         )
     generator = masked_generator(load_pack(folder, device))
     resolution = generator.prior.generator.config.resolution
-    if config.render.resolution != resolution and is_said(RESOLUTION_KEY.rstrip("="), overrides):
+    if config.render.resolution != resolution and is_overridden(RESOLUTION_KEY.rstrip("="), overrides):
         raise UserError(
             f"render.resolution={config.render.resolution} does not fit the bundled generator: "
             f"leave it at {resolution}."
@@ -121,11 +121,11 @@ def _open_custom(
     chosen = chosen_category(path, category, kept, whole)
     is_own = is_pack(whole)
     calibration = whole.calibration if is_own else bundled_calibration(chosen)
-    words = (*read_settings(kept, chosen), *overrides)
-    config = compose(ShapeConfig, chosen, preset, words, calibration=calibration.settings)
+    settings = (*read_settings(kept, chosen), *overrides)
+    config = compose(ShapeConfig, chosen, preset, settings, calibration=calibration.settings)
     config = config if chosen is not None else replace(config, category=path.stem)
-    asked = config.render.resolution if is_said(RESOLUTION_KEY.rstrip("="), overrides) else WORKING_RESOLUTION
-    size = min(asked, resolution)
+    wanted = config.render.resolution if is_overridden(RESOLUTION_KEY.rstrip("="), overrides) else WORKING_RESOLUTION
+    size = min(wanted, resolution)
     if size % LEAST_RESOLUTION:
         raise UserError(f"render.resolution={size} does not work: give a multiple of {LEAST_RESOLUTION}.")
     metric, metric_name = choose_metric(whole, chosen, features, size, device)
@@ -150,11 +150,11 @@ def at_resolution(prior: Prior, size: int) -> Prior:
 
 
 def with_masks(opened: MaskedGenerator, kept: EstimatedPrior | None) -> tuple[MaskedGenerator, str]:
-    """(the generator with a mask head where there is one, where masks come from in words)."""
+    """(the generator with a mask head where there is one, where its masks come from)."""
     if opened.head is not None:
         return opened, "by a network in the checkpoint"
     if kept is None:
-        return opened, "only what --mask says"
+        return opened, "only those of --mask"
     return replace(opened, head=build_head(kept.head_settings, kept.head_state)), "by what `gan2shape prior` learnt"
 
 
@@ -173,7 +173,7 @@ def checked_resolution(path: Path, prior: Prior) -> int:
     own = prior.generator.config
     if own.image_channels != 3 or own.resolution < LEAST_RESOLUTION:
         raise UserError(
-            f"{path} draws {own.image_channels} channels of {own.resolution} x {own.resolution} pixels: "
+            f"{path} generates {own.image_channels} channels of {own.resolution} x {own.resolution} pixels: "
             f"give a generator of RGB images of at least {LEAST_RESOLUTION} x {LEAST_RESOLUTION}."
         )
     return own.resolution
@@ -183,13 +183,13 @@ def chosen_category(path: Path, category: str | None, kept: EstimatedPrior | Non
     """The category that is named now, else the one that was named to `gan2shape prior` (None: typed defaults), else the
     one on the card of a pack or of a copy of it.
 
-    Raises UserError where nothing says which views and lights to sample.
+    Raises UserError where nothing determines which views and lights to sample.
     """
     known = known_categories()
     carded = prior.card.get("category")
     if category is None and kept is None and carded not in known:
         raise UserError(
-            f"Nothing says which views and lights suit {path}: "
+            f"No category gives the ranges of views and lights for {path}: "
             f"give the nearest --category (known: {', '.join(known)}), here or once to `gan2shape prior`."
         )
     return category or (kept.category if kept is not None else carded)
@@ -197,11 +197,11 @@ def chosen_category(path: Path, category: str | None, kept: EstimatedPrior | Non
 
 def read_settings(kept: EstimatedPrior | None, category: str | None) -> tuple[str, ...]:
     """What was read off samples by the networks of that category, as `key=value`: nothing, if it was another's."""
-    return kept.words if kept is not None and kept.category == category else ()
+    return kept.overrides if kept is not None and kept.category == category else ()
 
 
 def source_of(category: str | None) -> str:
-    """Whose ranges they are, in words."""
+    """Whose ranges they are, for people."""
     return "typed defaults" if category is None else f"category {category}"
 
 
@@ -212,36 +212,34 @@ def origins(
     overrides: tuple[str, ...],
     own: Calibration | None = None,
 ) -> str:
-    """What pseudo samples are drawn from, and where each value comes from, in a sentence; `own`: of a pack."""
+    """The ranges of pseudo samples, and where each value comes from, in a sentence; `own`: of a pack."""
     from_calibration = {} if own is None else _keys(own.settings, "its own calibration")
-    found = from_calibration | _keys(read_settings(kept, category), "read off samples")
-    origin_of = found | {key: "as you say" for key in (*KEYS, *NEVER_READ) if is_said(key, overrides)}
-    named = ("as you say", "read off samples", "its own calibration", source_of(category))
+    measured = from_calibration | _keys(read_settings(kept, category), "read off samples")
+    origin_of = measured | {key: "as given" for key in (*KEYS, *NEVER_READ) if is_overridden(key, overrides)}
+    named = ("as given", "read off samples", "its own calibration", source_of(category))
     parts: dict[str, list[str]] = {origin: [] for origin in named}
     for key in (*KEYS, *NEVER_READ):
         section, _, name = key.partition(".")
         value = getattr(getattr(config, section), name)
         shown = f"{value:g}" if isinstance(value, float) else f"{value[0]:g} to {value[1]:g}"
         parts[origin_of.get(key, source_of(category))].append(f"{key} {shown}")
-    return "Drawn: " + "; ".join(f"{', '.join(some)} ({origin})" for origin, some in parts.items() if some) + "."
+    return "Sampled: " + "; ".join(f"{', '.join(some)} ({origin})" for origin, some in parts.items() if some) + "."
 
 
 def _keys(settings: Iterable[str], origin: str) -> dict[str, str]:
     return {setting.partition("=")[0]: origin for setting in settings}
 
 
-def is_said(key: str, overrides: Sequence[str]) -> bool:
+def is_overridden(key: str, overrides: Sequence[str]) -> bool:
     """Whether the overrides name a dotted key, alone or within its section."""
     section, _, name = key.rpartition(".")
-    return any(
-        word.startswith(f"{key}=") or (word.startswith(f"{section}=") and f"{name}:" in word) for word in overrides
-    )
+    return any(one.startswith(f"{key}=") or (one.startswith(f"{section}=") and f"{name}:" in one) for one in overrides)
 
 
 def choose_metric(
     prior: Prior, category: str | None, features: Path | None, size: int, device: torch.device | str
 ) -> tuple[FeatureMetric, str]:
-    """(what compares images, what it is in words). Raises UserError where there is nothing."""
+    """(what compares images, its name for people). Raises UserError where there is nothing."""
     if features is not None:
         return load_script(features, size, device), f"the TorchScript module {features.name}"
     if prior.discriminator is not None:
@@ -259,4 +257,4 @@ def choose_metric(
 
 
 def _of(resolution: int, size: int) -> str:
-    return "." if resolution == size else f" (the generator draws {resolution} x {resolution})."
+    return "." if resolution == size else f" (the generator's own: {resolution} x {resolution})."

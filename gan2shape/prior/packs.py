@@ -2,12 +2,11 @@
 
 `prior.safetensors` holds float16 weights under `generator/…`, `discriminator/…`, `networks/<name>/…`, the latent
 statistics in float32 under `statistics/…`, and every configuration as JSON in the file's metadata. `card.json` is for
-people: training images, duration, seed, measured quality, licence, limits. `calibration.json`, where there is one, says
-what `prior.calibration` reads. Nothing is pickled.
+people: training images, duration, seed, measured quality, licence, limits. `calibration.json`, where there is one, is
+read by `prior.calibration`. Nothing is pickled.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from gan2shape.checkpoints.open import CARD_NAME, PACK_FORMAT, PACK_NAME
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import write_text_atomic
+from gan2shape.core.files import write_atomic, write_text_atomic
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.feature_metric import FeatureMetric
 from gan2shape.nn.generator import Generator, GeneratorConfig
@@ -39,7 +38,7 @@ class Prior:
     generator: Generator  # averaged weights, eval mode, no gradients
     # Its blocks serve as perceptual distance; None for bare generators, which may borrow another network.
     discriminator: Discriminator | FeatureMetric | None
-    w_mean: Float[Tensor, "D"]  # mean of w over the latent distribution
+    w_mean: Float[Tensor, " D"]  # mean of w over the latent distribution
     w_cov: Float[Tensor, "D D"]  # covariance of w
     networks: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # state dicts of further networks, by name
     network_configs: dict[str, dict] = field(default_factory=dict)  # what is needed to build them
@@ -47,7 +46,7 @@ class Prior:
     calibration: Calibration = field(default_factory=Calibration)  # settings that suit these weights
 
     @property
-    def w_std(self) -> Float[Tensor, "D"]:
+    def w_std(self) -> Float[Tensor, " D"]:
         """Standard deviation of each component of w."""
         return self.w_cov.diagonal().clamp(min=0).sqrt()
 
@@ -72,7 +71,7 @@ class Prior:
 @torch.no_grad()
 def latent_statistics(
     generator: Generator, n_samples: int = STATISTICS_SAMPLES, seed: int = 0
-) -> tuple[Float[Tensor, "D"], Float[Tensor, "D D"]]:
+) -> tuple[Float[Tensor, " D"], Float[Tensor, "D D"]]:
     """Mean and covariance of w over random z."""
     rng = torch.Generator().manual_seed(seed)
     z = torch.randn(n_samples, generator.config.z_dim, generator=rng).to(generator.w_avg.device)
@@ -127,18 +126,13 @@ def write_prior(path: Path, prior: Prior, dtype: torch.dtype, further_metadata: 
         }
     metadata["network_configs"] = json.dumps(prior.network_configs)
     tensors |= {"statistics/w_mean": prior.w_mean.float(), "statistics/w_cov": prior.w_cov.float()}
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            temporary,
-            metadata=metadata | (further_metadata or {}),
-        )
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+    def save(temporary: Path) -> None:
+        save_file(plain, temporary, metadata=metadata | (further_metadata or {}))
         temporary.chmod(READABLE_BY_ALL)  # `save_file` leaves it to its owner, which breaks a shared install
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+
+    return write_atomic(path, save)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -39,7 +39,8 @@ def load_learnt(networks: SceneNetworks, stored: dict[str, Tensor]) -> None:
 
 
 def pretrained_networks(prior: Prior, config: ShapeConfig) -> SceneNetworks | None:
-    """The pack's networks, frozen; None where there are none, or none of the configuration's kind, sizes and side."""
+    """The pack's networks, frozen; None where there are none, or none of the configuration's kind, sizes and
+    resolution."""
     if config.ablation.depth != "network" or config.networks.kind != "small" or NETWORK_NAME not in prior.networks:
         return None
     if prior.network_configs[NETWORK_NAME] != settings(config):

@@ -72,7 +72,7 @@ def _nearest_face(vertices: Vertices, faces: Tensor, batch: int, height: int, wi
     return torch.where(covered, face, -1).view(batch, height, width)
 
 
-def _corners(faces: Tensor, face: Int[Tensor, "B *rest"], n_vertices: int) -> tuple[Tensor, Tensor, Tensor]:
+def _corners(faces: Tensor, face: Int[Tensor, "  B *rest"], n_vertices: int) -> tuple[Tensor, Tensor, Tensor]:
     """Indices into the batch's flat vertices of the corners of `face`."""
     first = torch.arange(len(face), device=faces.device).view(-1, *[1] * (face.ndim - 1)) * n_vertices
     return tuple(corner[face] + first for corner in faces.unbind(1))

@@ -30,9 +30,10 @@ from torch import Tensor
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import write_atomic
+from gan2shape.core.files import write_state_atomic
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Render
+from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.schedules import linear_fall
 from gan2shape.nn.scene_networks import SceneNetworks
@@ -122,8 +123,7 @@ def pretrain(
     if generator.prior.encoder is None:
         raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
     device = generator.prior.w_mean.device
-    with torch.random.fork_rng(devices=[]):  # for the first weights of every network that is made below
-        torch.default_generator.manual_seed(plan.seed)
+    with seeded(plan.seed):  # for the first weights of every network that is made below
         networks = category_networks(config).to(device, memory_format=torch.channels_last)
         saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
         if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
@@ -184,7 +184,7 @@ def save_training(path: Path, modules: dict, index: int, step: int, generator: M
     """Write what a restart needs under a temporary name, then replace the old file. Round 0 is the fit."""
     state = {name: module.state_dict() for name, module in modules.items()}
     state |= {"round": index, "step": step, "w_mean": generator.prior.w_mean}  # the last tells generators apart
-    write_atomic(path, lambda temporary: torch.save(state, temporary))
+    write_state_atomic(path, state)
 
 
 @torch.no_grad()

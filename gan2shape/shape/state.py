@@ -17,6 +17,7 @@ from gan2shape.core.config import GREATEST_SEED, ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_bytes_atomic
 from gan2shape.core.records import Observation, Scene
+from gan2shape.core.seeding import seeded
 from gan2shape.nn.scene_networks import SceneNetworks, projector
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.canvas import Canvas, fill_background, unmix_background
@@ -105,8 +106,7 @@ def make_target(observation: Observation, generator: MaskedGenerator | None = No
 
 def new_state(config: ShapeConfig, w_dim: int, device: torch.device | str) -> ObjectState:
     """Networks with weights that the seed fixes, at a plane; the caller's random numbers stay what they were."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(config.seed)
+    with seeded(config.seed):
         networks = SceneNetworks(config)
         encoder = projector(w_dim, config)
     model = SceneModel(networks.to(device), flat_base(config.render.resolution, device))
@@ -164,7 +164,9 @@ def load_state(
             notes = json.loads(stored.metadata()["notes"])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         if notes["config"] != fingerprint(config):
-            raise UserError(f"The state {path} belongs to other settings: resume with the same ones, or start anew.")
+            raise UserError(
+                f"The state {path} belongs to other settings or another version: resume with the same, or start anew."
+            )
         check_origin(path, _part(tensors, "origin/", "cpu"), origin)
         return _restored(tensors, notes, state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:

@@ -6,7 +6,7 @@ from jaxtyping import Float
 KINDS = ("wall", "gradient", "blurred", "room", "outdoors")
 
 
-def draw_backdrop(rng: np.random.Generator, size: int) -> Float[np.ndarray, "S S 3"]:
+def sample_backdrop(rng: np.random.Generator, size: int) -> Float[np.ndarray, "S S 3"]:
     """One background as float32 values in [0, 1], as stored in an image; a function of the generator's state alone."""
     kind = KINDS[rng.integers(len(KINDS))]
     base, other = _tone(rng), _tone(rng)

@@ -27,7 +27,7 @@ TRIM_RGB = np.array([0.10, 0.10, 0.11])  # grille, sills, pillars between window
 GLASS_RGB = np.array([0.14, 0.18, 0.24])
 TYRE_RGB = np.array([0.08, 0.08, 0.09])
 UNDER_RGB = np.array([0.05, 0.05, 0.05])
-HEADLAMP_RGB = np.array([0.80, 0.85, 0.88])
+HEADLIGHT_RGB = np.array([0.80, 0.85, 0.88])
 TAILLAMP_RGB = np.array([0.62, 0.05, 0.06])
 PAINTS_RGB = np.array(
     [
@@ -45,7 +45,7 @@ PAINTS_RGB = np.array(
 
 @dataclass(frozen=True)
 class CarParams:
-    """One car. Metres unless said otherwise; heights are above the ground, u counts from the front bumper."""
+    """One car. Metres unless another unit is named; heights are above the ground, u counts from the front bumper."""
 
     style: str
     length: float
@@ -66,14 +66,14 @@ class CarParams:
     roof_crown: float  # sag of the roof's ends
     corner_front: float  # plan radius of the front corners, along u
     corner_rear: float
-    nose_lean: float  # how far the grille leans back
+    nose_lean: float  # how far the grille tilts back
     b_pillar: float  # fraction of the side's length
     c_pillar: float
     rear_glass: float  # share of the length behind the C pillar that is glass
     glass_foot: float  # window's foot and head, fractions of the greenhouse's height
     glass_head: float
     bed_depth: float  # of a pickup's open bed; 0 where there is none
-    lamp_width: float  # head lamp's inner edge, fraction of the half-width
+    lamp_width: float  # headlight's inner edge, fraction of the half-width
     cladding: float  # share of the side, from below, that is trim rather than paint
     rim: float  # rim's radius, fraction of the wheel's
     rim_value: float  # grey value of the rims
@@ -126,11 +126,11 @@ STYLES: dict[str, CarParams] = {
 
 
 def sample_params(rng: np.random.Generator) -> CarParams:
-    """Draw a car: a style, each measure about the style's centre, one of a few plain paints."""
+    """Sample a car: a style, each measure about the style's centre, one of a few plain paints."""
     centre = STYLES[list(STYLES)[rng.integers(len(STYLES))]]
-    drawn = {name: getattr(centre, name) + spread * rng.uniform(-1, 1) for name, spread in JITTER.items()}
+    jittered = {name: getattr(centre, name) + spread * rng.uniform(-1, 1) for name, spread in JITTER.items()}
     paint = PAINTS_RGB[rng.integers(len(PAINTS_RGB))] + rng.uniform(-0.03, 0.03) + rng.uniform(-0.02, 0.02, 3)
-    return replace(centre, **drawn, paint_rgb=tuple(float(v) for v in np.clip(paint, 0.04, 0.88)))
+    return replace(centre, **jittered, paint_rgb=tuple(float(v) for v in np.clip(paint, 0.04, 0.88)))
 
 
 def build(params: CarParams) -> ObjectMesh:
@@ -156,7 +156,7 @@ _BOW_FRONT, _BOW_REAR = 0.12, 0.05  # the front face's middle ahead of its corne
 
 
 def _plan(params: CarParams) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Columns of the body's half outline: x as a fraction, u, and how much of the front and rear lean applies."""
+    """Columns of the body's half outline: x as a fraction, u, and how much of the front and rear tilt applies."""
     theta = np.arange(1, _N_CORNER + 1) / _N_CORNER * np.pi / 2
     edge = _FRONT_X[-1]
     x_end = np.concatenate([_FRONT_X, edge + (1 - edge) * np.sin(theta)])
@@ -173,9 +173,9 @@ def _plan(params: CarParams) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     side_u = np.concatenate([arch_front, middle, arch_rear])
     x = np.concatenate([x_end, np.ones(len(side_u)), x_end[::-1]])
     u = np.concatenate([front_u, side_u, rear_u[::-1]])
-    lean_front = np.concatenate([1 - bend, np.zeros(len(side_u) + len(rear_u))])
-    lean_rear = np.concatenate([np.zeros(len(front_u) + len(side_u)), (1 - bend)[::-1]])
-    return x, u, lean_front, lean_rear
+    tilt_front = np.concatenate([1 - bend, np.zeros(len(side_u) + len(rear_u))])
+    tilt_rear = np.concatenate([np.zeros(len(front_u) + len(side_u)), (1 - bend)[::-1]])
+    return x, u, tilt_front, tilt_rear
 
 
 def _axles(params: CarParams) -> tuple[float, float]:
@@ -210,7 +210,7 @@ def _shoulder(params: CarParams, u: np.ndarray) -> np.ndarray:
 
 
 def _body(params: CarParams) -> Part:
-    x, u, lean_front, lean_rear = _plan(params)
+    x, u, tilt_front, tilt_rear = _plan(params)
     low, high = _lower_edge(params, u), _shoulder(params, u)
     taper = 1 - 0.05 * np.abs(2 * u / params.length - 1) ** 3
     half_width = params.width / 2 * taper
@@ -219,7 +219,7 @@ def _body(params: CarParams) -> Part:
     side = rows[1 : 1 + n_side]
     side[..., 0] = _ROW_WIDTH[:, None] * x * half_width
     out = _NOSE_OUT[:, None] * params.nose_lean
-    side[..., 1] = u + out * lean_front - 0.5 * out * lean_rear
+    side[..., 1] = u + out * tilt_front - 0.5 * out * tilt_rear
     side[..., 2] = low + _ROW_T[:, None] * (high - low)
     rows[0] = side[0] * np.array([0.0, 1.0, 1.0])  # the underside folds onto the middle line
     top = rows[1 + n_side :]
@@ -232,7 +232,7 @@ def _body(params: CarParams) -> Part:
 
 
 def _sink_bed(params: CarParams, top: np.ndarray) -> None:
-    """Turn the rear top into an open bed: a level rim, inner walls and a floor."""
+    """Make the rear top an open bed: a level rim, inner walls and a floor."""
     in_bed = top[0, :, 1] > params.length - params.back_foot + 0.11
     rim = top[0, in_bed, 2].mean()
     top[:2, in_bed, 2] = rim
@@ -251,7 +251,7 @@ def _body_albedo(params: CarParams, x: np.ndarray, u: np.ndarray, n_side: int, n
     front, rear = np.arange(len(u) - 1) < n_end, np.arange(len(u) - 1) >= len(u) - 1 - n_end
     albedo[1, front | rear] = TRIM_RGB
     albedo[3, front & (x_mid < params.lamp_width - 0.05)] = TRIM_RGB  # grille
-    albedo[3, front & (x_mid > params.lamp_width) & (x_mid < 0.99)] = HEADLAMP_RGB
+    albedo[3, front & (x_mid > params.lamp_width) & (x_mid < 0.99)] = HEADLIGHT_RGB
     albedo[3, rear & (x_mid > 0.6)] = TAILLAMP_RGB
     if params.bed_depth > 0:
         in_bed = (u[1:] > params.length - params.back_foot + 0.11) & (u[:-1] > params.length - params.back_foot + 0.05)

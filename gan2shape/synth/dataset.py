@@ -9,10 +9,9 @@ Seeds 0 ... 999 999 are for training; exams start at EXAM_FIRST_SEED.
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_arrays_atomic, write_atomic, write_text_atomic
+from gan2shape.core.images import SheetLayout, contact_sheet, to_uint8, write_png
 from gan2shape.core.progress import PlainReporter, Reporter, silent
-from gan2shape.synth.natural import NaturalLook, draw_look, render_natural, render_natural_colour
+from gan2shape.synth.natural import NaturalLook, render_natural, render_natural_colour, sample_look
 from gan2shape.synth.objects import CategorySpec, ObjectMesh
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import (
@@ -39,19 +39,20 @@ RENDERINGS = "plain", "natural"
 EXAM_FIRST_SEED = 1_000_000
 SHARD = 1000  # images in a file of pre-rendered ones
 SHARDS_NAME = "shards.json"  # beside them: what they show
-SHEET_COLUMNS, SHEET_SCALE, SHEET_LABEL_PX = 8, 2, 14
+SHEET_COLUMNS = 8
+SHEET_LAYOUT = SheetLayout(gap_px=0, ink=(0, 0, 0), label_px=14, font_px=10, indent_px=4, scale=2)
 
 
 @dataclass(frozen=True)
 class SyntheticItem:
-    """One object with the view, lamp and background it is seen under. Angles in radians."""
+    """One object with the view, light and background it is seen under. Angles in radians."""
 
     seed: int
     params: Any  # the category's frozen dataclass of parameters
     mesh: ObjectMesh
     azimuth_rad: float  # turntable angles, see `render.turntable_view`
     elevation_rad: float
-    view: np.ndarray  # float32 [6], house view vector
+    view: np.ndarray  # float32 [6], see `scene.camera`
     light: np.ndarray  # float32 [4], camera frame
     background: np.ndarray  # float32 [3], in [0, 1]
 
@@ -66,7 +67,7 @@ class SyntheticSet:
 
     @property
     def view(self) -> torch.Tensor:
-        """[B, 6], house view vectors."""
+        """[B, 6], see `scene.camera`."""
         return torch.from_numpy(np.stack([item.view for item in self.items]))
 
     @property
@@ -76,7 +77,7 @@ class SyntheticSet:
 
 
 def sample_item(spec: CategorySpec, seed: int) -> SyntheticItem:
-    """The object, view, lamp and background of one seed. The object's draw comes first: it alone fixes the mesh."""
+    """The object, view, light and background of one seed. The object is sampled first: it alone fixes the mesh."""
     rng = np.random.default_rng([seed, zlib.crc32(spec.name.encode())])
     params = spec.sample(rng)
     azimuth, elevation, roll = spec.views.sample(rng)
@@ -131,18 +132,15 @@ def generate(
     Returns `out_dir`. Raises UserError for an unknown category or rendering, or a count below 1.
     """
     if count < 1:
-        raise UserError(f"There is nothing to draw with a count of {count}; ask for 1 or more images.")
+        raise UserError(f"There is nothing to render with a count of {count}; ask for 1 or more images.")
     out_dir = Path(out_dir)
     made = render_set(category, list(range(seed, seed + count)), size, rendering)
-    (out_dir / "images").mkdir(parents=True, exist_ok=True)
     pixels = to_uint8(made.truth.image)
     for item, picture in zip(made.items, pixels, strict=True):
-        _replace(
-            out_dir / "images" / f"{item.seed:07d}.png", lambda path, p=picture: Image.fromarray(p).save(path, "PNG")
-        )
-    _replace(out_dir / "truth.npz", lambda path: _write_npz(path, truth_arrays(made)))
-    sheet = contact_sheet(pixels, [item.mesh.style for item in made.items])
-    _replace(out_dir / "contact_sheet.png", lambda path: sheet.save(path, "PNG"))
+        write_png(out_dir / "images" / f"{item.seed:07d}.png", picture)
+    write_arrays_atomic(out_dir / "truth.npz", truth_arrays(made))
+    sheet = contact_sheet(pixels, [item.mesh.style for item in made.items], SHEET_COLUMNS, SHEET_LAYOUT)
+    write_png(out_dir / "contact_sheet.png", sheet)
     return out_dir
 
 
@@ -160,20 +158,6 @@ def truth_arrays(made: SyntheticSet) -> dict[str, np.ndarray]:
     }
 
 
-def contact_sheet(images: np.ndarray, labels: list[str]) -> Image.Image:
-    """uint8 images [N, S, S, 3] in rows of eight, each with its label underneath."""
-    size = images.shape[1] * SHEET_SCALE
-    columns = min(SHEET_COLUMNS, len(images))
-    rows = -(-len(images) // columns)
-    sheet = Image.new("RGB", (columns * size, rows * (size + SHEET_LABEL_PX)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-        x, y = (i % columns) * size, (i // columns) * (size + SHEET_LABEL_PX)
-        sheet.paste(Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST), (x, y))
-        pen.text((x + 4, y + size), label, fill="black")
-    return sheet
-
-
 def prerender(
     category: str,
     count: int,
@@ -189,7 +173,7 @@ def prerender(
 
     Shards that exist are kept, so an interrupted run resumes; each is written under another name first. Returns the
     number of shards written now. Raises UserError for an unknown category, exam seeds, and a folder with shards of
-    another category, rendering, side, first seed or length (`shards.json` says which they are).
+    another category, rendering, resolution, first seed or length (`shards.json` says which they are).
     """
     get_category(category)
     check_rendering(rendering)
@@ -214,7 +198,7 @@ def prerender(
 
 
 def _stamp_shards(folder: Path, made_of: dict) -> None:
-    """Say in the folder what its shards are. Raises UserError where it says something else."""
+    """Write into the folder what its shards are. Raises UserError where something else is written there."""
     path = folder / SHARDS_NAME
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else made_of
@@ -224,12 +208,7 @@ def _stamp_shards(folder: Path, made_of: dict) -> None:
         raise UserError(
             f"{folder} holds shards of other images ({path.name}): choose another folder, or empty this one."
         )
-    _replace(path, lambda temporary: temporary.write_text(json.dumps(made_of), encoding="utf-8"))
-
-
-def to_uint8(image: torch.Tensor) -> np.ndarray:
-    """[-1, 1] float [N, 3, S, S] -> uint8 [N, S, S, 3]."""
-    return image.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    write_text_atomic(path, json.dumps(made_of))
 
 
 def _run(jobs: list[tuple], workers: int) -> Iterator[int]:
@@ -249,12 +228,12 @@ def _one_thread() -> None:
 
 def _write_shard(category: str, first_seed: int, count: int, path: Path, size: int, rendering: str) -> int:
     images = training_images(category, list(range(first_seed, first_seed + count)), size, rendering)
-    _replace(path, lambda temporary: _write_npy(temporary, images))
+    write_atomic(path, lambda temporary: _write_npy(temporary, images))
     return count
 
 
 def _look(spec: CategorySpec, seed: int) -> NaturalLook:
-    return draw_look(spec.name, seed, spec.clear_coat)
+    return sample_look(spec.name, seed, spec.clear_coat)
 
 
 def _stack(items: list[SyntheticItem]) -> tuple[list[ObjectMesh], torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -265,18 +244,6 @@ def _stack(items: list[SyntheticItem]) -> tuple[list[ObjectMesh], torch.Tensor, 
 def _write_npy(path: Path, array: np.ndarray) -> None:
     with path.open("wb") as file:  # a path would get ".npy" appended
         np.save(file, array, allow_pickle=False)
-
-
-def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` make a temporary file beside `path`, then put it in place at once."""
-    temporary = path.with_name(path.name + f".{os.getpid()}.part")
-    write(temporary)
-    os.replace(temporary, path)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from gan2shape.synth.head_params import truncated_normal
 from gan2shape.synth.objects import REGIONS, CategorySpec, ObjectMesh, ViewDistribution
 
 PICTURE_WIDTH = 2 * np.tan(np.deg2rad(5.0))  # scene units that a picture shows at the object's distance
-NEARER = -0.008  # the head's middle stands before the axis it turns about, so that shoulders stay in the depth's range
+NEARER = -0.008  # the head's middle stands before its axis of rotation, so that shoulders stay in the depth's range
 SKIN, HAIR, SHOULDERS, EYES = (REGIONS.index(name) for name in ("object", "hair", "shoulders", "eyes"))
 
 

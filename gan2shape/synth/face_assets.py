@@ -31,7 +31,7 @@ class HairStyle:
     corner_uv: Float[np.ndarray, "F 3 2"]  # v down
     grey: UInt8[np.ndarray, "S S"]  # brightness of the strands, 128 is their mean
     alpha: UInt8[np.ndarray, "S S"]
-    cut_out: Bool[np.ndarray, "F"]  # triangles that alpha cuts into
+    cut_out: Bool[np.ndarray, " F"]  # triangles that alpha cuts into
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class FaceAssets:
     head_faces: Int[np.ndarray, "F 3"]
     head_uv: Float[np.ndarray, "F 3 2"]  # corners on the atlas, v down
     eye_faces: tuple[Int[np.ndarray, "E 3"], Int[np.ndarray, "E 3"]]  # the model's left and right eyeball
-    targets: dict[str, tuple[Int[np.ndarray, "_"], Float[np.ndarray, "_ 3"]]]  # vertex numbers, displacements
+    targets: dict[str, tuple[Int[np.ndarray, " _"], Float[np.ndarray, "_ 3"]]]  # vertex numbers, displacements
     skins: tuple[str, ...]
     hair: tuple[str, ...]
     masks: UInt8[np.ndarray, "h w 4"]  # nearness to the brows' lines, beard, moustache and goatee, scalp
@@ -98,7 +98,7 @@ def hair_style(name: str) -> HairStyle:
 
 def _alpha_range(
     corner_uv: Float[np.ndarray, "F 3 2"], alpha: UInt8[np.ndarray, "S S"]
-) -> tuple[UInt8[np.ndarray, "F"], UInt8[np.ndarray, "F"]]:
+) -> tuple[UInt8[np.ndarray, " F"], UInt8[np.ndarray, " F"]]:
     """Lowest and highest alpha among the texels that a lookup inside each triangle's box can touch."""
     size = np.array(alpha.shape[::-1])
     low = np.clip(np.floor(corner_uv.min(1) * size - 0.5).astype(int), 0, size - 1)

@@ -1,7 +1,7 @@
-"""The surface of a face: morphed head, eyeballs turned to their gaze, hair hung on it, neck cut or shoulders dressed.
+"""The surface of a face: morphed head, eyeballs rotated to their gaze, hair hung on it, neck cut or shoulders dressed.
 
-Lengths are decimetres in the head model's frame (x to the model's left, y up, z to its front); `face.build` turns the
-result into the object frame. Triangles are counter-clockwise from outside.
+Lengths are decimetres in the head model's frame (x to the model's left, y up, z to its front); `face.build`
+converts the result to the object frame. Triangles are counter-clockwise from outside.
 """
 
 from dataclasses import dataclass
@@ -10,13 +10,14 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Int
 
+from gan2shape.scene.mesh_normals import summed_normals
 from gan2shape.synth.face_assets import COLLAR_RANGE_DM, FaceAssets, HairStyle, face_assets
 from gan2shape.synth.face_params import FaceParams, macro_weights
 
 CHIN_BASE_DM = np.array([0.0, 6.21, 1.44])  # the base mesh's lowest point of the chin that is seen from the front
 BACK_LOWEST_DM = 7.0  # the back of the head is looked for above this height of the base mesh
 CUT_SLOPE = 0.35  # how much higher a cut neck is at the nape than at the throat, per length
-SKIRT_DM = 1.5  # how far the rim below the shoulders is drawn down, out of the picture
+SKIRT_DM = 1.5  # how far the rim below the shoulders is pulled down, out of the picture
 EYE_SPAN_DEG = 60.0  # angle from the eyeball's front that lies at its texture's border
 
 
@@ -62,9 +63,9 @@ def frame_of(points: Float[np.ndarray, "V 3"]) -> Frame:
 
 
 def head_surface(
-    points: Float[np.ndarray, "V 3"], beard_at: Float[np.ndarray, "V"], params: FaceParams, frame: Frame
+    points: Float[np.ndarray, "V 3"], beard_at: Float[np.ndarray, " V"], params: FaceParams, frame: Frame
 ) -> Surface:
-    """The skin, with a beard's thickness; cut below the chin and closed, or with shoulders drawn out of the picture."""
+    """The skin, with a beard's thickness; cut below the chin and closed, or with shoulders that leave the picture."""
     assets = face_assets()
     faces, uv = assets.head_faces, assets.head_uv
     normals = vertex_normals(points, faces)
@@ -90,7 +91,7 @@ def head_surface(
 
 
 def eye_surface(points: Float[np.ndarray, "V 3"], side: int, gaze_deg: tuple[float, float]) -> Surface:
-    """One eyeball (0 the model's left). Its texture is a disc about its own front, turned to the gaze: the distance
+    """One eyeball (0 the model's left). Its texture is a disc about its own front, rotated to the gaze: the distance
     from the disc's middle is the angle, EYE_SPAN_DEG at the border.
     """
     faces, marks = face_assets().eye_faces[side], _landmarks()
@@ -98,7 +99,7 @@ def eye_surface(points: Float[np.ndarray, "V 3"], side: int, gaze_deg: tuple[flo
     centre = (points[own].max(0) + points[own].min(0)) / 2
     front = points[marks["pupils"][side]] - centre
     out = _unit(points[faces] - centre)
-    front = _turned(_unit(front), *np.deg2rad(gaze_deg))
+    front = _rotated(_unit(front), *np.deg2rad(gaze_deg))
     right = _unit(np.cross([0.0, 1.0, 0.0], front))
     down = np.cross(right, front)
     angle = np.arccos(np.clip(out @ front, -1, 1))
@@ -109,7 +110,7 @@ def eye_surface(points: Float[np.ndarray, "V 3"], side: int, gaze_deg: tuple[flo
 
 
 def hair_surface(points: Float[np.ndarray, "V 3"], style: HairStyle) -> Surface:
-    """The sheets of a hair style on this head."""
+    """The hair surfaces of a style on this head."""
     hung = np.einsum("hk,hkc->hc", style.weights, points[style.refs]) + style.offsets
     normals = vertex_normals(hung, style.faces)
     return Surface(hung.astype(np.float32), style.faces, normals[style.faces], style.corner_uv)
@@ -117,11 +118,7 @@ def hair_surface(points: Float[np.ndarray, "V 3"], style: HairStyle) -> Surface:
 
 def vertex_normals(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "V 3"]:
     """Unit normals, the area-weighted mean over the triangles at each vertex; (0, 0, 1) where there are none."""
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    (ux, uy, uz), (vx, vy, vz) = (b - a).T, (c - a).T
-    corner = faces.T.reshape(-1)
-    across = (uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx)
-    total = np.stack([np.bincount(corner, np.tile(part, 3), minlength=len(points)) for part in across], -1)
+    total = summed_normals(points, faces)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.where(length > 1e-12, total / np.maximum(length, 1e-12), [0.0, 0.0, 1.0]).astype(np.float32)
 
@@ -136,8 +133,8 @@ def below_collar(
     return np.clip((edge - height) / soft_dm + 0.5, 0, 1)
 
 
-def collar_height(points: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, "V"]:
-    """Height of base points above the plane that leans like a collar, as in `assets/face`."""
+def collar_height(points: Float[np.ndarray, "V 3"]) -> Float[np.ndarray, " V"]:
+    """Height of base points above the plane that is tilted like a collar, as in `assets/face`."""
     return np.clip(points[:, 1] + 0.45 * (points[:, 2] - 0.3), *COLLAR_RANGE_DM)
 
 
@@ -193,8 +190,8 @@ def _cap(points: np.ndarray, faces: np.ndarray, on_cut: np.ndarray) -> tuple[np.
     return centre, cap, np.broadcast_to(_unit(np.array([0.0, -1.0, -CUT_SLOPE])), (len(cap), 3, 3))
 
 
-def _turned(front: np.ndarray, yaw: float, pitch: float) -> np.ndarray:
-    """A direction turned to the model's left (towards +x) by `yaw`, then up by `pitch`, in radians."""
+def _rotated(front: np.ndarray, yaw: float, pitch: float) -> np.ndarray:
+    """A direction rotated to the model's left (towards +x) by `yaw`, then up by `pitch`, in radians."""
     x, y, z = front
     x, z = x * np.cos(yaw) + z * np.sin(yaw), z * np.cos(yaw) - x * np.sin(yaw)
     return _unit(np.array([x, y + np.tan(pitch), z]))

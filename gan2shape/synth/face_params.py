@@ -1,4 +1,4 @@
-"""What varies between faces, and their draw: ancestry, age, sex, shape, expression, skin, eyes, hair, framing."""
+"""What varies between faces, and its sampling: ancestry, age, sex, shape, expression, skin, eyes, hair, framing."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -69,7 +69,7 @@ class FaceParams:
 
 
 def sample_params(rng: np.random.Generator) -> FaceParams:
-    """Draw a face."""
+    """Sample a face."""
     ancestry = dict(zip(ANCESTRIES, _rounded(rng.dirichlet([0.35] * 3)), strict=True))
     male = round(float(rng.beta(0.3, 0.3)), 4)
     age = _sample_age(rng)
@@ -153,9 +153,9 @@ def _sample_shape(rng: np.random.Generator) -> dict[str, float]:
         if len(ends) == 1:  # a form of its own, used now and then
             _add(weights, ends[0], 0.0 if rng.uniform() > FORMS_SHARE else abs(value) * sd, 0.0, 0.0)
             continue
-        lean_left, lean_right = ASYMMETRY_SD * left, ASYMMETRY_SD * right
-        for side, lean in (("l", lean_left), ("r", lean_right)) if "*" in name else (("", 0.0),):
-            whole = sd * value + lean
+        skew_left, skew_right = ASYMMETRY_SD * left, ASYMMETRY_SD * right
+        for side, skew in (("l", skew_left), ("r", skew_right)) if "*" in name else (("", 0.0),):
+            whole = sd * value + skew
             target = ends[0] if whole > 0 else ends[1]
             _put(weights, target.replace("*", side), abs(whole))
     return weights
@@ -163,8 +163,8 @@ def _sample_shape(rng: np.random.Generator) -> dict[str, float]:
 
 def _add(weights: dict[str, float], name: str, value: float, left: float, right: float) -> None:
     if value > 0:
-        for side, lean in (("l", left), ("r", right)) if "*" in name else (("", 0.0),):
-            _put(weights, name.replace("*", side), value + lean)
+        for side, skew in (("l", left), ("r", right)) if "*" in name else (("", 0.0),):
+            _put(weights, name.replace("*", side), value + skew)
 
 
 def _put(weights: dict[str, float], name: str, value: float) -> None:
@@ -244,7 +244,7 @@ def _sample_hair_colour(rng: np.random.Generator, origin: str, age: dict[str, fl
 
 
 def _colour(rng: np.random.Generator, palette: np.ndarray, share: tuple, sd: float) -> tuple[float, float, float]:
-    """A colour between two of the palette, each drawn by its share."""
+    """A colour between two of the palette, each chosen by its share."""
     p = np.array(share) / np.sum(share)
     a, b = rng.choice(len(palette), p=p), rng.choice(len(palette), p=p)
     mixed = palette[a] + rng.uniform() * 0.5 * (palette[b] - palette[a])

@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Int
 
+from gan2shape.scene.mesh_normals import summed_normals
 from gan2shape.synth.head_form import (
     AXIS_Z_CM,
     Grid,
@@ -90,21 +91,19 @@ def _grid() -> Grid:
 def capped_grid_faces(n_rows: int, n_cols: int) -> Int[np.ndarray, "F 3"]:
     """Faces of a grid closed along its columns, then a fan about each pole (vertices n_rows * n_cols and the next)."""
     ring = np.arange(n_cols)
-    turn = (ring + 1) % n_cols
+    following = (ring + 1) % n_cols
     last, n = (n_rows - 1) * n_cols, n_rows * n_cols
-    top = np.stack([ring, turn, np.full(n_cols, n)], -1)
-    bottom = np.stack([last + turn, last + ring, np.full(n_cols, n + 1)], -1)
+    top = np.stack([ring, following, np.full(n_cols, n)], -1)
+    bottom = np.stack([last + following, last + ring, np.full(n_cols, n + 1)], -1)
     return np.concatenate([grid_faces(n_rows, n_cols)[:, ::-1], top, bottom])
 
 
 def _corner_normals(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3 3"]:
     """Smooth everywhere but at the neck's cut (the last N_COLS faces), which is flat with a sharp edge."""
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    across = np.cross(b - a, c - a)
-    skin, corner = slice(0, len(faces) - N_COLS), faces[: len(faces) - N_COLS].T.reshape(-1)
-    total = [np.bincount(corner, np.tile(across[skin, k], 3), minlength=len(points)) for k in range(3)]
-    normals = np.stack(total, -1)[faces]
-    normals[len(faces) - N_COLS :] = across[len(faces) - N_COLS :, None]
+    n_skin = len(faces) - N_COLS
+    a, b, c = (points[faces[n_skin:, k]] for k in range(3))
+    normals = summed_normals(points, faces[:n_skin])[faces]
+    normals[n_skin:] = np.cross(b - a, c - a)[:, None]
     return normals / np.linalg.norm(normals, axis=-1, keepdims=True)
 
 

@@ -174,12 +174,12 @@ def planar_fields(x: np.ndarray, y: np.ndarray, p: HeadParams) -> np.ndarray:
     brow_y = -5.6 + 0.05 * (side - 2.5) ** 2
     out += (0.45 + p.brow_ridge_cm) * bump(y, brow_y, 0.75) * smoothstep(side, 6.3, 4.0)
     out += 0.25 * bump(y, -5.6, 1.0) * bump(side, 0.0, 1.3)  # between the brows
-    out += eye_relief(side, y, p) + nose_relief(side, y, p) + mouth_relief(side, y, p)
+    out += eye_bumps(side, y, p) + nose_bumps(side, y, p) + mouth_bumps(side, y, p)
     out += (0.75 + p.chin_protrusion_cm) * bump(y, 6.5, 1.05) * bump(side, 0.0, 1.75 + 0.5 * p.chin_width_cm)
     return out
 
 
-def eye_relief(side: np.ndarray, y: np.ndarray, p: HeadParams) -> np.ndarray:
+def eye_bumps(side: np.ndarray, y: np.ndarray, p: HeadParams) -> np.ndarray:
     """Socket, eyeball and the lids' edges."""
     u, v = eye_coordinates(side, y, p)
     centre_x, centre_y = eye_centre(p)
@@ -206,7 +206,7 @@ def eye_coordinates(side: np.ndarray, y: np.ndarray, p: HeadParams) -> tuple[np.
     return u, v
 
 
-def nose_relief(side: np.ndarray, y: np.ndarray, p: HeadParams) -> np.ndarray:
+def nose_bumps(side: np.ndarray, y: np.ndarray, p: HeadParams) -> np.ndarray:
     """A wedge from root to tip, the wings, and the recess at the nostrils."""
     root, base = NOSE_ROOT_Y_CM, NOSE_BASE_Y_CM + p.nose_length_cm
     t = (y - root) / (base - root) + p.nose_tip_up_cm * bump(y, base - 1.2, 0.9) / (base - root)
@@ -222,7 +222,7 @@ def nose_relief(side: np.ndarray, y: np.ndarray, p: HeadParams) -> np.ndarray:
     return ridge * profile + wings - nostril
 
 
-def mouth_relief(side: np.ndarray, y: np.ndarray, p: HeadParams) -> np.ndarray:
+def mouth_bumps(side: np.ndarray, y: np.ndarray, p: HeadParams) -> np.ndarray:
     """Muzzle, the two lips, the seam between them and the groove above the chin."""
     seam_y = 3.4 + p.mouth_height_cm
     half = 2.5 + 0.5 * p.mouth_width_cm
@@ -250,10 +250,10 @@ def ear_offset(grid: Grid, p: HeadParams) -> tuple[np.ndarray, np.ndarray]:
     height = 3.0 + p.ear_size_cm
     centre_y = -1.6 + 0.35 * p.ear_size_cm
     along = np.clip(1 - ((y - centre_y) / height) ** 2, 0, 1) ** 0.7
-    lean = np.deg2rad(1.6) * (y - centre_y)  # the upper end lies further back
+    tilt = np.deg2rad(1.6) * (y - centre_y)  # the upper end lies further back
     start, rim, end = np.deg2rad([80.0, 103.0, 113.0])
-    rise = smoothstep(side + lean, start, rim) * smoothstep(side + lean, end, rim + 0.02)
-    concha = 0.45 * bump(side + lean, np.deg2rad(95), np.deg2rad(4)) * bump(y, centre_y, 0.35 * height)
+    rise = smoothstep(side + tilt, start, rim) * smoothstep(side + tilt, end, rim + 0.02)
+    concha = 0.45 * bump(side + tilt, np.deg2rad(95), np.deg2rad(4)) * bump(y, centre_y, 0.35 * height)
     flap = along * rise
     return (1.75 + p.ear_angle_cm) * flap - concha * along, 0.9 * flap
 

@@ -16,7 +16,7 @@ from gan2shape.synth.head_form import (
 from gan2shape.synth.head_params import HeadParams
 
 SCALP_CENTRE_Y_CM = -5.0  # above this height hair grows away from a point, below it away from the vertical axis
-SCALP_RADIUS_CM = 8.0  # turns angles about the axis into lengths where the hair ends
+SCALP_RADIUS_CM = 8.0  # converts angles about the axis to lengths where the hair ends
 EDGE_CM = 0.3  # softness of painted borders
 
 SKIN_RGB = np.array([[0.30, 0.18, 0.12], [0.52, 0.33, 0.22], [0.74, 0.52, 0.39], [0.84, 0.66, 0.55]])  # dark to fair

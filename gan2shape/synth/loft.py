@@ -1,7 +1,7 @@
 """Closed shells from stacked outlines, and the normals they are shaded with.
 
 Modelling frame (metres, used only while an object is built): x to the object's right as the viewer of its front sees
-it, u from the front end backwards, h up from the ground. `to_object_frame` turns it into the camera-like object frame
+it, u from the front end backwards, h up from the ground. `to_object_frame` converts it to the camera-like object frame
 of `ObjectMesh`. A shell is a stack of R rows (closed outlines of C columns); its first and last rows must be collapsed
 (a line or a point), which closes it. All shells are mirror-symmetric about x = 0 and given by their x >= 0 half.
 """
@@ -56,9 +56,9 @@ def wheel(
     rim_rgb: np.ndarray,
     n_segments: int = 20,
 ) -> Part:
-    """Tyre and rim turned about the x axis. `centre` is the middle of the outer face, whose side is the sign of x."""
+    """Tyre and rim rotated about the x axis. `centre` is the middle of the outer face, whose side is the sign of x."""
     side = np.sign(centre[0])
-    # (distance inwards from the outer face, radius) of each turned row, from the inner hub to the outer hub
+    # (distance inwards from the outer face, radius) of each row, from the inner hub to the outer hub
     inward = np.array([width, width, width * 0.85, width * 0.15, 0.0, 0.01, 0.045, 0.02, 0.015])
     radii = radius * np.array([0.0, 0.93, 1.0, 1.0, 0.93, rim, rim * 0.85, 0.15, 0.0])
     angle = np.arange(n_segments) / n_segments * 2 * np.pi
@@ -113,7 +113,7 @@ def signed_volume(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"
 def corner_normals(
     points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], crease_deg: float = CREASE_DEG
 ) -> Float[np.ndarray, "F 3 3"]:
-    """Unit outward normals at each face's corners: the area-weighted mean over the faces that share the vertex and turn
+    """Unit outward normals at each face's corners: the area-weighted mean over the faces that share the vertex and face
     less than `crease_deg` away from this face. Curved parts look smooth, edges stay sharp.
     """
     a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
@@ -152,7 +152,7 @@ def _cross(a: Float[np.ndarray, "F 3"], b: Float[np.ndarray, "F 3"]) -> Float[np
 
 
 def _closed(points: np.ndarray, faces: np.ndarray, albedo: np.ndarray) -> Part:
-    """Weld coincident vertices, drop the faces that vanish, and turn the rest outwards."""
+    """Weld coincident vertices, drop the faces that vanish, and orient the rest outwards."""
     cell = np.round(points / WELD_M).astype(np.int64) + (1 << 20)
     key = (cell[:, 0] << 42) | (cell[:, 1] << 21) | cell[:, 2]
     _, first, index = np.unique(key, return_index=True, return_inverse=True)

@@ -2,7 +2,7 @@
 
 It differs from the plain one in the field of view (10 to 30 degrees; the camera stands so that the object keeps its
 size), in linear light with a tinted key light and sky, in gloss, clear coat and contact shadows (ambient occlusion and
-a shadow map), in a background that is a picture, in noise and in JPEG. All of it is drawn from the seed, apart from the
+a shadow map), in a background that is a picture, in noise and in JPEG. All of it comes from the seed, apart from the
 object, view and light, which stay those of the plain rendering.
 
 Depth is stored as z - D + 1 with D the camera's distance, so that an object at fov 10 degrees and one at 30 have
@@ -22,16 +22,25 @@ from torch import Tensor
 
 from gan2shape.scene.camera import focal_px, rotation
 from gan2shape.scene.light import light_direction
-from gan2shape.synth.backdrop import draw_backdrop
+from gan2shape.synth.backdrop import sample_backdrop
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.occlusion import ambient_occlusion, cast_shadow
-from gan2shape.synth.render import CHUNK, SUPERSAMPLE, Samples, TruthRender, join, resolve, sample_surfaces, truth_of
+from gan2shape.synth.render import (
+    CHUNK,
+    SUPERSAMPLE,
+    SurfaceSamples,
+    TruthRender,
+    join,
+    resolve,
+    sample_surfaces,
+    truth_of,
+)
 
 PLAIN_FOV_DEG = 10.0  # where the camera stands at distance 1
 SHADOW_LEFT = 0.15  # of the key light in a full cast shadow: bounced light
 FRESNEL_NORMAL = 0.04  # share of light that a smooth dielectric reflects head on
 SKY_UP, SKY_DOWN = 1.4, 0.45  # brightness of what a clear coat reflects above and below the horizon, over the ambient
-# Gloss by region (objects.REGIONS): strength of the highlight and its exponent, multiplied by what the seed draws
+# Gloss by region (objects.REGIONS): strength of the highlight and its exponent, multiplied by what the seed gives
 GLOSS = torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.6, 1.0], [0.2, 0.5], [3.0, 12.0]])
 
 
@@ -59,8 +68,8 @@ def distance_of(fov_deg: float) -> float:
     return float(np.tan(np.deg2rad(PLAIN_FOV_DEG / 2)) / np.tan(np.deg2rad(fov_deg / 2)))
 
 
-def draw_look(category: str, seed: int, coat: tuple[float, float] = (0.0, 0.0)) -> NaturalLook:
-    """The look of one seed: a stream of its own, which leaves the plain rendering's draw as it is."""
+def sample_look(category: str, seed: int, coat: tuple[float, float] = (0.0, 0.0)) -> NaturalLook:
+    """The look of one seed: a stream of its own, which leaves the plain rendering's numbers as they are."""
     rng = np.random.default_rng([seed, zlib.crc32(f"natural {category}".encode())])
     warmth, sky = rng.normal(0, 0.08), rng.normal(0.03, 0.06)
     return NaturalLook(
@@ -127,7 +136,7 @@ def to_stored(linear: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _take(meshes, view, light, looks, size) -> tuple[Samples, UInt8[np.ndarray, "B S S 3"]]:
+def _take(meshes, view, light, looks, size) -> tuple[SurfaceSamples, UInt8[np.ndarray, "B S S 3"]]:
     """Sub-samples, and the picture that the camera makes of them."""
     fov = [look.fov_deg for look in looks]
     distance = [distance_of(value) for value in fov]
@@ -139,7 +148,7 @@ def _take(meshes, view, light, looks, size) -> tuple[Samples, UInt8[np.ndarray, 
     pixels = np.empty((samples.batch, size, size, 3), np.uint8)
     for i, look in enumerate(looks):
         rng = np.random.default_rng(look.seed)
-        behind = torch.from_numpy(draw_backdrop(rng, size)).permute(2, 0, 1)
+        behind = torch.from_numpy(sample_backdrop(rng, size)).permute(2, 0, 1)
         picture = (front[i] + (1 - mask[i]) * behind).permute(1, 2, 0).numpy()
         grain = look.noise * np.sqrt(picture / 0.5 + 0.05) * rng.normal(size=picture.shape)
         stored = (255 * np.clip(picture + grain, 0, 1) + 0.5).astype(np.uint8)
@@ -186,7 +195,7 @@ def _coat(normal: Tensor, eye: Tensor, half: Tensor, key: Tensor, ambient: Tenso
     return share[:, None] * mirrored + key * ((normal * half).sum(1).clamp(min=0) ** 200)[:, None]
 
 
-def camera_points(samples: Samples, fov_deg: list[float], distance: list[float]) -> Float[Tensor, "N 3"]:
+def camera_points(samples: SurfaceSamples, fov_deg: list[float], distance: list[float]) -> Float[Tensor, "N 3"]:
     """Where each sub-sample's surface point is in its camera's frame, before depth is moved to about 1."""
     item, fine = samples.item, samples.fine
     pixel = samples.index % (fine * fine)

@@ -5,9 +5,9 @@ bounding box (of a face: its head's) is centred at 0. Lengths are scene units: t
 the image of a camera with a field of view of 10 degrees is 0.175 wide. Albedo in [0, 1], as stored in an image
 (gamma-encoded).
 
-A category is data: how to draw parameters, how to build a mesh from them, and the distributions of its views, lights
-and background. Views are drawn as a turntable sees them (azimuth about the object's own vertical axis, then the
-elevation of the camera); `synth.render.turntable_view` expresses them in the house's view vector.
+A category is data: how to sample parameters, how to build a mesh from them, and the distributions of its views, lights
+and background. Views are sampled as a turntable sees them (azimuth about the object's own vertical axis, then the
+elevation of the camera); `synth.render.turntable_view` expresses them as a view of `scene.camera`.
 """
 
 from collections.abc import Callable
@@ -31,11 +31,11 @@ class ObjectMesh:
     corner_albedo: Float[np.ndarray, "F 3 3"] | None = None  # where colour varies inside a face; wins over face_albedo
     style: str = ""  # name of the kind within the category, for labels
     textures: tuple[UInt8[np.ndarray, "_h _w _c"], ...] = ()  # colour as stored, and alpha where c is 4
-    face_texture: Int[np.ndarray, "F"] | None = None  # number of each face's texture, -1: its albedo counts
+    face_texture: Int[np.ndarray, " F"] | None = None  # number of each face's texture, -1: its albedo counts
     corner_uv: Float[np.ndarray, "F 3 2"] | None = None  # u right, v down, in [0, 1] of the texture
-    cut_out: Bool[np.ndarray, "F"] | None = None  # where the texture's alpha must be tested; None: everywhere
-    both_sided: Bool[np.ndarray, "F"] | None = None  # sheets that are seen from behind too
-    region: UInt8[np.ndarray, "F"] | None = None  # what a face belongs to, one of REGIONS; None: 1 everywhere
+    cut_out: Bool[np.ndarray, " F"] | None = None  # where the texture's alpha must be tested; None: everywhere
+    both_sided: Bool[np.ndarray, " F"] | None = None  # faces that are seen from behind too
+    region: UInt8[np.ndarray, " F"] | None = None  # what a face belongs to, one of REGIONS; None: 1 everywhere
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ViewDistribution:
 
 @dataclass(frozen=True)
 class LightDistribution:
-    """One lamp in the front half-space of the camera frame, direction (lx, ly, -1) / norm, and an ambient term."""
+    """One light in the front half-space of the camera frame, direction (lx, ly, -1) / norm, and an ambient term."""
 
     ambient: tuple[float, float] = (0.3, 0.6)  # uniform
     diffuse: tuple[float, float] = (0.4, 0.7)  # uniform
@@ -77,7 +77,7 @@ class CategorySpec:
 
     name: str
     n_params: int  # effective shape and albedo parameters, for the card
-    sample: Callable[[np.random.Generator], Any]  # draws the parameters of one object (a frozen dataclass)
+    sample: Callable[[np.random.Generator], Any]  # samples the parameters of one object (a frozen dataclass)
     build: Callable[[Any], ObjectMesh]
     views: ViewDistribution = field(default_factory=ViewDistribution)
     lights: LightDistribution = field(default_factory=LightDistribution)

@@ -5,8 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.core.images import resized
 from gan2shape.synth.objects import ObjectMesh
-from gan2shape.synth.render import SUPERSAMPLE, Samples, barycentric
+from gan2shape.synth.render import SUPERSAMPLE, SurfaceSamples, barycentric
 from gan2shape.synth.scanline import nearest_face
 
 RADII = 0.02, 0.05, 0.09  # of the rings that occlusion looks at, over the image's width
@@ -18,7 +19,7 @@ SHADOW_BIAS, NORMAL_BIAS = 0.0012, 0.0020  # scene units: what a surface must st
 SHADOW_BLUR = 3  # pixels of the map over which a shadow's edge is soft
 
 
-def ambient_occlusion(samples: Samples) -> Float[Tensor, "N"]:
+def ambient_occlusion(samples: SurfaceSamples) -> Float[Tensor, " N"]:
     """0 in the open ... 1: how much nearer the surroundings of each point are, on rings of pixels about it."""
     fine, middle = samples.fine, SUPERSAMPLE // 2
     size = fine // SUPERSAMPLE
@@ -42,22 +43,22 @@ def ambient_occlusion(samples: Samples) -> Float[Tensor, "N"]:
             total += torch.where(nearer < REACH * 4, (nearer / REACH).clamp(max=1), 0.0)
     shade = (total / (len(RADII) * DIRECTIONS) * 1.6).clamp(max=1)
     shade = F.avg_pool2d(shade[:, None], 3, 1, 1)
-    smooth = F.interpolate(shade, size=(fine, fine), mode="bilinear", align_corners=False)
+    smooth = resized(shade, fine)
     return smooth.reshape(-1)[samples.index]
 
 
 def cast_shadow(
-    samples: Samples,
+    samples: SurfaceSamples,
     points: Float[Tensor, "N 3"],
     meshes: list[ObjectMesh],
-    turns: Float[Tensor, "B 3 3"],
+    rotations: Float[Tensor, "B 3 3"],
     shifts: Float[Tensor, "B 3"],
     distance: list[float],
     towards: Float[Tensor, "B 3"],
-) -> Float[Tensor, "N"]:
+) -> Float[Tensor, " N"]:
     """0 lit ... 1: whether something stands between each point (camera frame) and the light.
 
-    Soft over a few pixels of a map that the light sees (orthographic). Sheets cast whole: their alpha is not tested.
+    Soft over a few pixels of a map that the light sees (orthographic). Alpha is not tested: holes cast shadows too.
     """
     corners, items = [], []
     item = samples.item
@@ -71,7 +72,7 @@ def cast_shadow(
         low = own[:, :2].amin(0) if len(own) else torch.full((2,), -0.1)
         high = own[:, :2].amax(0) if len(own) else torch.full((2,), 0.1)
         scale = (SHADOW_SIDE - 2) / (high - low).clamp(min=1e-3).amax()
-        seen = (torch.from_numpy(mesh.vertices) @ turns[i].T + shifts[i]) @ frame.T
+        seen = (torch.from_numpy(mesh.vertices) @ rotations[i].T + shifts[i]) @ frame.T
         for values, where in ((seen, None), (own, item == i)):
             placed = torch.cat([(values[:, :2] - low) * scale + 1, values[:, 2:] + 1], 1)
             if where is None:
@@ -91,7 +92,9 @@ def cast_shadow(
     return _soft_compare(nearest, item, receivers)
 
 
-def _soft_compare(nearest: Float[Tensor, "B M M"], item: Tensor, receivers: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+def _soft_compare(
+    nearest: Float[Tensor, "B M M"], item: Tensor, receivers: Float[Tensor, "N 3"]
+) -> Float[Tensor, " N"]:
     """Share of the map's pixels about each receiver whose surface stands before it."""
     column, row = (receivers[:, k].floor().long() for k in (0, 1))
     total = torch.zeros(len(receivers))

@@ -1,9 +1,10 @@
-"""Draw object meshes: colour for training, and the truth behind every pixel for the exam.
+"""Render object meshes: colour for training, and the truth behind every pixel for the exam.
 
 Conventions
 -----------
-* Views are the house's (pitch, yaw, roll, tx, ty, tz), see `scene.camera`; an object's frame is centred at (0, 0, 1).
-* Light = (ambient, diffuse, lx, ly), lamp direction (lx, ly, -1) / norm in the CAMERA frame of the image it lights.
+* Views are (pitch, yaw, roll, tx, ty, tz), see `scene.camera`; an object's frame is centred at (0, 0, 1).
+* Light = (ambient, diffuse, lx, ly): the direction towards the light is (lx, ly, -1) / norm in the CAMERA frame of the
+  image it lights.
 * Colour is the mean of 3 x 3 sub-samples of a pixel: albedo * (ambient + diffuse * max(0, n . l)) in stored (gamma)
   values, composited over a plain background; the mask is the covered fraction of them. Depth, normals and albedo are
   those of the surface point at the pixel CENTRE, which is the middle sub-sample: never blends across an outline.
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from gan2shape.core.images import to_uint8
 from gan2shape.scene.camera import (
     CENTRE_Z,
     DEFAULT_FOV_DEG,
@@ -31,12 +33,12 @@ from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.scanline import nearest_face
 from gan2shape.synth.texture import TextureStack
 
-SUPERSAMPLE = 3  # sub-samples along each side of a pixel; odd, so that one lies at the pixel's centre
+SUPERSAMPLE = 3  # sub-samples of a pixel in each direction; odd, so that one lies at the pixel's centre
 FAR_DEPTH = 1.1  # depth where nothing is seen: the far end of the height field's range
 DEFAULT_BACKGROUND = (0.92, 0.92, 0.92)  # image values in [0, 1]
 NEAR = 1e-3  # scene units; faces that reach nearer than this, or behind the camera, are dropped
 ALPHA_TEST = 0.5  # fragments of a texture whose alpha is below do not exist
-CHUNK = 8  # images drawn at once; more does not make it faster on a CPU and takes memory
+CHUNK = 8  # images rendered at once; more does not make it faster on a CPU and takes memory
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,17 @@ class TruthRender:
 
 
 def turntable_view(azimuth_rad: float, elevation_rad: float, roll_rad: float = 0.0) -> Float[Tensor, "6"]:
-    """House view of an object turned by `azimuth_rad` about its own vertical axis and seen from `elevation_rad` above.
+    """View of an object rotated by `azimuth_rad` about its own vertical axis and seen from `elevation_rad` above.
 
-    The turntable's rotation is Rz(roll) Rx(elevation) Ry(azimuth); the house composes Rz Ry Rx, so its three angles
-    differ (all three are non-zero for a car seen from above at an angle). Exact except at 90 degrees
-    seen level, where the angles are not unique.
+    The turntable's rotation is Rz(roll) Rx(elevation) Ry(azimuth) and a view's is Rz Ry Rx, so its three angles differ
+    (all three are non-zero for a car seen from above at an angle). Exact except at 90 degrees seen level, where the
+    angles are not unique.
     """
 
-    def turn(pitch: float, yaw: float, roll: float) -> Tensor:
+    def rotated(pitch: float, yaw: float, roll: float) -> Tensor:
         return rotation(torch.tensor([pitch, yaw, roll], dtype=torch.float64))
 
-    matrix = turn(0.0, 0.0, roll_rad) @ turn(elevation_rad, 0.0, 0.0) @ turn(0.0, azimuth_rad, 0.0)
+    matrix = rotated(0.0, 0.0, roll_rad) @ rotated(elevation_rad, 0.0, 0.0) @ rotated(0.0, azimuth_rad, 0.0)
     return torch.cat([rotation_to_angles(matrix), torch.zeros(3, dtype=torch.float64)]).float()
 
 
@@ -75,7 +77,7 @@ def render_object(
     fov_deg: float = DEFAULT_FOV_DEG,
     background: tuple[float, float, float] = DEFAULT_BACKGROUND,
 ) -> TruthRender:
-    """One object under B views and lights, with its truth. `background` in [0, 1]; the rest as the module says."""
+    """One object under B views and lights, with its truth. `background` in [0, 1]; the rest as above."""
     backgrounds = torch.tensor(background).expand(len(view), 3)
     return render_objects([mesh] * len(view), view, light, backgrounds, size, fov_deg)
 
@@ -115,11 +117,11 @@ def render_colour(
     """The fast path for training images: uint8 [B, S, S, 3], nothing else."""
     samples = sample_surfaces(meshes, view, size * SUPERSAMPLE, [fov_deg] * len(view))
     image = resolve(samples, lambert(samples, light), background, size)
-    return image.mul(255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return to_uint8(image, lowest=0.0)
 
 
 @dataclass(frozen=True)
-class Samples:
+class SurfaceSamples:
     """The covered sub-samples of a batch (N of them), as flat arrays."""
 
     index: Tensor  # [N] position in the flattened [B, S * k, S * k]
@@ -128,7 +130,7 @@ class Samples:
     albedo: Tensor  # [N, 3], in [0, 1]
     region: Tensor  # [N], number of one of objects.REGIONS
     batch: int
-    fine: int  # side of the image in sub-samples, S * k
+    fine: int  # width of the image in sub-samples, S * k
 
     @property
     def item(self) -> Tensor:
@@ -136,7 +138,7 @@ class Samples:
         return self.index // (self.fine * self.fine)
 
 
-def lambert(samples: Samples, light: Float[Tensor, "B 4"]) -> Float[Tensor, "N 3"]:
+def lambert(samples: SurfaceSamples, light: Float[Tensor, "B 4"]) -> Float[Tensor, "N 3"]:
     """Colour in [0, 1] of the plain rendering: albedo * (ambient + diffuse * max(0, n . l)), in stored values."""
     item = samples.item
     cosine = (samples.normal * light_direction(light)[item]).sum(-1).clamp(min=0)
@@ -145,7 +147,7 @@ def lambert(samples: Samples, light: Float[Tensor, "B 4"]) -> Float[Tensor, "N 3
 
 
 def truth_of(
-    samples: Samples, image: Float[Tensor, "B 3 S S"], background: Float[Tensor, "B 3"], size: int
+    samples: SurfaceSamples, image: Float[Tensor, "B 3 S S"], background: Float[Tensor, "B 3"], size: int
 ) -> TruthRender:
     """What is known about an `image` (in [0, 1]) that these sub-samples make. `background`: the albedo around."""
     fine, batch = size * SUPERSAMPLE, samples.batch
@@ -178,25 +180,25 @@ def sample_surfaces(
     fine: int,
     fov_deg: list[float],
     distance: list[float] | None = None,
-) -> Samples:
-    """Transform, cull and rasterise. `fine`: the image side in sub-samples; `fov_deg` and `distance` (from the camera
-    to the object, 1 unless given) of each image. Depth is z - distance + 1.
+) -> SurfaceSamples:
+    """Transform, cull and rasterise. `fine`: the width of an image in sub-samples; `fov_deg` and `distance` (from
+    the camera to the object, 1 unless given) of each image. Depth is z - distance + 1.
     """
-    turns = rotation(view[:, :3])
+    rotations = rotation(view[:, :3])
     away = [CENTRE_Z] * len(meshes) if distance is None else distance
     corners, normals, albedos, regions, items, kepts = [], [], [], [], [], []
-    for i, (mesh, turn, shift) in enumerate(zip(meshes, turns, view[:, 3:], strict=True)):
-        points = torch.from_numpy(mesh.vertices) @ turn.T + shift
+    for i, (mesh, own, shift) in enumerate(zip(meshes, rotations, view[:, 3:], strict=True)):
+        points = torch.from_numpy(mesh.vertices) @ own.T + shift
         points[:, 2] += away[i]
         triangle = points[torch.from_numpy(mesh.faces)]  # [F, 3 corners, 3]
         a, b, c = triangle.unbind(1)
         # Back faces of closed meshes are never seen. Faces that reach behind the camera are dropped.
         front = (torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0
-        drawn = front if mesh.both_sided is None else front | torch.from_numpy(mesh.both_sided)
-        kept = (drawn & (triangle[..., 2].amin(1) > NEAR)).nonzero().squeeze(1)
+        visible = front if mesh.both_sided is None else front | torch.from_numpy(mesh.both_sided)
+        kept = (visible & (triangle[..., 2].amin(1) > NEAR)).nonzero().squeeze(1)
         corners.append(project(triangle[kept], intrinsics(fine, fov_deg[i])))
-        outwards = torch.from_numpy(mesh.corner_normals)[kept] @ turn.T
-        if mesh.both_sided is not None:  # a sheet seen from behind shows its other side
+        outwards = torch.from_numpy(mesh.corner_normals)[kept] @ own.T
+        if mesh.both_sided is not None:  # a surface seen from behind shows its other side
             outwards = torch.where(front[kept, None, None], outwards, -outwards)
         normals.append(outwards)
         albedos.append(_corner_albedo(mesh)[kept])
@@ -226,7 +228,7 @@ def sample_surfaces(
         albedo[painted] = textures.colour(chosen[painted], bary[painted])
     if distance is not None:
         depth = depth - (torch.tensor(distance) - CENTRE_Z)[index // (fine * fine)]
-    return Samples(index, depth, normal, albedo, torch.cat(regions)[chosen], len(meshes), fine)
+    return SurfaceSamples(index, depth, normal, albedo, torch.cat(regions)[chosen], len(meshes), fine)
 
 
 def _corner_albedo(mesh: ObjectMesh) -> Tensor:
@@ -246,7 +248,7 @@ def barycentric(corners_px: Tensor, pixel: Tensor, fine: int) -> tuple[Tensor, T
     return weights / total[:, None], edges.sum(-1) / total
 
 
-def resolve(samples: Samples, values: Tensor, background: Tensor, size: int) -> Float[Tensor, "B C S S"]:
+def resolve(samples: SurfaceSamples, values: Tensor, background: Tensor, size: int) -> Float[Tensor, "B C S S"]:
     """Mean over each pixel's sub-samples, uncovered ones taking the background: [B, C, S, S]."""
     fine = size * SUPERSAMPLE
     pixel = samples.index % (fine * fine)

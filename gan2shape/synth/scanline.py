@@ -1,4 +1,4 @@
-"""Nearest face of each pixel, by spans: the fast path for drawing many small front-facing triangles on a CPU.
+"""Nearest face of each pixel, by spans: the fast path for many small front-facing triangles on a CPU.
 
 The shared z-buffer tests every pixel of a square block around each triangle. Here a triangle is cut into rows and each
 row into the exact span of pixel centres between its edges, so only covered pixels are touched. A pixel belongs to a
@@ -19,15 +19,15 @@ FACE_BITS = 32
 @torch.no_grad()
 def nearest_face(
     corners_px: Float[Tensor, "N 3 3"],
-    item: Int[Tensor, "N"],
+    item: Int[Tensor, " N"],
     n_items: int,
     height: int,
     width: int,
-    shows: Callable[[Tensor, Tensor], Bool[Tensor, "M"]] | None = None,
+    shows: Callable[[Tensor, Tensor], Bool[Tensor, " M"]] | None = None,
 ) -> Int[Tensor, "B H W"]:
     """Index of the nearest triangle at each pixel centre of `n_items` images, -1 where there is none.
 
-    Args: (u, v, z) of each corner in pixels and camera depth (z > 0); `item` is the image each triangle is drawn into;
+    Args: (u, v, z) of each corner in pixels and camera depth (z > 0); `item` is the image each triangle belongs to;
     `shows` says of M fragments (their triangle, and their pixel's flat position in its image) which of them exist: the
     alpha test, which comes before the depth test.
     """
@@ -37,15 +37,15 @@ def nearest_face(
     u1, u2, v1, v2 = u.roll(-1, 1), u.roll(-2, 1), v.roll(-1, 1), v.roll(-2, 1)
     a, b, c = v1 - v2, u2 - u1, u1 * v2 - u2 * v1
     area = c.sum(1)
-    drawn = area.abs() > MIN_DOUBLE_AREA
-    scale = torch.where(drawn, 1 / area, torch.zeros_like(area))[:, None]
+    visible = area.abs() > MIN_DOUBLE_AREA
+    scale = torch.where(visible, 1 / area, torch.zeros_like(area))[:, None]
     plane = [(k * scale * inverse_z).sum(1) for k in (a, b, c)]  # 1/z on the screen
     flip = area.sign()[:, None]
     a, b, c = a * flip, b * flip, c * flip + EDGE_TOLERANCE_PX * torch.hypot(a, b)
 
     top = (v.amin(1) - 0.5 - EDGE_TOLERANCE_PX).ceil().clamp(min=0)
     bottom = (v.amax(1) - 0.5 + EDGE_TOLERANCE_PX).floor().clamp(max=height - 1)
-    n_rows = torch.where(drawn, (bottom - top + 1).clamp(min=0), 0).long()
+    n_rows = torch.where(visible, (bottom - top + 1).clamp(min=0), 0).long()
     face, step = _expand(n_rows)
     y = top[face] + step + 0.5
     # a x + b y + c >= 0 bounds x from below where a > 0 and from above where a < 0
@@ -74,7 +74,7 @@ def nearest_face(
     return torch.where(keys > 0, nearest, -1).view(n_items, height, width)
 
 
-def _expand(count: Int[Tensor, "N"]) -> tuple[Tensor, Tensor]:
+def _expand(count: Int[Tensor, " N"]) -> tuple[Tensor, Tensor]:
     """For N runs of the given lengths: the run of each element and its position in that run."""
     run = torch.repeat_interleave(torch.arange(len(count)), count)
     start = count.cumsum(0) - count

@@ -17,16 +17,16 @@ class TextureStack:
     """All textures of a batch one after the other, and where each of its N triangles looks."""
 
     texels: UInt8[Tensor, "T 4"]  # colour and alpha, row by row
-    start: Int[Tensor, "K"]  # of each texture in `texels`
-    width: Int[Tensor, "K"]
-    height: Int[Tensor, "K"]
-    texture: Int[Tensor, "N"]  # of each triangle, -1 for none
+    start: Int[Tensor, " K"]  # of each texture in `texels`
+    width: Int[Tensor, " K"]
+    height: Int[Tensor, " K"]
+    texture: Int[Tensor, " N"]  # of each triangle, -1 for none
     uv: Float[Tensor, "N 3 2"]
-    painted: Bool[Tensor, "N"]  # whether the triangle has a texture
-    cut_out: Bool[Tensor, "N"]  # whether that texture has holes there, so that its fragments must be tested
+    painted: Bool[Tensor, " N"]  # whether the triangle has a texture
+    cut_out: Bool[Tensor, " N"]  # whether that texture has holes there, so that its fragments must be tested
 
     @staticmethod
-    def of(meshes: list[ObjectMesh], kept: list[Int[Tensor, "_"]]) -> "TextureStack | None":
+    def of(meshes: list[ObjectMesh], kept: list[Int[Tensor, " _"]]) -> "TextureStack | None":
         """The stack for the `kept` triangles of each mesh, in that order; None where no mesh has a texture."""
         if not any(mesh.textures for mesh in meshes):
             return None
@@ -59,11 +59,11 @@ class TextureStack:
             cut_out=(which >= 0) & holes[which] & torch.cat(tested),
         )
 
-    def colour(self, face: Int[Tensor, "M"], bary: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
+    def colour(self, face: Int[Tensor, " M"], bary: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
         """Colour in [0, 1] at points of triangles, given by perspective-correct weights."""
         return self._fetch(face, bary, slice(0, 3)) / OPAQUE
 
-    def alpha(self, face: Int[Tensor, "M"], bary: Float[Tensor, "M 3"]) -> Float[Tensor, "M"]:
+    def alpha(self, face: Int[Tensor, " M"], bary: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         """Alpha in [0, 1] at points of triangles."""
         return self._fetch(face, bary, slice(3, 4))[:, 0] / OPAQUE
 

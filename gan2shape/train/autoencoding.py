@@ -1,9 +1,9 @@
 """One update of both players where part of the batch reproduces real images (Larsen et al. 2016, VAE-GAN).
 
-Plain adversarial training of a small generator needs millions of images before it can draw a given one. Here the first
-`share` of each batch is encoded, and generator, mapping and encoder learn to give it back, in pixels and in the
-discriminator's features; the rest of the batch is drawn from the latent prior as ever. All of it is judged by the
-discriminator. The encoder keeps to the prior by its divergence and by an even coverage of directions, so that latents
+Plain adversarial training of a small generator needs millions of images before it can reproduce a given one. Here the
+first `share` of each batch is encoded, and generator, mapping and encoder learn to give it back, in pixels and in the
+discriminator's features; the rest of the batch comes from random latents. All of it is judged by the
+discriminator. A divergence and an even coverage of directions keep its latents normally distributed, so that latents
 of real images and random latents are of one kind. The same images teach both; no label of any sort is used.
 """
 
@@ -40,7 +40,7 @@ class AutoencodingWeights:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What a step made and measured, detached; the discriminator's turn judges the same images."""
+    """What a step made and measured, detached; the discriminator's update judges the same images."""
 
     made: Float[Tensor, "N C H W"]
     pixel: Float[Tensor, ""]

@@ -7,19 +7,18 @@ still being written (too short for its header) is passed over and found by a lat
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_float
 
 SHARD_PATTERN = "images_*.npy"
-HALF_RANGE = 127.5  # uint8 value v stands for v / HALF_RANGE - 1
 
 
-def to_float(images: np.ndarray) -> Float[Tensor, "B 3 S S"]:
-    """uint8 [B, S, S, 3] to float in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / HALF_RANGE - 1.0
+def open_shard(path: Path) -> np.ndarray:
+    """Its images, mapped. Raises OSError, EOFError, TypeError or ValueError for a shard that is not whole."""
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 class ShardedImages:
@@ -42,7 +41,7 @@ class ShardedImages:
         for path in sorted(self.folder.glob(SHARD_PATTERN)):
             if path.name not in self._shards:
                 try:
-                    shard = np.load(path, mmap_mode="r", allow_pickle=False)
+                    shard = open_shard(path)
                 except (OSError, EOFError, ValueError):
                     continue  # incomplete: its writer has not finished
                 expected = (self.resolution, self.resolution, 3)
@@ -58,6 +57,10 @@ class ShardedImages:
         which = np.searchsorted(self._ends, indices, side="right")
         starts = self._ends - np.array([len(shard) for shard in shards])
         return np.stack([shards[s][i - starts[s]] for s, i in zip(which, indices, strict=True)])
+
+    def first(self, n: int) -> Float[Tensor, "N 3 S S"]:
+        """The first `n` images in [-1, 1], in their order; fewer where there are fewer."""
+        return to_float(self.fetch(np.arange(min(n, len(self)))))
 
     def sample(self, n: int, rng: np.random.Generator, flips: bool) -> Float[Tensor, "n 3 S S"]:
         """`n` random images in [-1, 1], each mirrored with probability one half if `flips`."""

@@ -1,4 +1,4 @@
-"""Training a prior: the loop, its configuration, and `python -m gan2shape.train.loop --data DIR --out DIR`.
+"""Training a generator: the loop, its configuration, and `python -m gan2shape.train.loop --data DIR --out DIR`.
 
 One step shows `batch` real images. Counters are in images or kimg (thousands of real images). Non-saturating logistic
 loss, lazy R1, style mixing, averaged weights (Karras et al. 2020). The output folder holds `checkpoint.pt`,
@@ -28,7 +28,7 @@ from gan2shape.nn.layers import full_precision, n_parameters
 from gan2shape.prior.packs import load_pack
 from gan2shape.train import autoencoding, objectives
 from gan2shape.train.dataset import ShardedImages
-from gan2shape.train.sheets import draw, save_png, tile
+from gan2shape.train.sheets import SHEET_IMAGES, SHEET_SEED, samples_sheet, write_sheet
 from gan2shape.train.state import (
     TrainState,
     add_encoder,
@@ -39,10 +39,7 @@ from gan2shape.train.state import (
 )
 
 STATS_NAME = "stats.jsonl"
-SHEET_COLUMNS = 8
-SHEET_IMAGES = 64
-SHEET_SEED = 0  # of the latents of the sample sheets, the same in every run
-SHOWN = {  # figure of the statistics -> its name in a line of progress
+SHOWN = {  # number in the statistics -> its name in a line of progress
     "images_per_s": "images/s", "generator": "G", "discriminator": "D", "logit_real": "real", "logit_fake": "fake",
     "r1": "R1", "pixel": "L1", "nats": "KL", "cover": "cover",
 }  # fmt: skip
@@ -56,7 +53,7 @@ class TrainConfig(Finite):
     batch: int = 16  # images per step
     lr: float = 2e-3  # Adam, both networks
     beta2: float = 0.99  # Adam; beta1 is 0
-    r1_gamma: float = 0.15  # R1 weight; the loss carries gamma / 2 (1.0 for gamma / 2 froze learning at 64 x 64)
+    r1_gamma: float = 0.15  # R1 weight; the loss carries gamma / 2
     r1_interval: int = 16  # steps between R1 penalties
     path_weight: float = 0.0  # path-length penalty (published 2); 0 turns it off
     path_interval: int = 8  # steps between path-length penalties
@@ -70,20 +67,18 @@ class TrainConfig(Finite):
     lr_decay_from: float = 0.8  # fraction of training after which lr falls linearly; 1 keeps it
     lr_final: float = 0.1  # lr at the end, relative
     autoencoding_share: float = 0.5  # of the batch that reproduces real images; 0 is the published adversarial training
-    # The car prior's reproduction loss (L1 in the log) fell from .050 to .038 in 80 thousand images after these three
-    # were doubled.
     pixel_weight: float = 300.0  # of the reproduction's smooth L1, images in [-1, 1]
     feature_weight: float = 12.0  # of its relative difference in discriminator features
-    divergence_weight: float = 3e-3  # per nat between the encoder's latents and the prior
+    divergence_weight: float = 3e-3  # per nat between the encoder's latents and a normal distribution
     coverage_weight: float = 0.1  # of the evenness of the latents' directions
     flips: bool = False  # mirror images at random (symmetric categories, with light and view symmetric too)
     instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
     instance_noise_start: float = 0.3  # the same at the start: only coarse structure is judged at first
     instance_noise_fade_kimg: float = 140.0  # thousands of images over which it falls to `instance_noise`
-    precision: str = "auto"  # "fp32", "bf16" or "auto": bf16 where a short timing says that it pays
+    precision: str = "auto"  # "fp32", "bf16" or "auto": bf16 where a short timing finds it faster
     device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
     n_threads: int = 0  # CPU threads; 0: one or all, whichever is faster, asked again at every checkpoint
-    seed: int = 0  # of weights and draws
+    seed: int = 0  # of weights and samples
     checkpoint_seconds: float = 180.0  # a crash loses at most this much work
     sheet_kimg: float = 10.0  # thousands of images between sample sheets
     report_kimg: float = 1.0  # thousands of images between lines of statistics
@@ -103,8 +98,8 @@ class TrainConfig(Finite):
         reproduced = round(self.autoencoding_share * self.batch)
         need(reproduced > 0 or self.autoencoding_share == 0, "autoencoding_share has to be an image at least, or 0")
         need(0 <= self.seed <= GREATEST_SEED, f"seed={self.seed} has to lie between 0 and {GREATEST_SEED}")
-        sides = (self.generator.resolution, self.discriminator.resolution)
-        need(sides[0] == sides[1], f"generator and discriminator differ in their sides, {sides[0]} and {sides[1]}")
+        own, other = self.generator.resolution, self.discriminator.resolution
+        need(own == other, f"generator and discriminator differ in resolution, {own} and {other}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +118,7 @@ class StepSamples:
 def sample_step(
     config: TrainConfig, images: ShardedImages, step: int, n_layers: int, device: torch.device
 ) -> StepSamples:
-    """Draw the real batch, the latents and the mixing points of a step."""
+    """Sample the real batch, the latents and the mixing points of a step."""
     rng = np.random.default_rng([config.seed, step])
     z = torch.from_numpy(rng.standard_normal((2, config.batch, config.generator.z_dim), dtype=np.float32))
     z = upload(z, device)
@@ -161,55 +156,55 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
 
-def styles(config: TrainConfig, state: TrainState, draws: StepSamples) -> Float[Tensor, "B L D"]:
+def styles(config: TrainConfig, state: TrainState, samples: StepSamples) -> Float[Tensor, "B L D"]:
     """W+ of a step, with style mixing; updates the running mean of w."""
-    batch = draws.z.shape[0]
-    both = state.generator.mapping(torch.cat([draws.z, draws.z_mix]))
+    batch = samples.z.shape[0]
+    both = state.generator.mapping(torch.cat([samples.z, samples.z_mix]))
     with torch.no_grad():
         w_avg = state.generator.mapping.w_avg
         w_avg.lerp_(full_precision(both).mean(dim=0), 1.0 - config.w_avg_beta)
-    return objectives.mix_styles(both[:batch], both[batch:], draws.cutoff, state.generator.n_layers)
+    return objectives.mix_styles(both[:batch], both[batch:], samples.cutoff, state.generator.n_layers)
 
 
-def autoencoding_step(config: TrainConfig, state: TrainState, draws: StepSamples) -> dict[str, Tensor]:
+def autoencoding_step(config: TrainConfig, state: TrainState, samples: StepSamples) -> dict[str, Tensor]:
     """One update of both players and the encoder; the first `autoencoding_share` of the batch is reproduced."""
     n = round(config.autoencoding_share * config.batch)
     weights = autoencoding.AutoencodingWeights(
         config.pixel_weight, config.feature_weight, config.divergence_weight, config.coverage_weight
     )
-    w = styles(config, state, draws)
+    w = styles(config, state, samples)
     loss_g, made = autoencoding.generator_gradients(
-        state.generator, state.discriminator, state.encoder, w[n:], draws.clean[:n], draws.posterior_noise[:n],
-        draws.instance_noise, weights,
+        state.generator, state.discriminator, state.encoder, w[n:], samples.clean[:n], samples.posterior_noise[:n],
+        samples.instance_noise, weights,
     )  # fmt: skip
     state.generator_optimizer.step()
     state.encoder_optimizer.step()
-    # The same images serve both players: generating them anew costs a tenth of a step.
-    fake = made.made + draws.instance_noise
-    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, draws.real)
+    # The same images serve both players, which saves generating them anew.
+    fake = made.made + samples.instance_noise
+    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real)
     state.discriminator_optimizer.step()
     losses = asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
     return losses | {"pixel": made.pixel, "feature": made.feature, "nats": made.divergence, "cover": made.coverage}
 
 
-def adversarial_step(config: TrainConfig, state: TrainState, draws: StepSamples) -> dict[str, Tensor]:
+def adversarial_step(config: TrainConfig, state: TrainState, samples: StepSamples) -> dict[str, Tensor]:
     """One update of both players."""
-    w = styles(config, state, draws)
-    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, draws.instance_noise)
+    w = styles(config, state, samples)
+    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, samples.instance_noise)
     state.generator_optimizer.step()
     with torch.no_grad():
-        fake = state.generator.synthesis(styles(config, state, draws), "random") + draws.instance_noise
-    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, draws.real)
+        fake = state.generator.synthesis(styles(config, state, samples), "random") + samples.instance_noise
+    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real)
     state.discriminator_optimizer.step()
     return asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
 
 
-def regularise(config: TrainConfig, state: TrainState, draws: StepSamples) -> dict[str, Tensor]:
+def regularise(config: TrainConfig, state: TrainState, samples: StepSamples) -> dict[str, Tensor]:
     """Lazy penalties of this step, float32; each is weighted by its interval."""
     logged = {}
     if config.r1_gamma > 0 and state.step % config.r1_interval == 0:
         objectives.clear_gradients(state.discriminator)
-        penalty = objectives.gradient_penalty(state.discriminator, draws.real)
+        penalty = objectives.gradient_penalty(state.discriminator, samples.real)
         (penalty * (0.5 * config.r1_gamma * config.r1_interval)).backward()
         state.discriminator_optimizer.step()
         logged["r1"] = penalty.detach()
@@ -217,8 +212,8 @@ def regularise(config: TrainConfig, state: TrainState, draws: StepSamples) -> di
     if config.path_weight > 0 and started and state.step % config.path_interval == 0:
         n = max(1, int(config.batch * config.path_batch_fraction))
         objectives.clear_gradients(state.generator)
-        w = state.generator.mapping(draws.z[:n])[:, None].expand(-1, state.generator.n_layers, -1)
-        noise = np.random.default_rng([config.seed, state.step, 1]).standard_normal(draws.real[:n].shape, np.float32)
+        w = state.generator.mapping(samples.z[:n])[:, None].expand(-1, state.generator.n_layers, -1)
+        noise = np.random.default_rng([config.seed, state.step, 1]).standard_normal(samples.real[:n].shape, np.float32)
         noise = upload(torch.from_numpy(noise), w.device)
         penalty, state.mean_path_length = objectives.path_length_penalty(
             state.generator, w, state.mean_path_length, config.path_decay, noise
@@ -235,7 +230,7 @@ def train_step(
     """Show one batch: adversarial update, lazy penalties, weight average. Returns numbers to log, on the device: the
     host does not wait for them.
     """
-    draws = sample_step(config, images, state.step, state.generator.n_layers, device)
+    samples = sample_step(config, images, state.step, state.generator.n_layers, device)
     factor = learning_rate_factor(config, state.n_images)
     set_learning_rate(state.generator_optimizer, factor)
     set_learning_rate(state.discriminator_optimizer, factor)
@@ -243,8 +238,8 @@ def train_step(
         set_learning_rate(state.encoder_optimizer, factor)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         update = adversarial_step if state.encoder is None else autoencoding_step
-        losses = update(config, state, draws)
-    logged = regularise(config, state, draws)
+        losses = update(config, state, samples)
+    logged = regularise(config, state, samples)
     state.step += 1
     state.n_images += config.batch
     beta = objectives.ema_beta(config.batch, state.n_images, config.ema_half_life_kimg, config.ema_ramp)
@@ -287,12 +282,6 @@ class Journal:
         return line
 
 
-def write_sheet(state: TrainState, out: Path, device: torch.device, step_name: str) -> None:
-    """Sample sheet of the averaged generator, always of the same latents."""
-    z = torch.randn(SHEET_IMAGES, state.average.config.z_dim, generator=torch.Generator().manual_seed(SHEET_SEED))
-    save_png(tile(draw(state.average, z.to(device)), SHEET_COLUMNS), out / f"fakes{step_name}.png")
-
-
 def train(
     dataset_dir: str | Path,
     out_dir: str | Path,
@@ -305,7 +294,7 @@ def train(
 
     start_from: a pack whose networks and image count a new training begins with (its optimisers start afresh).
     Raises UserError if the folder has no usable images or its checkpoint belongs to other networks. Stop it at any
-    time: the next call goes on from the last checkpoint.
+    time: the next call continues from the last checkpoint.
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -332,7 +321,7 @@ def train(
             f"{n_threads} CPU threads; {'resumed at' if resumed else 'from'} {state.n_images} images"
         )
     reals = images.sample(SHEET_IMAGES, np.random.default_rng(SHEET_SEED), flips=False)
-    save_png(tile(reals, SHEET_COLUMNS), out / "reals.png")
+    write_sheet(reals, out / "reals.png")
     run_loop(config, state, images, journal, out, dtype, device, report)
     return state
 
@@ -362,7 +351,7 @@ def run_loop(
             last_report, reported = now, state.n_images
         sheet_images = config.sheet_kimg * 1000
         if done or state.n_images // sheet_images > (state.n_images - config.batch) // sheet_images:
-            write_sheet(state, out, device, f"{state.n_images // 1000:06d}")
+            samples_sheet(state.average, out / f"fakes{state.n_images // 1000:06d}.png")
         if done or now - last_save > config.checkpoint_seconds:
             save_state(state, out)
             images.rescan()

@@ -1,11 +1,11 @@
 """Everything a training run needs to go on after a crash, in one file that is replaced atomically.
 
-Randomness needs no state: every draw of step i comes from a generator seeded with (seed, i), so a resumed run repeats
-the uninterrupted one bit for bit (on one device, with the same threads and images; noise inputs are the exception).
+Randomness needs no state: every random number of step i comes from a generator seeded with (seed, i), so a resumed run
+repeats the uninterrupted one bit for bit (on one device, with the same threads and images; noise inputs are the
+exception).
 """
 
 import copy
-import os
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_state_atomic
+from gan2shape.core.seeding import seeded
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.image_encoder import (
@@ -72,8 +74,7 @@ def new_state(
     device: torch.device,
 ) -> TrainState:
     """Fresh networks and optimisers. Seeds torch's global generator for the initial weights only."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         generator, discriminator = Generator(generator_config), Discriminator(discriminator_config)
     generator = generator.to(device, memory_format=torch.channels_last)
     discriminator = discriminator.to(device, memory_format=torch.channels_last)
@@ -90,8 +91,7 @@ def new_state(
 
 def add_encoder(state: TrainState, lr: float, beta2: float, seed: int) -> None:
     """Give the state an encoder, its average and its optimiser; the trunk starts as the discriminator's."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         encoder = encoder_beside(state.discriminator, state.generator.config.z_dim)
     encoder = encoder.to(state.mean_path_length.device, memory_format=torch.channels_last)
     state.encoder, state.encoder_average = encoder, copy.deepcopy(encoder).eval().requires_grad_(False)
@@ -119,9 +119,8 @@ def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
 
 
 def save_state(state: TrainState, out_dir: str | Path) -> Path:
-    """Write the checkpoint under a temporary name, then replace the old one."""
+    """Replace the folder's checkpoint, whole or not at all."""
     path = Path(out_dir) / CHECKPOINT_NAME
-    temporary = path.with_name(path.name + ".tmp")
     encoder = {}
     if state.encoder is not None:
         encoder = {
@@ -130,7 +129,8 @@ def save_state(state: TrainState, out_dir: str | Path) -> Path:
             "encoder_average": state.encoder_average.state_dict(),
             "encoder_optimizer": state.encoder_optimizer.state_dict(),
         }
-    torch.save(
+    return write_state_atomic(
+        path,
         {
             "generator_config": asdict(state.generator.config),
             "discriminator_config": asdict(state.discriminator.config),
@@ -145,10 +145,7 @@ def save_state(state: TrainState, out_dir: str | Path) -> Path:
             "seconds": state.seconds,
             **encoder,
         },
-        temporary,
     )
-    os.replace(temporary, path)
-    return path
 
 
 def read_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict:

@@ -1,4 +1,4 @@
-"""SIDE and MAD of what `draft` finds on all validation objects, without inverting them: 10 s a category."""
+"""SIDE and MAD of what `draft` predicts for all validation objects, without inverting them: 10 s a category."""
 
 import torch
 

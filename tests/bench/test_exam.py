@@ -1,4 +1,4 @@
-"""The frozen exam and the truth that the ladder draws from it."""
+"""The frozen exam and the truth that the ladder takes from it."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from gan2shape.bench.score import (
     table_row,
 )
 from gan2shape.bench.table import OBJECTS_NAME, append_object, read_objects
-from gan2shape.bench.truth import draw_lights, render_truth, true_views
+from gan2shape.bench.truth import render_truth, sample_true_lights, true_views
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.scene.camera import rotation
@@ -71,26 +71,26 @@ def test_stored_depth_is_exact_to_half_a_step():
 
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_an_object_is_rebuilt_from_its_seed(category):
-    """The zero perturbation under the exam's own lamp is the exam image; a stored byte may differ by its rounding."""
+    """The zero perturbation under the exam's own light is the exam image; a stored byte may differ by its rounding."""
     item = exam.exam_objects(category, "val", 2)[1]
     truth = render_truth(item, torch.zeros(1, 6), item.light)
     assert (truth.images - item.image).abs().max() < 1.5 / 127.5
     assert (truth.masks - item.mask).abs().max() < 1.5 / 255
 
 
-def test_lamps_lie_in_front_of_both_cameras_and_inside_the_category_s_box():
-    random = torch.Generator().manual_seed(0)
+def test_lights_lie_in_front_of_both_cameras_and_inside_the_category_s_box():
+    rng = torch.Generator().manual_seed(0)
     views = torch.zeros(200, 6)
     views[:, 1] = torch.linspace(-0.5, 0.5, 200)
-    lights = draw_lights("car", views, random)
+    lights = sample_true_lights("car", views, rng)
     assert light_in_front(lights, rotation(views[:, :3])).all()
     assert (lights[:, 0] >= 0.3).all()
     assert (lights[:, 0] + lights[:, 1] <= 1.12 + 1e-5).all()
 
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["pitch", "yaw"])
-def test_a_turned_car_is_where_our_own_renderer_turns_its_true_depth(axis):
-    """The ladder's true views have our signs: the true surface, turned by them, lies where the renders show it."""
+def test_our_renderer_rotates_the_true_depth_to_where_the_car_is(axis):
+    """The ladder's true views have our signs: the true surface, rotated by them, lies where the renders show it."""
     item = exam.exam_objects("car", "val", 1)[0]
     views = torch.zeros(2, 6)
     views[:, axis] = torch.tensor([-0.2, 0.2])
@@ -99,10 +99,10 @@ def test_a_turned_car_is_where_our_own_renderer_turns_its_true_depth(axis):
     shading = torch.ones(2, 1, *depth.shape[2:])
     canvas = Canvas(item.mask, fill_background(item.image, item.mask))
 
-    def missed(asked: torch.Tensor) -> float:
-        """Mean difference of pictures where the drawn surface is."""
+    def missed(target_views: torch.Tensor) -> float:
+        """Mean difference of pictures where the rendered surface is."""
         surface, colour = (map_.expand(2, -1, -1, -1) for map_ in (depth, item.image))
-        made = render(surface, colour, shading, asked, 10.0, canvas)
+        made = render(surface, colour, shading, target_views, 10.0, canvas)
         return float(((made.image - truth.images).abs().mean(1, keepdim=True) * made.mask).sum() / made.mask.sum())
 
     assert missed(views) < 0.6 * missed(-views)

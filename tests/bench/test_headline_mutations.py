@@ -22,35 +22,35 @@ Patch = pytest.MonkeyPatch
 
 
 def plane(patch: Patch, category: str) -> None:
-    """The depth networks see no relief."""
+    """The depth networks predict a plane."""
     original = initialize.category_depth
-    patch.setattr(initialize, "category_depth", lambda *words: torch.ones_like(original(*words)))
+    patch.setattr(initialize, "category_depth", lambda *given: torch.ones_like(original(*given)))
 
 
 def mirrored(patch: Patch, category: str) -> None:
-    """They see everything on the wrong side."""
+    """They predict mirrored depth."""
     original = initialize.category_depth
-    patch.setattr(initialize, "category_depth", lambda *words: original(*words).flip(-1))
+    patch.setattr(initialize, "category_depth", lambda *given: original(*given).flip(-1))
 
 
 def other_networks(patch: Patch, category: str) -> None:
     """The networks of the other category are opened."""
     generator, config = open_prior(OTHER[category], device="cpu")
     networks = pretrained_networks(generator.prior, config)
-    patch.setattr(headline, "pretrained_networks", lambda *words: networks)
+    patch.setattr(headline, "pretrained_networks", lambda *given: networks)
 
 
 def view_signs(patch: Patch, category: str) -> None:
     """The view network's angles have the wrong sign."""
     original = SceneNetworks.relative_views
-    patch.setattr(SceneNetworks, "relative_views", lambda *words: -original(*words))
+    patch.setattr(SceneNetworks, "relative_views", lambda *given: -original(*given))
 
 
 def configured(patch: Patch, **changes: object) -> None:
     original = headline.open_prior
 
-    def opened(*words: object, **named: object) -> tuple[object, ShapeConfig]:
-        generator, config = original(*words, **named)
+    def opened(*given: object, **named: object) -> tuple[object, ShapeConfig]:
+        generator, config = original(*given, **named)
         return generator, replace(config, initial=replace(config.initial, **changes))
 
     patch.setattr(headline, "open_prior", opened)
@@ -67,9 +67,9 @@ def fusion_off(patch: Patch, category: str) -> None:
 
 
 def fusion_signs(patch: Patch, category: str) -> None:
-    """What is seen from the left is taken for what is seen from the right."""
+    """Multi-view fusion takes views from the left for views from the right."""
     original = fusion.to_canonical
-    patch.setattr(fusion, "to_canonical", lambda seen, views, *others: original(seen, -views, *others))
+    patch.setattr(fusion, "to_canonical", lambda depth, views, *others: original(depth, -views, *others))
 
 
 NOTICED: list[tuple[str, Callable[[Patch, str], None]]] = [

@@ -8,7 +8,7 @@ from gan2shape.prior.open import category_config
 
 
 @pytest.mark.slow
-def test_a_head_is_found_from_true_renders_whose_sides_the_input_does_not_show() -> None:
+def test_a_head_is_recovered_from_true_renders_that_show_more_than_the_input() -> None:
     item = exam_objects("head", "val", 8)[7]
     config = category_config("head", "draft", ("steps.n_joint=[150]", "steps.smooth_weight=0.005"))
     found, flat = ladder.rung_o1(item, config), ladder.rung_flat(item, config)

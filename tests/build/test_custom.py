@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan2shape.bench.card import heading_rad
-from gan2shape.build import custom as own_prior
-from gan2shape.build.custom import estimate_prior, told
+from gan2shape.bench.regressor import heading_rad
+from gan2shape.build import custom
+from gan2shape.build.custom import as_lines, estimate_prior
 from gan2shape.build.foreground import ForegroundConfig, LearntMasks, learn_masks
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import pack_dir
@@ -21,7 +21,7 @@ from gan2shape.prior.masked_generator import masked_generator, observe_seed
 from gan2shape.prior.open import category_config, open_prior
 from gan2shape.prior.packs import load_pack
 from gan2shape.prior.ranges import (
-    LAMP_QUANTILES,
+    LIGHT_QUANTILES,
     LX,
     LY,
     PITCH,
@@ -51,9 +51,9 @@ def checkpoint(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def found_half(monkeypatch) -> None:
-    """Random networks draw no object: a share of one half stands in for one."""
-    learn = own_prior.learn_masks
-    monkeypatch.setattr(own_prior, "learn_masks", lambda *words: replace(learn(*words), object_share=0.5))
+    """Random networks show no object: a share of one half stands in for one."""
+    learn = custom.learn_masks
+    monkeypatch.setattr(custom, "learn_masks", lambda *given: replace(learn(*given), object_share=0.5))
 
 
 def an_estimate(category: str | None = "car") -> EstimatedPrior:
@@ -107,9 +107,9 @@ def test_runs_pick_up_mask_and_category(checkpoint, found_half):
     found = estimate_prior(checkpoint, "car", config=QUICK)
     assert found["file"].is_file()
     assert found["sheet"].is_file()
-    lines = told(found)
-    assert [line.split()[0] for line in lines if line.startswith(("strengths", "relief")) and "NOT" in line] == [
-        "strengths", "relief",
+    lines = as_lines(found)
+    assert [line.split()[0] for line in lines if line.startswith(("strengths", "depth scale")) and "NOT" in line] == [
+        "strengths", "depth",
     ]  # fmt: skip
     assert all("NOT measured" in line for line in lines if line.startswith(("yaw", "pitch"))), "noise has no yaw"
     generator, config = open_prior(None, checkpoint, "smoke", device="cpu")
@@ -119,7 +119,7 @@ def test_runs_pick_up_mask_and_category(checkpoint, found_half):
     assert mask.shape == (1, 1, 32, 32)
     assert 0 <= float(mask.min()) < float(mask.max()) <= 1
     assert "gan2shape prior" in generator.notes[-1]
-    assert open_prior("head", checkpoint, "smoke", device="cpu")[1].category == "head"  # what is said now counts
+    assert open_prior("head", checkpoint, "smoke", device="cpu")[1].category == "head"  # the category given now counts
 
 
 def test_no_category_at_all_means_the_typed_defaults(checkpoint, found_half):
@@ -134,18 +134,18 @@ def test_no_category_at_all_means_the_typed_defaults(checkpoint, found_half):
 READ = {YAW: Range(9.5, True, 9.5), PITCH: Range(6.0), LX: Range((-0.5, 0.4), True), LY: Range((-0.8, 0.2))}
 
 
-def test_runs_draw_from_what_was_read_unless_told_otherwise(checkpoint, found_half, monkeypatch):
-    monkeypatch.setattr(own_prior, "read_ranges", lambda *words: READ)
+def test_runs_sample_what_was_estimated_unless_overridden(checkpoint, found_half, monkeypatch):
+    monkeypatch.setattr(custom, "read_ranges", lambda *given: READ)
     found = estimate_prior(checkpoint, "car", config=QUICK)
     assert found["ranges"][YAW]["measured"] is True
     assert found["ranges"][PITCH]["measured"] is False
-    assert "sd 9.5 deg (at most 19); read from samples" in "".join(told(found))
+    assert "sd 9.5 deg (at most 19); read from samples" in "".join(as_lines(found))
     page = json.loads(found["file"].with_suffix(".json").read_text())
     assert page["ranges"][LX]["value"] == [-0.5, 0.4]
     generator, config = open_prior(None, checkpoint, "smoke", device="cpu")
     assert (config.views.yaw_sd_deg, config.lights.lx) == (9.5, (-0.5, 0.4))
     assert config.lights.gain == (-0.15, 0.15)  # the category's
-    (note,) = (note for note in generator.notes if note.startswith("Drawn"))
+    (note,) = (note for note in generator.notes if note.startswith("Sampled"))
     assert "views.yaw_sd_deg 9.5, lights.lx -0.5 to 0.4 (read off samples)" in note
     assert (
         "; views.pitch_sd_deg 6, lights.ly -0.8 to 0.2, lights.gain -0.15 to 0.15, initial.depth_scale 0.2 (c" in note
@@ -154,8 +154,8 @@ def test_runs_draw_from_what_was_read_unless_told_otherwise(checkpoint, found_ha
         "car", checkpoint, "smoke", ("views.yaw_sd_deg=12", "lights={lx: [-0.3, 0.3]}"), device="cpu"
     )
     assert (config.views.yaw_sd_deg, config.lights.lx) == (12.0, (-0.3, 0.3))
-    (note,) = (note for note in generator.notes if note.startswith("Drawn"))
-    assert "views.yaw_sd_deg 12, lights.lx -0.3 to 0.3 (as you say)" in note
+    (note,) = (note for note in generator.notes if note.startswith("Sampled"))
+    assert "views.yaw_sd_deg 12, lights.lx -0.3 to 0.3 (as given)" in note
     assert "read off" not in note
     other = open_prior("head", checkpoint, "smoke", device="cpu")[1]  # those networks did not read
     assert (other.views.yaw_sd_deg, other.lights.lx) == (14.0, (-0.8, 0.8))
@@ -164,7 +164,7 @@ def test_runs_draw_from_what_was_read_unless_told_otherwise(checkpoint, found_ha
 def test_estimates_of_earlier_versions_have_a_mask_and_no_ranges(checkpoint):
     old = replace(an_estimate(), page={"views": {"measured": False}, "lights": {"measured": False}})
     weights = keep_estimated(checkpoint, old)
-    assert find_estimated(checkpoint).words == ()
+    assert find_estimated(checkpoint).overrides == ()
     assert open_prior(None, checkpoint, "smoke", device="cpu")[1].views.yaw_sd_deg == 14.0
     keep_estimated(checkpoint, replace(old, page={"ranges": {"steps.lr": {"measured": True, "value": 1.0}}}))
     with pytest.raises(UserError, match="delete it"):
@@ -184,7 +184,7 @@ def test_large_generators_are_masked_at_the_working_size(tmp_path, monkeypatch, 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_where_no_object_is_found_nothing_is_kept(checkpoint, monkeypatch, share):
     head = MaskHead(MaskHeadConfig((24, 16), size=32))
-    monkeypatch.setattr(own_prior, "learn_masks", lambda *words: LearntMasks(head, share, 1.0))
+    monkeypatch.setattr(custom, "learn_masks", lambda *given: LearntMasks(head, share, 1.0))
     with pytest.raises(UserError, match="No object"):
         estimate_prior(checkpoint, "car", config=QUICK)
     assert find_estimated(checkpoint) is None
@@ -209,23 +209,23 @@ def test_masks_of_the_bundled_generators_agree_with_their_own_heads(category):
 def test_ranges_read_off_a_bundled_generator_are_those_of_its_training_images(category):
     """Its own samples, read as a foreign generator's would be; and true renders that are lit from half of the box."""
     pack, config = load_pack(pack_dir(category)), category_config(category)
-    found = own_prior.ranges_of(pack, category, config)
+    found = custom.ranges_of(pack, category, config)
     assert all(one.measured for one in found.values())
-    assert found[YAW].value == config.views.yaw_sd_deg  # both generators turn further than projections follow
+    assert found[YAW].value == config.views.yaw_sd_deg  # both generators rotate further than projections respond
     made = render_set(category, list(range(5000, 5300)))
     if category == "head":  # headings of cars saturate: 54 degrees sd are read as 20
         assert found[YAW].read == pytest.approx(torch.rad2deg(heading_rad(made.view)).std().item(), rel=0.2)
     networks = pretrained_networks(pack, config)
-    known = read_images(networks, generate_images(pack.generator, made.truth.image.shape[-1], own_prior.N_READ))
+    known = read_images(networks, generate_images(pack.generator, made.truth.image.shape[-1], custom.N_READ))
     for half in (made.light[:, 2].abs() < 0.4, made.light[:, 2] > 0):
-        lamps, read = made.light[half], calibrated(read_images(networks, made.truth.image[half]), known, config.lights)
-        for values, true in ((read.lx, lamps[:, 2]), (read.ly, lamps[:, 3])):
-            ends = torch.tensor(LAMP_QUANTILES)
+        lights, read = made.light[half], calibrated(read_images(networks, made.truth.image[half]), known, config.lights)
+        for values, true in ((read.lx, lights[:, 2]), (read.ly, lights[:, 3])):
+            ends = torch.tensor(LIGHT_QUANTILES)
             assert torch.quantile(values, ends).tolist() == pytest.approx(torch.quantile(true, ends).tolist(), abs=0.2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("drawn", "read"), [("car", "head"), ("head", "car")])
-def test_networks_of_another_category_are_not_believed(drawn, read):
-    found = own_prior.ranges_of(load_pack(pack_dir(drawn)), read, category_config(read))
+@pytest.mark.parametrize(("rendered", "read"), [("car", "head"), ("head", "car")])
+def test_networks_of_another_category_are_not_consistent(rendered, read):
+    found = custom.ranges_of(load_pack(pack_dir(rendered)), read, category_config(read))
     assert [key for key, one in found.items() if one.measured] == []

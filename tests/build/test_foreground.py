@@ -21,16 +21,16 @@ QUICK = ForegroundConfig(
 
 
 class DiscSynthesis(nn.Module):
-    """Draws a disc of its own texture over another texture: what a generator's features would say, without training."""
+    """A disc of its own texture over another texture, with features as a generator's, without training."""
 
     def forward(self, w, noise="const", return_features=False):
         masks = discs(w)
-        random = torch.Generator().manual_seed(int(1e4 * float(w.abs().sum())) % 2**31)
+        rng = torch.Generator().manual_seed(int(1e4 * float(w.abs().sum())) % 2**31)
         features = []
-        for side in (16, 32):
-            inside = nn.functional.adaptive_avg_pool2d(masks, side)
+        for resolution in (16, 32):
+            inside = nn.functional.adaptive_avg_pool2d(masks, resolution)
             colour = torch.cat([inside, 1 - inside, inside * w[:, 2, None, None, None]], 1)
-            features.append(colour + 0.1 * torch.randn(colour.shape, generator=random))
+            features.append(colour + 0.1 * torch.randn(colour.shape, generator=rng))
         return (2 * masks.expand(-1, 3, -1, -1) - 1, features) if return_features else masks
 
 
@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_head(disc_generator):
     assert all(torch.equal(a, b) for a, b in zip(first.head.parameters(), second.head.parameters(), strict=True))
 
 
-def test_two_groups_are_told_apart_where_they_are():
+def test_two_groups_are_divided_where_they_are():
     values, weights = torch.tensor([0.0, 5.0, 0.2, 5.5, 0.1]), torch.tensor([0.1, 0.4, 0.1, 0.3, 0.1])
     assert 0.2 < two_groups(values, weights) < 5.0
     assert two_groups(values, weights) == pytest.approx(two_groups(values.flip(0), weights.flip(0)))
@@ -80,7 +80,7 @@ def test_the_cluster_that_avoids_the_border_is_the_object():
     assert is_object(labels, 4, QUICK).tolist() == [False, True, False, False]  # an empty cluster is no object
 
 
-def test_the_band_is_as_wide_as_said():
+def test_the_band_has_the_given_width():
     band = border_band(32, 1 / 16)
     assert band.sum() == 32 * 32 - 28 * 28
     assert band[1, 16]
@@ -88,10 +88,10 @@ def test_the_band_is_as_wide_as_said():
 
 
 def test_k_means_finds_points_that_lie_together():
-    random = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     true = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
-    points = (true[:, None] + 0.1 * torch.randn(3, 50, 2, generator=random)).flatten(0, 1)
-    centres = k_means(points, 3, 10, random)
+    points = (true[:, None] + 0.1 * torch.randn(3, 50, 2, generator=rng)).flatten(0, 1)
+    centres = k_means(points, 3, 10, rng)
     assert torch.cdist(true, centres).amin(1).max() < 0.1
 
 

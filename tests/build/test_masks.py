@@ -26,7 +26,7 @@ def test_a_segmenter_learns_white_discs() -> None:
     assert float((found == (unseen > 0.5)).float().mean()) > 0.95  # the outline is .05
 
 
-def test_a_head_learns_what_the_segmenter_says() -> None:
+def test_a_head_learns_the_masks_of_the_segmenter() -> None:
     generator = tiny_generator().prior.generator
     before = torch.get_rng_state()
     untaught, taught, again = (train_mask_head(generator, BrightSegmenter(), n, seed=3) for n in (0, 40, 40))

@@ -12,19 +12,21 @@ from typer.testing import CliRunner
 
 from gan2shape.build import pack as build
 from gan2shape.build.calibrate import calibrate, lights_of
-from gan2shape.build.pack import add_scene, build_pack, first_images
+from gan2shape.build.pack import add_scene, build_pack
 from gan2shape.build.plan import STEPS, BuildRequest, BuildSizes, plan_build
 from gan2shape.cli import app
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_uint8
 from gan2shape.core.resources import pack_dir
 from gan2shape.prior.calibration import Calibration, read_calibration, write_calibration
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import load_pack
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.pretrain import PretrainConfig
-from gan2shape.synth.dataset import prerender, to_uint8
+from gan2shape.synth.dataset import prerender
+from gan2shape.train.dataset import ShardedImages
 
 runner = CliRunner()
 SCENE = PretrainConfig(n_objects=3, n_fit_objects=2, n_fit=2, n_joint=1, fit_batch=2, batch=2, keep_every=2)
@@ -55,12 +57,12 @@ def rendered(folder: Path) -> Path:
 def test_the_first_images_come_in_their_order_and_as_they_are(tmp_path) -> None:
     folder = rendered(tmp_path)
     stored = np.concatenate([np.load(folder / f"images_{number:05d}.npy") for number in (0, 1)])
-    images = first_images(folder, 5)
+    images = ShardedImages(folder, 64).first(5)
     assert images.shape == (5, 3, 64, 64)
     assert np.array_equal(to_uint8(images), stored[:5])
-    assert len(first_images(folder, 100)) == 6
+    assert len(ShardedImages(folder, 64).first(100)) == 6
     with pytest.raises(UserError, match="no images"):
-        first_images(tmp_path / "nowhere", 1)
+        ShardedImages(tmp_path / "nowhere", 64)
 
 
 def test_scene_networks_travel_in_the_pack_and_leave_the_rest_as_it_was(tmp_path) -> None:
@@ -80,7 +82,7 @@ def test_scene_networks_travel_in_the_pack_and_leave_the_rest_as_it_was(tmp_path
     assert (pack / "calibration.json").read_bytes() == calibration
 
 
-def test_a_pack_from_nothing_gone_on_with_after_interrupts(request_, monkeypatch, capsys) -> None:
+def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, capsys) -> None:
     """Stopped in the training and in the pre-training; each call makes what is missing."""
     steps = []
 
@@ -166,9 +168,9 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_requests_are_one_sentence(name, tmp_path) -> None:
-    words, hint = BAD[name]
+    arguments, hint = BAD[name]
     places = ["--out", str(tmp_path / "pack"), "--work", str(tmp_path / "work")]
-    result = runner.invoke(app, ["build", *words, *places])
+    result = runner.invoke(app, ["build", *arguments, *places])
     assert result.exit_code == 2, (result.output, result.exception)
     (line,) = result.stderr.splitlines()
     assert hint in line
@@ -202,9 +204,9 @@ def test_a_damaged_work_folder_is_one_sentence(name, request_) -> None:
     assert path.name in str(raised.value)
 
 
-def test_too_little_disk_is_said_before_anything_is_made(request_, monkeypatch, tmp_path) -> None:
+def test_too_little_disk_is_refused_before_anything_is_made(request_, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("gan2shape.build.plan.shutil.disk_usage", lambda folder: shutil._ntuple_diskusage(1, 1, 0))
-    with pytest.raises(UserError, match="make room"):
+    with pytest.raises(UserError, match="free some"):
         build_pack(request_)
     assert list(tmp_path.iterdir()) == []
 

@@ -122,8 +122,8 @@ def nvidia_file(path: Path, state: dict[str, Tensor], protocol: int | None = Non
 
 def rosinality_state(resolution: int, widths: tuple[int, ...], dim: int, n_mapping: int) -> dict[str, Any]:
     """Random `g_ema`, `d` and `latent_avg` in rosinality's names and shapes. `widths` at 4, 8, …, resolution."""
-    sides = [4 * 2**i for i in range(len(widths))]
-    assert sides[-1] == resolution
+    resolutions = [4 * 2**i for i in range(len(widths))]
+    assert resolutions[-1] == resolution
     kernel = torch.tensor([1.0, 3.0, 3.0, 1.0])
     kernel = kernel[:, None] * kernel / 64
     g: dict[str, Tensor] = {}
@@ -150,7 +150,7 @@ def rosinality_state(resolution: int, widths: tuple[int, ...], dim: int, n_mappi
         layer(f"to_rgbs.{i}", out, 3, 1, True)
         g[f"to_rgbs.{i}.upsample.kernel"] = kernel * 4
         for j in (1, 2):
-            g[f"noises.noise_{2 * i + j}"] = torch.randn(1, 1, sides[i + 1], sides[i + 1])
+            g[f"noises.noise_{2 * i + j}"] = torch.randn(1, 1, resolutions[i + 1], resolutions[i + 1])
     return {"g_ema": g, "d": _rosinality_critic(widths, kernel), "latent_avg": torch.randn(dim)}
 
 
@@ -230,14 +230,14 @@ def _tensorflow_generator(name: str, tensor: Tensor) -> tuple[str, np.ndarray]:
         if layer == "embed":
             return f"LabelEmbed/{rest[0]}", _kernel(tensor)
         return ("dlatent_avg", _array(tensor)) if layer == "w_avg" else (f"Dense{layer[2:]}/{rest[0]}", _kernel(tensor))
-    side = int(layer[1:])
-    block = f"{side}x{side}"
+    size = int(layer[1:])
+    block = f"{size}x{size}"
     if rest == ["const"]:
         return f"{block}/Const/const", _array(tensor[None])
-    up = {"conv0": "Conv0_up", "conv1": "Conv" if side == 4 else "Conv1", "torgb": "ToRGB", "skip": "Skip"}[rest[0]]
+    up = {"conv0": "Conv0_up", "conv1": "Conv" if size == 4 else "Conv1", "torgb": "ToRGB", "skip": "Skip"}[rest[0]]
     kind = ".".join(rest[1:])
     if kind == "noise_const":
-        index = 2 * (side.bit_length() - 3) - (rest[0] == "conv0")
+        index = 2 * (size.bit_length() - 3) - (rest[0] == "conv0")
         return f"noise{index}", _array(tensor[None, None])
     if kind == "weight" and up in ("Conv0_up", "Skip"):
         tensor = tensor.flip(2, 3)

@@ -50,7 +50,7 @@ def mmgeneration(state: State) -> State:
 
 
 def genforce(state: State) -> State:
-    """genforce, from NVIDIA's names: layers are counted, upsampling kernels turned, the modulation's bias less one."""
+    """genforce, from NVIDIA's names: layers are counted, upsampling kernels rotated, the modulation's bias less one."""
     named = {"truncation.w_avg": state["mapping.w_avg"]}
     for name, tensor in state.items():
         parts = name.split(".")

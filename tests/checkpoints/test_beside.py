@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from gan2shape.checkpoints.open import inspect
-from gan2shape.checkpoints.told import describe
+from gan2shape.checkpoints.summary import describe
 from gan2shape.core.errors import UserError
 from gan2shape.prior.checkpoint import load_generator
 from tests.checkpoints import golden, lookalike

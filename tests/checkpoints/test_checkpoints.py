@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gan2shape.checkpoints.layouts import GOLDEN, SHAPES_ONLY
 from gan2shape.checkpoints.open import OUR_OWN, inspect, open_checkpoint
-from gan2shape.checkpoints.told import describe
+from gan2shape.checkpoints.summary import describe
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.prior.checkpoint import convert, load_generator

@@ -53,9 +53,9 @@ def test_conditional_discriminator_has_one_logit(tmp_path: Path) -> None:
     assert prior.discriminator(torch.randn(4, 3, 32, 32)).shape == (4, 1)
 
 
-def test_first_class_is_drawn_and_said_unless_another_is_given(tmp_path: Path) -> None:
+def test_first_class_is_used_and_noted_unless_another_is_given(tmp_path: Path) -> None:
     path = saved({"G_ema": conditional()}, tmp_path)
-    assert any("class 0 is drawn" in note for note in inspect(path)["source"]["notes"])
+    assert any("class 0 is used" in note for note in inspect(path)["source"]["notes"])
     first, second = (load_generator(path, class_index=i).generator.mapping.fc0.bias for i in (0, 1))
     assert torch.equal(load_generator(path).generator.mapping.fc0.bias, first)
     assert not torch.equal(first, second)
@@ -89,11 +89,11 @@ VERBS = (
 )
 
 
-@pytest.mark.parametrize("words", VERBS)
-def test_every_verb_that_draws_takes_a_class_and_refuses_one_that_is_not_there(words: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", VERBS)
+def test_every_verb_with_a_generator_takes_a_class_and_refuses_a_missing_one(command: str, tmp_path: Path) -> None:
     path = saved(lookalike.rosinality_state(*hostile_parts.SMALL), tmp_path)
     places = {"path": path, "out": tmp_path / "out.safetensors", "folder": tmp_path / "run"}
-    result = CliRunner().invoke(app, [word.format(**places) for word in words.split()])
+    result = CliRunner().invoke(app, [word.format(**places) for word in command.split()])
     assert result.exit_code == 2, result.output
     assert "--class" in result.stderr.splitlines()[-1]
     assert not any(places[name].exists() for name in ("out", "folder"))
@@ -120,7 +120,7 @@ def test_state_dict_that_may_have_lost_its_embedding_is_noted(tmp_path: Path) ->
     assert any("embedding" in note for note in inspect(saved({"G_ema": state}, tmp_path))["source"]["notes"])
 
 
-def test_pickle_that_says_it_has_classes_needs_its_embedding(tmp_path: Path) -> None:
+def test_pickle_with_classes_needs_its_embedding(tmp_path: Path) -> None:
     path = tmp_path / "a.pkl"
     network = lookalike.nvidia_network(state_dicts()["G_ema"], "Generator", {"z_dim": 48, "c_dim": 10})
     path.write_bytes(lookalike.nvidia_pickle({"G_ema": network}))

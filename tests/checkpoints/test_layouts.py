@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gan2shape.checkpoints.layouts import GOLDEN, SHAPES_ONLY, UNTESTED
 from gan2shape.checkpoints.open import inspect
-from gan2shape.checkpoints.told import describe
+from gan2shape.checkpoints.summary import describe
 from gan2shape.core.errors import UserError
 from gan2shape.prior.checkpoint import load_generator
 from tests.checkpoints import golden, lookalike, publishers
@@ -23,7 +23,7 @@ def rosinality() -> dict[str, Tensor]:
 
 
 def assert_rosinality(path: Path, tested: str = GOLDEN) -> None:
-    """The file's generator draws the published images."""
+    """The file's generator makes the published images."""
     io, prior = golden.load("rosinality_32_io.npz"), load_generator(path)
     close(prior.generator(io["z"]), io["image"])
     assert inspect(path)["source"]["tested"] == tested
@@ -60,7 +60,7 @@ def other_name(prefix: str) -> str:
 
 
 @pytest.mark.parametrize("prefix", ["schema.", "remainder.semantic.", "cinema."])
-def test_other_words_are_no_average(prefix: str, tmp_path: Path) -> None:
+def test_other_names_are_no_average(prefix: str, tmp_path: Path) -> None:
     trained, other = (lookalike.rosinality_state(*SMALL)["g_ema"] for _ in range(2))
     value = {f"G.{name}": tensor for name, tensor in trained.items()}
     path = saved(value | {f"{prefix}{name}": tensor for name, tensor in other.items()}, tmp_path)
@@ -68,7 +68,7 @@ def test_other_words_are_no_average(prefix: str, tmp_path: Path) -> None:
     assert f"{prefix}: another generator" in inspect(path)["source"]["ignored"]
 
 
-def test_count_of_averages_beside_a_module_says_average(tmp_path: Path) -> None:
+def test_count_of_averages_beside_a_module_marks_an_average(tmp_path: Path) -> None:
     """torch's AveragedModel has no name of its own."""
     trained, averaged = (lookalike.rosinality_state(*SMALL)["g_ema"] for _ in range(2))
     swa = {f"module.{name}": tensor for name, tensor in averaged.items()} | {"n_averaged": torch.tensor(3)}
@@ -153,7 +153,7 @@ def test_dualstylegan_is_read_without_its_second_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spread", [10.0, 100.0])
-def test_multiplier_of_a_bare_state_dict_is_told_from_its_weights(spread: float, tmp_path: Path) -> None:
+def test_multiplier_of_a_bare_state_dict_is_estimated_from_its_weights(spread: float, tmp_path: Path) -> None:
     state = dict(state_dicts()["G_ema"])
     for name in list(state):
         if name.startswith("mapping.fc") and name.endswith("weight"):
@@ -164,7 +164,7 @@ def test_multiplier_of_a_bare_state_dict_is_told_from_its_weights(spread: float,
     assert found["source"]["tested"] == GOLDEN
 
 
-def test_multiplier_that_cannot_be_told_is_assumed(tmp_path: Path) -> None:
+def test_multiplier_that_cannot_be_estimated_is_assumed(tmp_path: Path) -> None:
     state = {name: t * (0.3 if "mapping.fc" in name else 1) for name, t in state_dicts()["G_ema"].items()}
     found = inspect(saved({"G_ema": state}, tmp_path))
     assert found["generator"]["mapping_lr_multiplier"] == 0.01

@@ -1,4 +1,4 @@
-"""What is said of a file that cannot be used is true of that file."""
+"""The message about a file that cannot be used is true of that file."""
 
 import gzip
 import io
@@ -101,14 +101,14 @@ def test_other_networks_are_refused_by_their_name(name: str, tmp_path: Path) -> 
         inspect(saved({key: torch.zeros(shape) for key, shape in shapes.items()}, tmp_path))
 
 
-def test_stylegan2_is_not_told_to_be_none(tmp_path: Path) -> None:
+def test_stylegan2_is_not_reported_as_another_network(tmp_path: Path) -> None:
     value = lookalike.rosinality_state(*hostile_parts.SMALL)
     value["g_ema"]["convs.0.conv.blur.kernel"] = torch.ones(4, 4)
     with pytest.raises(UserError, match=r"another filter.*as its publishers build it"):
         inspect(saved(value, tmp_path))
 
 
-def test_names_of_unknown_weights_are_said(tmp_path: Path) -> None:
+def test_names_of_unknown_weights_are_in_the_message(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no StyleGAN2 generator \(its weights are named head\.weight, …\)"):
         inspect(saved({"head.weight": torch.zeros(2)}, tmp_path))
 

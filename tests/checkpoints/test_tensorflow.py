@@ -1,4 +1,4 @@
-"""NVIDIA's TensorFlow pickles: look-alikes written by the inverse of the reader's rules draw published images."""
+"""NVIDIA's TensorFlow pickles: look-alikes written by the inverse of the reader's rules make the published images."""
 
 from pathlib import Path
 

@@ -65,14 +65,14 @@ def write(path: Path, text: str) -> None:
 
 
 def compose_and_compare(root: Path, seed: int, n_calls: int = 60) -> list[str]:
-    """What is wrong with this many calls of both classes with drawn categories, presets and words."""
-    draw, faults = random.Random(seed), []
+    """What is wrong with this many calls of both classes with random categories, presets and overrides."""
+    rng, faults = random.Random(seed), []
     for _ in range(n_calls):
-        category, preset, number = draw.choice(list(SIZES)), draw.choice(list(RATES)), draw.randrange(10**6)
+        category, preset, number = rng.choice(list(SIZES)), rng.choice(list(RATES)), rng.randrange(10**6)
         try:
-            if draw.random() < 0.5:
-                words = [f"number={number}", f"steps.name=n{number}", f"weights.w{number}={number}"]
-                made = compose(Job, category, preset, words, root)
+            if rng.random() < 0.5:
+                overrides = [f"number={number}", f"steps.name=n{number}", f"weights.w{number}={number}"]
+                made = compose(Job, category, preset, overrides, root)
                 steps = Steps(RATES[preset], f"n{number}")
                 expected = Job(category, preset, SIZES[category], number, steps, {f"w{number}": float(number)})
             else:
@@ -214,7 +214,7 @@ main()
     assert done.stdout == "other 7\n", done.stderr
 
 
-def test_hydra_is_imported_for_words_alone(root) -> None:
+def test_hydra_is_imported_for_overrides_alone(root) -> None:
     script = (
         "import sys; from dataclasses import dataclass; from pathlib import Path\n"
         "from gan2shape.core.compose import compose\n@dataclass\nclass Small:\n    size: int = 1\n"
@@ -275,7 +275,7 @@ def test_values_refer_to_others(root) -> None:
     assert compose(Job, "dog", "own", ["size=7", "weights.a=${number}"], root).weights == {"a": 7.0}
 
 
-WORDS = {
+BAD = {
     "no member": (["weights={a: 1}"], "weights.a"),
     "function": (["number=range(1,3)"], "Sweep parameters 'number=range(1,3)' requires --multirun."),
     "choice": (["weights.a=1,2"], "Ambiguous value for argument '++weights.a=1,2'."),
@@ -284,15 +284,15 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize(("words", "hint"), WORDS.values(), ids=WORDS)
-def test_bad_words_are_one_sentence(words: list[str], hint: str, root) -> None:
+@pytest.mark.parametrize(("overrides", "hint"), BAD.values(), ids=BAD)
+def test_bad_overrides_are_one_sentence(overrides: list[str], hint: str, root) -> None:
     with pytest.raises(UserError) as raised:
-        compose(Job, overrides=words, root=root)
+        compose(Job, overrides=overrides, root=root)
     assert hint in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path) -> None:
+def test_a_folder_that_is_not_there_is_one_sentence(tmp_path) -> None:
     with pytest.raises(UserError, match="config directory not found"):
         compose(Job, root=tmp_path / "nowhere")
 

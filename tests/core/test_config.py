@@ -1,4 +1,4 @@
-"""Composition of typed defaults, YAML and words; saving and reading back; run folders; progress lines."""
+"""Composition of typed defaults, YAML and overrides; saving and reading back; run folders; progress lines."""
 
 import io
 import json
@@ -45,7 +45,7 @@ class Outer:
     counts: tuple[int, ...] = (1, 2, 3)
     maybe: tuple[int, ...] | None = None
     weights: dict[str, float] = field(default_factory=lambda: {"a": 1.0})
-    words: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_no_choice_gives_the_defaults(root) -> None:
     assert compose(Outer, root=root) == Outer()
 
 
-def test_preset_overrides_category_and_words_override_both(root) -> None:
+def test_preset_overrides_category_and_overrides_both(root) -> None:
     made = compose(Outer, "cat", "fast", root=root)
     assert (made.category, made.preset, made.n) == ("cat", "fast", 7)
     assert made.inner.pair == (3.0, 4.0)
@@ -86,11 +86,11 @@ def test_a_preset_may_have_other_values_for_a_category(root) -> None:
 
 
 def test_types_survive(root) -> None:
-    made = compose(Outer, "dog", "slow", ["words=[a,b]", "on=false", "weights.c=1"], root=root)
+    made = compose(Outer, "dog", "slow", ["names=[a,b]", "on=false", "weights.c=1"], root=root)
     assert made.many == (Inner(name="x"), Inner(pair=(0.0, 1.0)))
     assert made.counts == (9,)
     assert made.maybe == (4, 5)
-    assert made.words == ["a", "b"]
+    assert made.names == ["a", "b"]
     assert made.on is False
     assert made.weights["c"] == 1.0
     assert isinstance(made.many[0], Inner)
@@ -245,7 +245,7 @@ def test_reporters_for_pipes_and_for_silence() -> None:
     assert "b" not in stream.getvalue()
 
 
-def test_bars_on_a_terminal_show_stage_and_figures() -> None:
+def test_bars_on_a_terminal_show_stage_and_numbers() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -258,9 +258,9 @@ def test_bars_on_a_terminal_show_stage_and_figures() -> None:
     assert "loss 0.5" in stream.getvalue()
 
 
-WORDS = [(0.4, "0 s"), (59.4, "59 s"), (65.0, "1 min 05 s"), (7620.0, "2 h 07 min")]
+TIMES = [(0.4, "0 s"), (59.4, "59 s"), (65.0, "1 min 05 s"), (7620.0, "2 h 07 min")]
 
 
-@pytest.mark.parametrize(("seconds", "text"), WORDS)
-def test_seconds_in_words(seconds: float, text: str) -> None:
+@pytest.mark.parametrize(("seconds", "text"), TIMES)
+def test_seconds_for_people(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text

@@ -12,12 +12,12 @@ VIEW = (0.03, -0.05, 0.0, 0.0, 0.0, 0.0)
 LIGHT = (0.5, 0.6, 0.4, -0.7)
 
 
-def ellipsoid(size: int = 64, relief: float = 0.06, radius: float = 0.7) -> tuple[torch.Tensor, torch.Tensor]:
+def ellipsoid(size: int = 64, height: float = 0.06, radius: float = 0.7) -> tuple[torch.Tensor, torch.Tensor]:
     """Depth [1,1,S,S] of a cap over a plane at 1.04 and its mask; taller than wide by 4:3."""
     at = (torch.arange(size) + 0.5) / size * 2 - 1
     r2 = (at[None, :] / (radius * 0.75)) ** 2 + (at[:, None] / radius) ** 2
     cap = (1 - r2).clamp(min=0).sqrt()
-    depth = torch.where(r2 < 1, 1.02 - relief * cap, torch.tensor(1.04))
+    depth = torch.where(r2 < 1, 1.02 - height * cap, torch.tensor(1.04))
     return depth[None, None], (r2 < 1).float()[None, None]
 
 
@@ -37,9 +37,9 @@ def bundle(size: int = 64, **changes) -> Bundle:
     shading = shade(normal, light)
     rendered = render_scene(Scene(depth, albedo, view, light), view, light, FOV_DEG)
     canonical = apply_light(albedo, shading)
-    turned = torch.linspace(-0.4, 0.4, 7)
+    yaw = torch.linspace(-0.4, 0.4, 7)
     views = torch.zeros(7, 6)
-    views[:, 1] = turned
+    views[:, 1] = yaw
     spin = render_scene(Scene(depth, albedo, view, light), views, light.expand(7, -1), FOV_DEG).image.clamp(-1, 1)
     losses = [
         {"stage": stage, "step": step, "total": 1 / (step + 1), "pixel": 0.5 / (step + 2)}
@@ -51,7 +51,7 @@ def bundle(size: int = 64, **changes) -> Bundle:
         "normal": normal, "shading": shading, "recon": canonical.clamp(-1, 1), "view": view, "light": light,
         "latent": torch.randn(1, 16), "fov_deg": FOV_DEG, "depth_half_range": 0.1,
         "strips": {"rotate_3d": spin, "rotate_gan": spin}, "losses": losses,
-        "strip_labels": {"rotate_3d": [f"{float(a):+.0f}°" for a in turned.rad2deg()]},
+        "strip_labels": {"rotate_3d": [f"{float(a):+.0f}°" for a in yaw.rad2deg()]},
         "timings": {"invert": 12.3, "albedo": 4.5, "projection": 40.0, "joint": 33.3},
         "config_yaml": "category: egg\nn_stages: 2\n", "notes": ["A test object."],
     }  # fmt: skip

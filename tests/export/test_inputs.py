@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from gan2shape.core.errors import UserError
-from gan2shape.export.inputs import read_image, read_mask, resized
+from gan2shape.export.inputs import centre_square, read_image, read_mask
 
 SIZE = 32
 
@@ -30,17 +30,17 @@ def test_colours_keep_their_place_and_value(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "1", "CMYK", "I;16", "I", "F"])
-@pytest.mark.parametrize("side", [SIZE - 12, SIZE, 3 * SIZE + 5])
-def test_every_mode_and_size_gives_the_same_shape_and_range(mode: str, side: int, tmp_path) -> None:
+@pytest.mark.parametrize("width", [SIZE - 12, SIZE, 3 * SIZE + 5])
+def test_every_mode_and_size_gives_the_same_shape_and_range(mode: str, width: int, tmp_path) -> None:
     suffix = {"CMYK": "tif", "F": "tif", "I": "tif"}.get(mode, "png")
     path = tmp_path / f"a.{suffix}"
-    grey = picture(side, side)[..., 0]
+    grey = picture(width, width)[..., 0]
     if mode in ("I;16", "I"):
         Image.fromarray((grey.astype(np.uint16) * 257).astype(np.uint16 if mode == "I;16" else np.int32)).save(path)
     elif mode == "F":
         Image.fromarray(grey.astype(np.float32) / 255).save(path)
     else:
-        Image.fromarray(picture(side, side)).convert(mode).save(path)
+        Image.fromarray(picture(width, width)).convert(mode).save(path)
     image = read_image(path, SIZE).image
     assert image.shape == (1, 3, SIZE, SIZE)
     assert float(image.min()) >= -1
@@ -56,7 +56,7 @@ def test_sixteen_bit_grey_keeps_its_range(tmp_path) -> None:
     assert torch.equal(image[:, 0], image[:, 2])
 
 
-def test_alpha_is_the_mask_and_transparent_parts_turn_grey(tmp_path) -> None:
+def test_alpha_is_the_mask_and_transparent_parts_become_grey(tmp_path) -> None:
     pixels = np.concatenate([picture(SIZE, SIZE), np.zeros((SIZE, SIZE, 1), np.uint8)], -1)
     pixels[8:24, 8:24, 3] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -82,12 +82,12 @@ def test_wide_pictures_lose_their_ends(tmp_path) -> None:
 def test_shrinking_by_a_whole_factor_is_the_mean_of_the_blocks() -> None:
     image = torch.rand(1, 3, 64, 64)
     blocks = image.unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2))
-    assert torch.allclose(resized(image, 16), blocks, atol=1e-6)
+    assert torch.allclose(centre_square(image, 16), blocks, atol=1e-6)
 
 
 def test_camera_rotation_is_applied(tmp_path) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera lay on its side: turn clockwise
+    exif[0x0112] = 6  # the camera lay on its side: rotate clockwise
     Image.fromarray(picture()).save(tmp_path / "a.jpg", exif=exif, quality=95)
     image = read_image(tmp_path / "a.jpg", SIZE).image
     assert float(image[0, 0, -1].mean()) > float(image[0, 0, 0].mean()) + 1  # red now grows downwards
@@ -146,9 +146,9 @@ def test_mask_is_read_from_grey_or_alpha(tmp_path) -> None:
     assert torch.equal(read_mask(tmp_path / "a.png", SIZE, (64, 64)), mask)
 
 
-def test_mask_of_a_drawing_is_square(tmp_path) -> None:
+def test_mask_of_a_sample_is_square(tmp_path) -> None:
     Image.fromarray(np.full((64, 48), 255, np.uint8)).save(tmp_path / "m.png")
-    with pytest.raises(UserError, match="48 x 64 pixels but what generators draw is square"):
+    with pytest.raises(UserError, match="48 x 64 pixels but a sample of a generator is square"):
         read_mask(tmp_path / "m.png", SIZE)
 
 

@@ -11,6 +11,7 @@ import torch
 import trimesh
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_uint8
 from gan2shape.export.mesh import (
     Mesh,
     canonical_mask,
@@ -24,7 +25,6 @@ from gan2shape.export.mesh import (
     vertex_normals,
     write_glb,
 )
-from gan2shape.export.pictures import to_uint8
 from tests.export.objects import FOV_DEG, VIEW, ellipsoid, paint
 
 RAW = {"rim_passes": 0, "erode_px": 0.0, "max_angle_deg": 90.0, "min_piece": 0.0}  # nothing altered but the mask's cut
@@ -41,7 +41,7 @@ def reload(data: bytes) -> trimesh.Trimesh:
     return next(iter(scene.geometry.values()))
 
 
-def test_gltf_axes_turn_down_into_up_and_forward_into_back() -> None:
+def test_gltf_axes_make_down_up_and_forward_into_back() -> None:
     camera = torch.tensor([[1.0, 2.0, 0.75], [0.0, 0.0, 1.0]])
     assert torch.equal(gltf_axes(camera), torch.tensor([[1.0, -2.0, 0.25], [0.0, 0.0, 0.0]]))
 
@@ -69,7 +69,7 @@ def test_refined_mesh_stays_on_the_smooth_surface_inside() -> None:
     inside = r2 < 0.6
     assert inside.sum() > 1000
     analytic = 1.02 - 0.06 * np.sqrt(1 - r2[inside])
-    np.testing.assert_allclose(1 - z[inside], analytic, atol=3e-4)  # of a relief of .06
+    np.testing.assert_allclose(1 - z[inside], analytic, atol=3e-4)  # of a height of .06
 
 
 def test_object_stands_upright_and_faces_the_viewer() -> None:
@@ -213,7 +213,7 @@ def test_texture_at_a_vertex_is_the_pixel_of_the_image() -> None:
 
 
 def test_glb_file_stores_uv_with_the_origin_at_the_upper_left() -> None:
-    """Read from the raw buffer, since trimesh turns v on the way in and out."""
+    """Read from the raw buffer, since trimesh flips v on the way in and out."""
     mesh = Mesh(
         np.array([[0, 1, 0], [0, 0, 0], [1, 0, 0]], np.float32),
         np.array([[0, 1, 2]], np.int32),

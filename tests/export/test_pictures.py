@@ -6,18 +6,19 @@ import torch
 from PIL import Image
 
 from gan2shape.core.files import write_atomic
+from gan2shape.core.images import SheetLayout, contact_sheet, to_uint8, write_png
 from gan2shape.export import pictures
 
 
 def test_images_round_to_the_nearest_byte_and_clip() -> None:
     values = torch.tensor([-1.5, -1.0, 0.0, 1.0]).view(1, 2, 2).expand(3, 2, 2)
-    assert pictures.to_uint8(values)[..., 0].tolist() == [[0, 0], [128, 255]]
+    assert to_uint8(values)[..., 0].tolist() == [[0, 0], [128, 255]]
 
 
 @pytest.mark.parametrize("half_range", [0.1, 0.25])
 def test_depth_survives_the_16_bit_file(half_range: float, tmp_path) -> None:
     depth = 1 + (torch.rand(1, 1, 32, 32) * 2 - 1) * half_range
-    path = pictures.write_png(tmp_path / "depth.png", pictures.depth_to_uint16(depth, half_range))
+    path = write_png(tmp_path / "depth.png", pictures.depth_to_uint16(depth, half_range))
     with Image.open(path) as opened:
         assert opened.mode.startswith("I")
         stored = np.asarray(opened)
@@ -50,7 +51,7 @@ def test_near_is_bright_in_the_depth_picture() -> None:
 def test_what_is_cut_out_keeps_its_colours_under_the_mask_as_alpha(tmp_path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (2, 2, 3), np.uint8)
     mask = torch.tensor([[[[1.0, 0.0], [0.5, 1.0]]]])
-    path = pictures.write_png(tmp_path / "normal.png", pictures.cut_out(pixels, mask))
+    path = write_png(tmp_path / "normal.png", pictures.cut_out(pixels, mask))
     with Image.open(path) as opened:
         assert opened.mode == "RGBA"
         stored = np.asarray(opened)
@@ -64,21 +65,21 @@ def test_what_is_cut_out_keeps_its_colours_under_the_mask_as_alpha(tmp_path) -> 
 
 def test_sheet_places_tiles_and_captions() -> None:
     tiles = [np.full((10, 20, 3), value, np.uint8) for value in (10, 60, 110)]
-    page = pictures.sheet(tiles, n_columns=2)
-    assert page.shape == (2 * 10 + pictures.GAP_PX, 2 * 20 + pictures.GAP_PX, 3)
+    page = contact_sheet(tiles, n_columns=2)
+    assert page.shape == (2 * 10 + SheetLayout.gap_px, 2 * 20 + SheetLayout.gap_px, 3)
     assert page[0, 0, 0] == 10
-    assert page[0, 20 + pictures.GAP_PX, 0] == 60
-    assert page[10 + pictures.GAP_PX, 0, 0] == 110
-    captioned = pictures.sheet(tiles, ["a", "b", "c"])
-    assert captioned.shape[0] == 10 + pictures.LABEL_PX
+    assert page[0, 20 + SheetLayout.gap_px, 0] == 60
+    assert page[10 + SheetLayout.gap_px, 0, 0] == 110
+    captioned = contact_sheet(tiles, ["a", "b", "c"])
+    assert captioned.shape[0] == 10 + SheetLayout.label_px
     assert (captioned[10:, :20] < 200).any()  # ink
     with pytest.raises(ValueError, match="labels"):
-        pictures.sheet(tiles, ["a"])
+        contact_sheet(tiles, ["a"])
 
 
 def test_strip_grows_small_images_and_leaves_large_ones() -> None:
-    assert pictures.strip(torch.zeros(3, 3, 16, 16), side=64).shape == (64, 3 * 64 + 2 * pictures.GAP_PX, 3)
-    assert pictures.strip(torch.zeros(2, 3, 96, 96), side=64).shape[0] == 96
+    assert pictures.strip(torch.zeros(3, 3, 16, 16), width=64).shape == (64, 3 * 64 + 2 * SheetLayout.gap_px, 3)
+    assert pictures.strip(torch.zeros(2, 3, 96, 96), width=64).shape[0] == 96
 
 
 def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path) -> None:

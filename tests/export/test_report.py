@@ -42,7 +42,7 @@ def test_arrays_read_back_without_pickles(written) -> None:
         assert float(stored["fov_deg"]) == made.fov_deg
 
 
-def test_scene_json_states_degrees_and_radians_and_the_lamp(written) -> None:
+def test_scene_json_states_degrees_and_radians_and_the_light(written) -> None:
     _, files = written
     scene = json.loads(files["scene_json"].read_text())
     assert scene["view"]["pitch_rad"] == pytest.approx(VIEW[0])

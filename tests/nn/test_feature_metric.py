@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import resized
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.feature_metric import DiscriminatorMetric, load_script
-from gan2shape.nn.sized_generator import resized
 
 
 class Two(nn.Module):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gan2shape.core.images import resized
 from gan2shape.nn.generator import Generator, GeneratorConfig
-from gan2shape.nn.sized_generator import at_size, resized
+from gan2shape.nn.sized_generator import at_size
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def test_bytes_that_are_no_text_and_folders_are_one_sentence(tmp_path) -> None:
         read_calibration(tmp_path / "sub")
 
 
-def test_shipped_packs_say_everything_and_their_cards_what_true_depth_chose() -> None:
+def test_shipped_packs_set_every_value_and_their_cards_list_what_true_depth_chose() -> None:
     for category in known_categories():
         calibration = read_calibration(pack_dir(category))
         assert set(calibration.values) == set(KEYS)
@@ -132,5 +132,5 @@ def test_the_calibration_travels_inside_a_converted_pack(tmp_path, monkeypatch) 
     bundled = open_prior("head", device="cpu")[1]
     generator, config = open_prior(None, tmp_path / "head.safetensors", device="cpu")
     assert config == bundled
-    (note,) = (note for note in generator.notes if note.startswith("Drawn"))
+    (note,) = (note for note in generator.notes if note.startswith("Sampled"))
     assert "lights.gain -0.15 to 0.15 (its own calibration)" in note

@@ -87,7 +87,7 @@ def test_packs_keep_the_measured_mean():
     torch.testing.assert_close(sample_latents(torch.ones(1, 8), generator), mean + 0.7 * (w - mean))
 
 
-def test_a_large_generator_is_worked_with_at_128(tmp_path):
+def test_a_large_generator_is_used_at_128(tmp_path):
     path = thin(tmp_path, 256)
     generator, config = open_prior("car", path, "smoke", device="cpu")
     assert config.render.resolution == 128
@@ -146,7 +146,7 @@ def test_what_cannot_work_is_refused(tmp_path):
 
 
 def test_a_copy_of_a_pack_knows_its_category(tmp_path):
-    """The card travels with the file, so that nobody has to say what it is a pack of."""
+    """The card travels with the file, so that no category has to be named."""
     own = Generator(GeneratorConfig(resolution=32, channels=(4, 4, 4, 4), z_dim=8, w_dim=8, n_mapping=2))
     critic = Discriminator(DiscriminatorConfig(resolution=32, channels=(4, 4, 4, 4), unshuffle=False))
     for category in ("head", "teapot"):
@@ -155,7 +155,7 @@ def test_a_copy_of_a_pack_knows_its_category(tmp_path):
     config = open_prior(None, tmp_path / "head.safetensors", "smoke", device="cpu")[1]
     assert (config.category, config.initial.depth_scale) == ("head", 0.3)
     assert open_prior("car", tmp_path / "head.safetensors", "smoke", device="cpu")[1].category == "car", (
-        "what is said counts"
+        "the named category counts"
     )
     with pytest.raises(UserError, match="--category"):
         open_prior(None, tmp_path / "teapot.safetensors", "smoke", device="cpu")
@@ -183,24 +183,24 @@ def test_the_loop_takes_wplus_and_works_without_a_mask_head():
     outcome = reconstruct(observe_latent(wplus, generator, disc_mask()), generator, config, silent)
     assert torch.isfinite(outcome.scenes[-1].depth).all()
     masks = outcome.state.samples.masks
-    assert 0.1 < float(masks.mean()) < 0.9  # the drawings' own, not everything
+    assert 0.1 < float(masks.mean()) < 0.9  # those of the renders, not everything
 
 
 def test_the_estimate_counts_the_schedule():
     generator = tiny_generator()
     steps, invert = CONFIG.steps, CONFIG.invert
-    drawn, compared, rendered = counts(generator, CONFIG, inverts=False)
+    generated, compared, rendered = counts(generator, CONFIG, inverts=False)
     learnt, joint, collected = steps.batch * 5, steps.batch * steps.n_joint[0] * 2, steps.n_collect * 2
-    assert drawn == 3 * learnt + collected
+    assert generated == 3 * learnt + collected
     assert compared == 4 * learnt, "step 3 compares features only where they weigh anything"
     judged = replace(CONFIG, steps=replace(steps, feature_weight=0.2))
     assert counts(generator, judged, inverts=False)[1] == 4 * (learnt + joint)
     assert rendered == learnt + collected + 3 * joint
-    more = counts(generator, CONFIG, inverts=True)[0] - drawn
+    more = counts(generator, CONFIG, inverts=True)[0] - generated
     assert more == invert.n_starts + 3 * invert.n_steps / 2 * (invert.n_tracks + 1)
     two = replace(CONFIG, n_stages=0, initial=replace(CONFIG.initial, slants_deg=(-25.0, 25.0)))
     assert counts(generator, two, inverts=False)[0] > 3 * steps.batch * N_SLANT_STEPS
-    assert counts(with_encoder(generator), two, inverts=False) == (16, 0, 16)  # eight turns of each, nothing learnt
+    assert counts(with_encoder(generator), two, inverts=False) == (16, 0, 16)  # eight yaws of each, nothing learnt
     tracks = counts(with_encoder(generator), two, inverts=True)[0] - 16
     assert tracks == 3 * invert.n_steps / 2 * 2, "one track, no random starts"
     seconds = estimate_seconds(generator, CONFIG, inverts=True)

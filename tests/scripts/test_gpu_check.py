@@ -1,4 +1,4 @@
-"""The check of a GPU machine, as far as a CPU can tell: one JSON object, or one sentence where there is no CUDA."""
+"""The check of a GPU machine, as far as a CPU can test it: one JSON object, or one sentence where there is no CUDA."""
 
 import json
 
@@ -11,14 +11,14 @@ from scripts import gpu_check
 def test_without_cuda_it_is_one_sentence_and_exit_code_2(monkeypatch, capsys) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu_check.main([]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.count("\n") == 1
-    assert "no CUDA here" in said.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert "no CUDA here" in printed.err
 
 
 def test_parts_report_into_one_object_and_what_does_not_fit_is_named(monkeypatch, capsys) -> None:
-    def fails(*words: object) -> dict:
+    def fails(*given: object) -> dict:
         raise ZeroDivisionError("a bug")
 
     def speed(resolution: int, precision: str, *others: object) -> dict:

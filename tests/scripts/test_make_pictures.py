@@ -1,4 +1,4 @@
-"""Sheets show what they say: samples in order, the median and the worst, every row with the same columns."""
+"""Contact sheets: samples in order, the median and the worst, every row with the same columns."""
 
 import importlib.util
 import json
@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from gan2shape.core.config import RenderConfig
+from gan2shape.core.images import SheetLayout
 from gan2shape.core.requests import REQUEST_NAME, RunRequest
-from gan2shape.export.pictures import GAP_PX, LABEL_PX
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 16
@@ -46,11 +46,11 @@ def write_scene(path: Path, grey: float, with_truth: bool) -> Path:
     return path
 
 
-def write_bench(folder: Path, sides: list[float]) -> Path:
+def write_bench(folder: Path, errors: list[float]) -> Path:
     """A finished `bench shape` folder with these SIDEs after the last of two stages."""
     lines = []
-    for i, side in enumerate(sides):
-        scores = {"flat": {"side": 9.0}, "stage 1": {"side": -side}, "stage 2": {"side": side}, "observation": {}}
+    for i, error in enumerate(errors):
+        scores = {"flat": {"side": 9.0}, "stage 1": {"side": -error}, "stage 2": {"side": error}, "observation": {}}
         lines.append(json.dumps({"seed": 1000 + i, **scores}))
         write_scene(folder / f"{1000 + i}.npz", 0.1 * i, with_truth=True)
     (folder / "objects.jsonl").write_text("\n".join(lines) + "\n")
@@ -58,27 +58,27 @@ def write_bench(folder: Path, sides: list[float]) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("sides", "median", "worst"),
+    ("errors", "median", "worst"),
     [([3.0, 1.0, 2.0], 1002, 1000), ([0.4, 0.9, 0.1, 0.7], 1003, 1001), ([1.0], 1000, 1000), ([2.0, 2.0], 1001, 1001)],
 )
-def test_median_and_worst_of_the_last_stage(script, sides, median, worst, tmp_path):
-    rows = script.exam_rows(write_bench(tmp_path, sides))
+def test_median_and_worst_of_the_last_stage(script, errors, median, worst, tmp_path):
+    rows = script.exam_rows(write_bench(tmp_path, errors))
     assert [int(row.path.stem) for row in rows] == [median, worst]
-    assert rows[0].name == f"median: SIDE {sorted(sides)[len(sides) // 2]:.2f}"
-    assert rows[1].name == f"worst: SIDE {max(sides):.2f}"
+    assert rows[0].name == f"median: SIDE {sorted(errors)[len(errors) // 2]:.2f}"
+    assert rows[1].name == f"worst: SIDE {max(errors):.2f}"
 
 
 def test_a_sheet_has_a_row_for_each_file_and_captions(script, tmp_path):
     rows = script.exam_rows(write_bench(tmp_path, [3.0, 1.0, 2.0]))
     made = script.whole_sheet(rows, RENDER)
-    side = script.TILE_PX
+    width, gap, label = script.TILE_PX, SheetLayout.gap_px, SheetLayout.label_px
     n_columns = 2 + 2 + 4 + 2  # input and truth, depth and normals, shape, photo
-    assert made.shape == (2 * (side + LABEL_PX + GAP_PX) - GAP_PX, n_columns * (side + GAP_PX) - GAP_PX, 3)
-    below = side + LABEL_PX + GAP_PX
+    assert made.shape == (2 * (width + label + gap) - gap, n_columns * (width + gap) - gap, 3)
+    below = width + label + gap
     for row, grey in ((0, 0.2), (1, 0.0)):  # objects 1002 and 1000 by their input
-        tile = made[row * below : row * below + side, :side]
+        tile = made[row * below : row * below + width, :width]
         assert (tile == round((grey + 1) * 127.5)).all()
-        assert (made[row * below + side : row * below + side + LABEL_PX, :side] < 200).any(), "a caption"
+        assert (made[row * below + width : row * below + width + label, :width] < 200).any(), "a caption"
 
 
 def test_rows_without_truth_show_no_true_depth(script, tmp_path):
@@ -92,32 +92,32 @@ def test_rows_without_truth_show_no_true_depth(script, tmp_path):
 
 
 def test_seeds_are_shown_in_order_and_missing_ones_are_made(script, tmp_path, monkeypatch):
-    asked = []
+    requested = []
 
     def job(request: RunRequest, report) -> None:
-        asked.append(request.seed)
+        requested.append(request.seed)
         write_scene(request.out / "scene.npz", 0.1 * request.seed, with_truth=False)
         (request.out / REQUEST_NAME).write_text(json.dumps(asdict(request), default=str))
 
     monkeypatch.setattr(script, "run_request", job)
     rows = script.seed_rows(tmp_path, "car", "smoke")
-    assert asked == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert requested == [0, 1, 2, 3, 4, 5, 6, 7]
     assert [row.path.parent.name for row in rows] == [f"seed-{seed}" for seed in range(8)]
     with pytest.raises(SystemExit, match="another run"):
         script.seed_rows(tmp_path, "car", "draft")
     (tmp_path / "seed-1" / script.MADE_BY_NAME).write_text("weights: of yesterday\n")
     assert [row.path for row in script.seed_rows(tmp_path, "car", "smoke")] == [row.path for row in rows]
-    assert asked == [0, 1, 2, 3, 4, 5, 6, 7, 1], "what other weights have made is made anew"
+    assert requested == [0, 1, 2, 3, 4, 5, 6, 7, 1], "what other weights have made is made anew"
 
 
 def test_the_command_writes_a_picture(script, tmp_path, monkeypatch):
     bench = write_bench(tmp_path / "bench", [1.0, 2.0])
-    words = ["make_pictures.py", "--exam", str(bench), "--out", str(tmp_path / "new" / "sheet.png")]
-    monkeypatch.setattr("sys.argv", words)
+    arguments = ["make_pictures.py", "--exam", str(bench), "--out", str(tmp_path / "new" / "sheet.png")]
+    monkeypatch.setattr("sys.argv", arguments)
     monkeypatch.setattr(script, "RenderConfig", lambda: RENDER)
     script.main()
     with Image.open(tmp_path / "new" / "sheet.png") as opened:
         assert opened.mode == "RGB"
-    monkeypatch.setattr("sys.argv", [*words[:2], str(tmp_path / "nothing"), *words[3:]])
+    monkeypatch.setattr("sys.argv", [*arguments[:2], str(tmp_path / "nothing"), *arguments[3:]])
     with pytest.raises(SystemExit, match="no scores"):
         script.main()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import gan2shape
-from gan2shape.core.devices import resolve_device
+from gan2shape.core.devices import choose_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import silent
 from gan2shape.core.records import Scene
@@ -101,7 +101,7 @@ def test_an_image_is_inverted_and_masked_without_help(made):
 @pytest.mark.parametrize("name", ["cuda:77", "toaster"])
 def test_a_device_that_is_not_there_is_one_sentence(name):
     with pytest.raises(UserError, match="cannot be used here"):
-        resolve_device(name)
+        choose_device(name)
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,7 @@ def test_mesh_is_closed(style, seed):
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_parts_are_turned_outwards(style):
+def test_parts_face_outwards(style):
     params = car_of(style, 3)
     parts = [car._body(params), car._greenhouse(params), *car._wheels(params), *car._mirrors(params)]
     assert all(signed_volume(part.points, part.faces) > 0 for part in parts)
@@ -73,9 +73,9 @@ def test_object_frame(style):
     np.testing.assert_allclose(mesh.vertices.max(0), -mesh.vertices.min(0), atol=1e-6)
     assert extent[2] == pytest.approx(params.length * car.UNITS_PER_METRE, rel=0.03)
     assert extent[1] == pytest.approx(params.height * car.UNITS_PER_METRE, rel=0.03)
-    # y is down: the wheels' tyres are the lowest points, and the front (-z) carries the head lamps.
-    lamps = np.all(mesh.face_albedo == car.HEADLAMP_RGB.astype(np.float32), axis=1)
-    assert mesh.vertices[mesh.faces[lamps]][..., 2].max() < 0
+    # y is down: the wheels' tyres are the lowest points, and the front (-z) carries the headlights.
+    headlights = np.all(mesh.face_albedo == car.HEADLIGHT_RGB.astype(np.float32), axis=1)
+    assert mesh.vertices[mesh.faces[headlights]][..., 2].max() < 0
     assert mesh.vertices[mesh.faces[np.all(mesh.face_albedo == car.TYRE_RGB.astype(np.float32), 1)]][..., 1].max() > 0
     assert (mesh.face_albedo >= 0).all()
     assert (mesh.face_albedo <= 0.89).all()
@@ -116,11 +116,11 @@ def test_styles_differ_in_silhouette():
     assert length["pickup"] > length["sedan"] > length["hatchback"]
 
 
-def test_sampling_draws_every_style_and_paint():
+def test_sampling_gives_every_style_and_paint():
     rng = np.random.default_rng(0)
-    drawn = [car.sample_params(rng) for _ in range(300)]
-    assert {p.style for p in drawn} == set(STYLES)
-    paint = np.array([p.paint_rgb for p in drawn])
+    cars = [car.sample_params(rng) for _ in range(300)]
+    assert {p.style for p in cars} == set(STYLES)
+    paint = np.array([p.paint_rgb for p in cars])
     nearest = np.abs(paint[:, None] - car.PAINTS_RGB).sum(-1).argmin(1)
     assert set(nearest) == set(range(len(car.PAINTS_RGB)))
 

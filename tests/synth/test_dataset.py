@@ -60,7 +60,7 @@ def test_objects_fit_the_frame(made):
 
 @pytest.mark.parametrize("category", ["car", "head"])
 def test_pixels_of_seeds_stay_what_they_were(category):
-    """The exam's truth is rebuilt from seeds: a seed draws the object that it drew when the exam was frozen."""
+    """The exam's truth is rebuilt from seeds: a seed gives the object that it gave when the exam was frozen."""
     with np.load(Path(__file__).parent / "frozen_pixels.npz", allow_pickle=False) as frozen:
         difference = training_images(category, [0, 1, 2, EXAM_FIRST_SEED]).astype(int) - frozen[category]
         assert np.abs(difference).max() <= 1  # another CPU may round otherwise
@@ -69,7 +69,7 @@ def test_pixels_of_seeds_stay_what_they_were(category):
         assert (np.abs(depth - frozen[f"{category}_depth"]) > 1e-6).mean() < 1e-3
 
 
-def test_lights_and_views_are_drawn_as_stated(made):
+def test_lights_and_views_are_sampled_as_stated(made):
     category, _ = made
     spec = get_category(category)
     items = [sample_item(spec, seed) for seed in range(40)]

@@ -55,11 +55,11 @@ def test_weights_sum_to_one_and_targets_exist():
         assert all(0 < weight <= 1 for weight in params.targets.values())
 
 
-def test_both_ends_and_both_sides_of_every_axis_are_drawn():
-    drawn = set().union(*(sampled(seed).targets for seed in range(80)))
+def test_both_ends_and_both_sides_of_every_axis_are_sampled():
+    used = set().union(*(sampled(seed).targets for seed in range(80)))
     wanted = {end.replace("*", side) for _, ends, _ in shape_axes() for end in ends for side in ("l", "r")}
     assert len(shape_axes()) > 80
-    assert wanted <= drawn
+    assert wanted <= used
 
 
 def test_a_cut_neck_closes_the_head_and_faces_look_outwards():
@@ -76,7 +76,7 @@ def test_a_cut_neck_closes_the_head_and_faces_look_outwards():
 
 
 @pytest.mark.parametrize("side", [0, 1])
-def test_an_eyeball_looks_where_it_is_told(side):
+def test_an_eyeball_looks_along_its_gaze(side):
     """The middle of an eye's texture, the pupil, moves by the gaze on a ball of the eye's radius."""
     points = morph(plain())
 

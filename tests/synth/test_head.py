@@ -46,22 +46,22 @@ def test_the_same_seed_gives_the_same_head():
     assert not np.array_equal(first.vertices, head.build(sampled(4)).vertices)
 
 
-def test_every_parameter_is_drawn_within_its_range():
-    drawn = [sampled(seed) for seed in range(400)]
+def test_every_parameter_is_sampled_within_its_range():
+    heads = [sampled(seed) for seed in range(400)]
     for item in fields(HeadParams):
-        values = np.array([getattr(p, item.name) for p in drawn])
-        assert len(np.unique(values)) == len(drawn)
+        values = np.array([getattr(p, item.name) for p in heads])
+        assert len(np.unique(values)) == len(heads)
         if "sd" in item.metadata:
             assert np.abs(values).max() <= 2 * item.metadata["sd"]
             assert values.std() == pytest.approx(0.88 * item.metadata["sd"], rel=0.15)  # .88: a normal cut at 2 sd
         else:
             assert item.metadata["low"] <= values.min() < values.max() <= item.metadata["high"]
-    matrix = np.corrcoef(np.array([[getattr(p, name) for name in NAMES] for p in drawn]).T)
+    matrix = np.corrcoef(np.array([[getattr(p, name) for name in NAMES] for p in heads]).T)
     assert np.abs(matrix - np.eye(len(NAMES))).max() < 0.22  # independent
 
 
 @pytest.mark.parametrize("params", [MEAN, BALD, *(sampled(seed) for seed in range(4))])
-def test_the_mesh_is_closed_and_turned_outwards(params):
+def test_the_mesh_is_closed_and_faces_outwards(params):
     mesh = head.build(params)
     assert mesh.vertices.dtype == np.float32
     assert mesh.faces.dtype == np.int64
@@ -173,7 +173,7 @@ def test_shape_has_about_thirty_effective_dimensions():
 
 
 def test_depth_and_outline_stay_within_the_frame():
-    """Over drawn views and heads: visible depth within 1 +- 0.1, two clear pixels at the border."""
+    """Over sampled views and heads: visible depth within 1 +- 0.1, two clear pixels at the border."""
     rng = np.random.default_rng(0)
     for seed in range(24):
         azimuth, elevation, roll = head.SPEC.views.sample(rng)

@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_uint8
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import light_direction
-from gan2shape.synth.backdrop import draw_backdrop
-from gan2shape.synth.dataset import prerender, render_set, to_uint8, training_images
+from gan2shape.synth.backdrop import sample_backdrop
+from gan2shape.synth.dataset import prerender, render_set, training_images
 from gan2shape.synth.natural import (
     NaturalLook,
     camera_points,
     distance_of,
-    draw_look,
     render_natural,
+    sample_look,
     to_linear,
     to_stored,
 )
@@ -82,7 +83,7 @@ def test_without_its_effects_it_is_lambert_in_linear_light():
     assert error.quantile(0.98) < 0.05  # JPEG
 
 
-def test_gloss_brightens_the_mirror_direction_and_nothing_turned_away():
+def test_gloss_brightens_the_mirror_direction_and_nothing_that_faces_away():
     dull, shiny = (
         render_natural([sphere()], FRONT, LIGHT, [replace(PLAIN_LOOK, gloss=gloss, hardness=60.0)], 64).image[0].mean(0)
         for gloss in (0.0, 0.5)
@@ -104,8 +105,8 @@ def test_a_cast_shadow_falls_where_the_light_says():
     light = torch.tensor([[0.4, 0.6, 0.6, -0.4]])
     samples = sample_surfaces([mesh], FRONT, 192, [10.0], [1.0])
     points = camera_points(samples, [10.0], [1.0])
-    turn = rotation(FRONT[:, :3])
-    shadow = cast_shadow(samples, points, [mesh], turn, FRONT[:, 3:], [1.0], light_direction(light))
+    rotated = rotation(FRONT[:, :3])
+    shadow = cast_shadow(samples, points, [mesh], rotated, FRONT[:, 3:], [1.0], light_direction(light))
     wall = samples.depth > 1.01
     x, y = points[:, 0], points[:, 1]
     # towards the light is (lx, ly, -1): what stands at point + gap * (lx, ly) on the small square casts on a point
@@ -146,15 +147,15 @@ def test_srgb_there_and_back():
 
 
 def test_seeds_fix_looks_and_backdrops():
-    looks = [draw_look("face", seed) for seed in range(60)]
-    assert draw_look("face", 3) == looks[3]
-    assert draw_look("car", 3) != looks[3]
+    looks = [sample_look("face", seed) for seed in range(60)]
+    assert sample_look("face", 3) == looks[3]
+    assert sample_look("car", 3) != looks[3]
     fov = np.array([look.fov_deg for look in looks])
     assert fov.min() >= 10
     assert fov.max() <= 30
     assert np.ptp(fov) > 15
     for seed in range(20):
-        one, same = (draw_backdrop(np.random.default_rng(seed), 32) for _ in range(2))
+        one, same = (sample_backdrop(np.random.default_rng(seed), 32) for _ in range(2))
         np.testing.assert_array_equal(one, same)
         assert one.shape == (32, 32, 3)
         assert one.min() >= 0

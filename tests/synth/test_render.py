@@ -99,7 +99,7 @@ def test_normals_agree_with_finite_differences_of_depth(azimuth_deg):
     angle = torch.rad2deg((numeric * truth.normals).sum(1).clamp(-1, 1).acos())[0][smooth]
     assert angle.median() < 6  # flat facets against smooth shading normals
     assert angle.quantile(0.95) < 20
-    assert (truth.normals[:, 2][truth.hit[:, 0]] < 0.35).all()  # interpolated normals may lean slightly over
+    assert (truth.normals[:, 2][truth.hit[:, 0]] < 0.35).all()  # interpolated normals may tilt slightly over
 
 
 def test_depth_unprojects_onto_the_mesh():
@@ -115,7 +115,7 @@ def test_depth_unprojects_onto_the_mesh():
     assert back[:, 1].max() > high[1] - 0.006
 
 
-def test_lamp_above_brightens_what_faces_up():
+def test_light_above_brightens_what_faces_up():
     view = turntable_view(0.5, 0.35)[None].expand(2, 6)
     light = torch.tensor([[0.4, 0.6, 0.0, -0.8], [0.4, 0.6, 0.0, 0.8]])
     truth = render_object(plain_car(), view, light)
@@ -124,14 +124,14 @@ def test_lamp_above_brightens_what_faces_up():
     assert (truth.image[0] - truth.image[1])[:, up].mean() > 0.1
 
 
-def test_positive_yaw_turns_the_front_to_image_left_and_pitch_looks_from_above():
+def test_positive_yaw_rotates_the_front_to_image_left_and_pitch_looks_from_above():
     mesh = plain_car(3)
-    lamps = np.all(mesh.face_albedo == car.HEADLAMP_RGB.astype(np.float32), axis=1)
-    front = torch.from_numpy(mesh.vertices[mesh.faces[lamps]].mean((0, 1)))
+    headlights = np.all(mesh.face_albedo == car.HEADLIGHT_RGB.astype(np.float32), axis=1)
+    front = torch.from_numpy(mesh.vertices[mesh.faces[headlights]].mean((0, 1)))
     assert (rotation(turntable_view(0.6, 0.0)[:3]) @ front)[0] < -0.02
     roof = torch.tensor([0.0, -0.02, 0.0])
     assert (rotation(turntable_view(0.6, 0.3)[:3]) @ roof)[2] < 0
-    # Seen level, a turntable's azimuth is the house's yaw.
+    # Seen level, a turntable's azimuth is the yaw.
     torch.testing.assert_close(turntable_view(0.6, 0.0)[:3], torch.tensor([0.0, 0.6, 0.0]), atol=1e-6, rtol=0)
 
 

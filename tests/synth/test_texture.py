@@ -1,4 +1,4 @@
-"""Textured meshes: lookup by uv, holes cut before the depth test, sheets seen from both sides."""
+"""Textured meshes: lookup by uv, holes cut before the depth test, faces seen from both sides."""
 
 from dataclasses import replace
 
@@ -14,14 +14,14 @@ FRONT = torch.zeros(1, 6)
 HALF = 0.05  # scene units, half a square's side
 
 
-def square(z: float, texture: np.ndarray | None, turned: bool = False) -> ObjectMesh:
+def square(z: float, texture: np.ndarray | None, flipped: bool = False) -> ObjectMesh:
     """A square about the optical axis at depth 1 + z, with one whole texture on it (u right, v down)."""
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32)
     faces = np.array([[0, 2, 1], [0, 3, 2]])  # counter-clockwise as the camera sees them: towards -z
-    if turned:
+    if flipped:
         faces = faces[:, ::-1].copy()
     uv = (corners / 2 + 0.5)[faces]
-    normal = np.array([0, 0, 1.0 if turned else -1.0], np.float32)
+    normal = np.array([0, 0, 1.0 if flipped else -1.0], np.float32)
     return ObjectMesh(
         vertices=np.column_stack([corners * HALF, np.full(4, z, np.float32)]).astype(np.float32),
         faces=faces,
@@ -65,7 +65,7 @@ def test_lookup_is_linear_between_texel_centres_and_level_beyond_them():
 
 
 def test_texture_lookup_is_perspective_correct():
-    """A square turned by 60 degrees: colour is linear in the square's own coordinate, found from the depth."""
+    """A square rotated by 60 degrees: colour is linear in the square's own coordinate, found from the depth."""
     ramp = np.broadcast_to(np.linspace(0, 250, 64, dtype=np.uint8)[None, :, None], (2, 64, 3)).copy()
     view = torch.tensor([[0.0, np.pi / 3, 0.0, 0.0, 0.0, 0.0]])
     truth = render_object(square(0.0, ramp), view, FLAT_LIGHT, 128)
@@ -101,11 +101,11 @@ def test_triangles_that_are_not_to_be_tested_ignore_alpha():
     assert render_object(whole, FRONT, FLAT_LIGHT, 32).depth[0, 0, 16, 16] < 1
 
 
-def test_a_sheet_shows_its_other_side_only_where_it_is_said_to():
+def test_a_pane_shows_its_other_side_only_where_it_is_both_sided():
     texture = np.full((2, 2, 3), 255, np.uint8)
-    sheet = square(0.0, texture, turned=True)
-    assert render_object(sheet, FRONT, FLAT_LIGHT, 32).mask.max() == 0
-    truth = render_object(replace(sheet, both_sided=np.ones(2, bool)), FRONT, FLAT_LIGHT, 32)
+    pane = square(0.0, texture, flipped=True)
+    assert render_object(pane, FRONT, FLAT_LIGHT, 32).mask.max() == 0
+    truth = render_object(replace(pane, both_sided=np.ones(2, bool)), FRONT, FLAT_LIGHT, 32)
     assert truth.mask.max() == 1
     assert (truth.normals[:, 2][truth.hit[:, 0]] < -0.99).all()
 

@@ -66,10 +66,10 @@ def test_posterior_samples_have_the_asked_moments() -> None:
 
 def test_coverage_spreads_a_cone_and_leaves_random_latents_alone(players: tuple[Generator, Discriminator]) -> None:
     encoder = encoder_beside(players[1], GENERATOR.z_dim)
-    random = torch.Generator().manual_seed(0)
-    z = torch.randn(512, 8, generator=random)
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(512, 8, generator=rng)
     for _ in range(400):
-        _, even = coverage(encoder, torch.randn(64, 8, generator=random))
+        _, even = coverage(encoder, torch.randn(64, 8, generator=rng))
     assert even == pytest.approx(np.log(1.05), abs=0.02)  # the floor is added to a second moment of 1
     cone = torch.nn.Parameter(0.1 * z + 3.0)
     for _ in range(600):
@@ -102,7 +102,7 @@ def test_gradients_reach_generator_mapping_and_encoder_but_not_the_discriminator
     autoencoding.generator_gradients(
         generator, discriminator, encoder, w, images, torch.zeros(4, 8), instance_noise, WEIGHTS
     )  # fmt: skip
-    for module in (encoder, generator.synthesis, generator.mapping):  # the w that are drawn carry none here
+    for module in (encoder, generator.synthesis, generator.mapping):  # random w carry none here
         assert any(p.grad is not None and p.grad.abs().max() > 0 for p in module.parameters())
     assert all(p.grad is None for p in discriminator.parameters())
     assert all(p.requires_grad for p in discriminator.parameters())

@@ -10,13 +10,14 @@ import torch
 
 from gan2shape.core.devices import choose_device, choose_dtype, choose_threads
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import BARE, contact_sheet, to_float, to_uint8
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.prior.packs import make_prior, save_pack
 from gan2shape.train import loop as training
-from gan2shape.train.dataset import ShardedImages, to_float
+from gan2shape.train.dataset import ShardedImages
 from gan2shape.train.loop import TrainConfig, learning_rate_factor, train
-from gan2shape.train.sheets import samples_sheet, tile
+from gan2shape.train.sheets import samples_sheet
 from gan2shape.train.state import CHECKPOINT_NAME, load_networks
 
 CONFIG = TrainConfig(
@@ -156,10 +157,10 @@ def test_flips_mirror_about_half_of_the_images(tmp_path: Path) -> None:
     ramp = np.broadcast_to(np.arange(16, dtype=np.uint8)[None, None, :, None], (4, 16, 16, 3))
     np.save(tmp_path / "images_0.npy", ramp)
     images = ShardedImages(tmp_path, 16)
-    drawn = images.sample(400, np.random.default_rng(0), flips=True)
-    mirrored = drawn[:, 0, 0, 0] > drawn[:, 0, 0, -1]
+    sampled = images.sample(400, np.random.default_rng(0), flips=True)
+    mirrored = sampled[:, 0, 0, 0] > sampled[:, 0, 0, -1]
     assert 0.4 < mirrored.float().mean() < 0.6
-    torch.testing.assert_close(drawn[mirrored][0].flip(-1), drawn[~mirrored][0])
+    torch.testing.assert_close(sampled[mirrored][0].flip(-1), sampled[~mirrored][0])
     straight = images.sample(40, np.random.default_rng(0), flips=False)
     assert (straight[:, 0, 0, 0] < straight[:, 0, 0, -1]).all()
 
@@ -175,9 +176,9 @@ def test_learning_rate_schedule() -> None:
     assert factors == pytest.approx([1.0, 1.0, 0.55, 0.1, 0.1])
 
 
-def test_tile_places_images_row_by_row() -> None:
+def test_a_bare_sheet_places_images_row_by_row() -> None:
     images = torch.linspace(-1, 1, 3).view(3, 1, 1, 1).expand(3, 3, 2, 2)
-    sheet = tile(images, n_columns=2, upscale=2)
+    sheet = contact_sheet(to_uint8(images), n_columns=2, layout=replace(BARE, scale=2))
     assert sheet.shape == (8, 8, 3)
     assert [int(sheet[0, 0, 0]), int(sheet[0, 4, 0]), int(sheet[4, 0, 0]), int(sheet[4, 4, 0])] == [0, 128, 255, 0]
 

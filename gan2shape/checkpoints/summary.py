@@ -33,18 +33,18 @@ def summary(checkpoint: "Checkpoint") -> dict[str, Any]:
         "ignored": list(checkpoint.ignored),
     }
     further = sorted({name.partition("/")[0] for name in checkpoint.further.get("networks", {})})
-    found = {"source": source, "n_bytes": checkpoint.n_bytes, "generator": described, "discriminator": critic}
-    return {**found, "networks": further}
+    plain = {"source": source, "n_bytes": checkpoint.n_bytes, "generator": described, "discriminator": critic}
+    return {**plain, "networks": further}
 
 
-def describe(found: Mapping[str, Any]) -> list[str]:
+def describe(summarised: Mapping[str, Any]) -> list[str]:
     """Lines for people from what `inspect` returns."""
-    source, generator, critic = found["source"], found["generator"], found["discriminator"]
-    side = generator["resolution"]
+    source, generator, critic = (summarised[name] for name in ("source", "generator", "discriminator"))
+    pixels = f"{generator['resolution']} x {generator['resolution']}"
     lines = [
         ("written by", source["kind"]),
         *([("taken", source["taken"])] if source.get("taken") else []),
-        ("generator", f"{side} x {side}, {generator['architecture']}, {generator['n_parameters']:,} weights"),
+        ("generator", f"{pixels}, {generator['architecture']}, {generator['n_parameters']:,} weights"),
         ("widths", " ".join(map(str, generator["channels"])) + " (coarse to fine)"),
         ("latents", f"z {generator['z_dim']}, w {generator['w_dim']}, {generator['n_layers']} layers"),
         ("mapping", f"{generator['n_mapping']} layers, multiplier {generator['mapping_lr_multiplier']:g}"),
@@ -53,15 +53,15 @@ def describe(found: Mapping[str, Any]) -> list[str]:
         ("clamp", "none" if generator["clamp"] is None else f"{generator['clamp']:g}"),
     ]
     if source["n_classes"]:
-        lines.append(("classes", f"{source['n_classes']}; class {source['class_index']} is drawn"))
+        lines.append(("classes", f"{source['n_classes']}; class {source['class_index']} is used"))
     if critic is None:
         lines.append(("discriminator", "none"))
     else:
         group = f"minibatch group {critic['stddev_group']}"
         size = f"{critic['n_parameters']:,} weights"
         lines.append(("discriminator", f"{critic['architecture']}, {size}, {group}"))
-    if found["networks"]:
-        lines.append(("networks", ", ".join(found["networks"])))
+    if summarised["networks"]:
+        lines.append(("networks", ", ".join(summarised["networks"])))
     lines += [("settings", f"{name}: {origin}") for name, origin in source["origins"].items()]
     lines += [("ignored", text) for text in source.get("ignored", ())]
     lines += [("tested", source["tested"]), *(("note", note) for note in source["notes"])]

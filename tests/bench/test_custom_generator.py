@@ -1,13 +1,16 @@
 """`--generator` on the benchmarks: what works as with a bundled pack, and what is refused in one sentence."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from gan2shape.bench import card, run_ladder, table
+from gan2shape.bench import card, table
 from gan2shape.bench.opening import exam_category, open_measured
+from gan2shape.bench.requests import BenchRequest
+from gan2shape.bench.run_ladder import run_ladder
 from gan2shape.cli import app
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import pack_dir
@@ -29,24 +32,25 @@ def _empty_cache(tmp_path, monkeypatch) -> None:
 
 @pytest.fixture
 def copied(tmp_path) -> Path:
-    """The bundled cars as somebody's file."""
+    """The bundled cars as a user's file."""
     path = tmp_path / "my cars.safetensors"
     convert(pack_dir("car"), path)
     return path
 
 
 def test_a_copy_of_a_pack_is_measured_as_the_pack_is(copied) -> None:
-    words = (("O5",), 1, "cpu", (*QUICK, "n_stages=0"))
-    bundled, own = run_ladder.main("car", *words), run_ladder.main("car", *words, generator=copied)
-    assert [row["method"] for row in own] == ["O5 depth network"]
-    assert [row["side"] for row in own] == pytest.approx([row["side"] for row in bundled], rel=1e-3)
+    request = BenchRequest("car", count=1, device="cpu", overrides=(*QUICK, "n_stages=0"))
+    bundled, custom = run_ladder(request, ("O5",)), run_ladder(replace(request, generator=copied), ("O5",))
+    assert [row["method"] for row in custom] == ["O5 depth network"]
+    assert [row["side"] for row in custom] == pytest.approx([row["side"] for row in bundled], rel=1e-3)
 
 
 def test_the_table_keeps_generators_apart(copied, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(table, "mean_depth", lambda *words: torch.ones(1, 1, 64, 64))  # hundreds of renders
+    monkeypatch.setattr(table, "mean_depth", lambda *given: torch.ones(1, 1, 64, 64))  # hundreds of renders
 
     def rows(generator: Path | None) -> list[dict]:
-        return table.main("car", "smoke", 1, "val", tmp_path / "rows", "cpu", QUICK, generator=generator)
+        request = BenchRequest("car", "smoke", 1, "cpu", QUICK, generator)
+        return table.run_table(request, "val", tmp_path / "rows")
 
     assert "depth network" in [row["method"] for row in rows(copied)]
     assert rows(copied.rename(tmp_path / "renamed.safetensors")), "the same contents go on"
@@ -54,12 +58,13 @@ def test_the_table_keeps_generators_apart(copied, tmp_path, monkeypatch) -> None
         rows(None)
 
 
-def test_a_larger_generator_is_seen_at_the_side_of_the_exam(tmp_path) -> None:
+def test_a_larger_generator_is_measured_at_the_resolution_of_the_exam(tmp_path) -> None:
     path = thin(tmp_path, 128)
     keep_estimated(path, an_estimate("head"))
-    assert exam_category(None, path) == "head"
-    assert exam_category("car", path) == "car"
-    generator, config = open_measured("head", "paper", device="cpu", generator=path)
+    request = BenchRequest(None, "paper", device="cpu", generator=path)
+    assert exam_category(request) == "head"
+    assert exam_category(replace(request, category="car")) == "car"
+    generator, config = open_measured(request)
     assert config.render.resolution == 64
     assert generator.prior.generator.synthesis(generator.prior.w_mean[None]).shape[-1] == 64
 
@@ -68,22 +73,22 @@ BENCHES = (["bench", "ladder", "--device", "cpu"], ["bench", "shape", "--device"
 BAD = {
     "missing": (["-c", "car", "-g", "no.pkl"], "no.pkl"),
     "no category": (["-g", "thin64.pt"], "give --category"),
-    "too small": (["-c", "car", "-g", "thin32.pt"], "exam of 64 x 64 pixels: it draws 32 x 32"),
+    "too small": (["-c", "car", "-g", "thin32.pt"], "exam of 64 x 64 pixels: it generates 32 x 32"),
     "no masks": (["-c", "car", "-g", "thin64.pt"], "run `gan2shape prior thin64.pt --category"),
-    "another side": (["-c", "car", "-g", "thin64.pt", "render.resolution=32"], "render.resolution=32 was asked for"),
+    "another resolution": (["-c", "car", "-g", "thin64.pt", "render.resolution=32"], "render.resolution=32 was given"),
     "no exam": (["-c", "cra", "-g", "thin64.pt"], "cra"),
 }
 
 
-@pytest.mark.parametrize("verb", BENCHES, ids=lambda words: words[1])
+@pytest.mark.parametrize("verb", BENCHES, ids=lambda verb: verb[1])
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_be_measured_is_one_sentence(verb, name, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     thin(tmp_path, 32)
     thin(tmp_path, 64)
-    words, hint = BAD[name]
+    options, hint = BAD[name]
     before = sorted(path.name for path in tmp_path.iterdir())
-    result = runner.invoke(app, [*verb, *words])
+    result = runner.invoke(app, [*verb, *options])
     assert result.exit_code == 2, (result.output, result.exception)
     (line,) = result.stderr.splitlines()
     assert hint in line
@@ -97,13 +102,13 @@ def test_rungs_without_a_generator_do_not_take_one(copied) -> None:
 
 
 @pytest.mark.slow
-def test_a_checkpoint_s_figures_are_printed_and_no_card_is_touched(copied, tmp_path, monkeypatch) -> None:
+def test_a_checkpoint_s_metrics_are_printed_and_no_card_is_touched(copied, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(card, "CardSizes", lambda **changes: TINY)
     before = (pack_dir("car") / "card.json").read_bytes()
     quick = [word for word in QUICK if not word.startswith("n_stages")]
     result = runner.invoke(app, ["bench", "card", "-c", "car", "-g", str(copied), "--preset", "smoke", *quick])
     assert result.exit_code == 0, (result.output, result.exception)
-    assert "heading_slope" in result.stdout
+    assert "heading_response" in result.stdout
     assert f"--generator {copied}" in result.stdout
     assert (pack_dir("car") / "card.json").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [copied.name]

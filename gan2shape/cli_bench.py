@@ -1,0 +1,115 @@
+"""`gan2shape bench …`: the verbs that measure the method against known 3D."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gan2shape.bench.requests import BenchRequest
+from gan2shape.cli_errors import as_messages
+from gan2shape.cli_options import (
+    DEFAULT_CATEGORY,
+    DEFAULT_PRESET,
+    ClassIndex,
+    CustomGenerator,
+    Device,
+    Json,
+    MaybeCategory,
+    Preset,
+    Settings,
+    claimed,
+    emit,
+    format_rows,
+)
+
+bench_app = typer.Typer(
+    help="Measure the method against known 3D.\n\n"
+    "Examples:\n\n  gan2shape bench ladder --category car\n\n  gan2shape bench shape --category car --count 8",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@bench_app.command("ladder")
+@as_messages
+def bench_ladder(
+    category: MaybeCategory = None,
+    rung: Annotated[list[str] | None, typer.Option(help="O0, O1, O2, O3, C, O4, O5; all unless given.")] = None,
+    preset: Preset = DEFAULT_PRESET,
+    count: Annotated[int | None, typer.Option(min=1, help="Objects of each rung.")] = None,
+    generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Find the part that limits the result: the oracle ladder on validation objects.
+
+    Example:  gan2shape bench ladder --category car --rung O1 --rung O2
+    """
+    from gan2shape.api import bench_ladder as run_ladder
+    from gan2shape.core.progress import open_reporter
+
+    request = BenchRequest(category, preset, count, device, tuple(settings or ()), generator, class_index)
+    with open_reporter() as report:
+        rows = run_ladder(request, tuple(rung or ()), report)
+    emit({"verb": "bench ladder", "rows": rows}, as_json, format_rows(rows))
+
+
+@bench_app.command("shape")
+@as_messages
+def bench_shape(
+    category: MaybeCategory = None,
+    generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
+    preset: Preset = DEFAULT_PRESET,
+    count: Annotated[int, typer.Option(min=1, help="Objects, always the first seeds.")] = 8,
+    split: Annotated[str, typer.Option(help="val to tune on, test once a release.")] = "val",
+    out: Annotated[Path | None, typer.Option(help="Folder of the rows; a second call goes on there.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Compare the method with its baselines on the frozen exam, one row per object as it goes.
+
+    Example:  gan2shape bench shape --category car --preset draft --count 8
+    """
+    name = generator.stem if generator else category or DEFAULT_CATEGORY
+    folder = out or Path("runs") / f"bench-{name}-{split}-{preset}"
+    request = BenchRequest(category, preset, count, device, tuple(settings or ()), generator, class_index)
+    with claimed(folder):
+        from gan2shape.api import bench_shape as run_table
+        from gan2shape.core.progress import open_reporter
+
+        with open_reporter() as report:
+            rows = run_table(request, split, folder, report)
+    emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
+
+
+@bench_app.command("card")
+@as_messages
+def bench_card(
+    category: MaybeCategory = None,
+    generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
+    preset: Preset = DEFAULT_PRESET,
+    count: Annotated[int | None, typer.Option(min=1, help="Images that are inverted [default: 32].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the metrics and leave card.json alone.")] = False,
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Measure a category's generator, on the CPU, and write the metrics into the card beside its weights. Those of a
+    --generator are only printed.
+
+    Example:  gan2shape bench card --category car
+    """
+    from gan2shape.api import bench_card as run_card
+    from gan2shape.core.progress import open_reporter
+
+    request = BenchRequest(category, preset, count, "cpu", tuple(settings or ()), generator, class_index)
+    with open_reporter() as report:
+        measured = run_card(request, dry_run, report)
+    lines = [f"{name:36s} {value}" for name, value in measured.items()]
+    name = category or (None if generator else DEFAULT_CATEGORY)
+    emit({"verb": "bench card", "category": name, "measured": measured}, as_json, lines)
