@@ -122,7 +122,7 @@ def test_samples_have_the_configured_moments() -> None:
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_lights_are_the_published_box_and_mean_with_signs_turned(category: str) -> None:
+def test_lights_are_the_published_box_and_mean_with_lx_and_ly_negated(category: str) -> None:
     lights, (x0, x1, y0, y1, r0, r1, alpha) = category_config(category, "paper").lights, RAND_LIGHT
     assert (lights.lx, lights.ly, lights.gain, lights.alpha) == ((-x1, -x0), (-y1, -y0), (r0, r1), alpha)
     ambient, diffuse, lx, ly = LIGHT_MEAN
