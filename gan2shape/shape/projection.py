@@ -38,8 +38,12 @@ def project(
 ) -> tuple[Float[Tensor, "B *L D"], Float[Tensor, "B D"]]:
     """(latents of the projections, E's offsets in units of w's standard deviation).
 
-    Every layer of W+ moves by the same. With `mapping_tail`, E's output enters a hidden layer of the mapping network.
+    E is read relative to `reference`, the input; as published, to the input's reproduction G(w). Every layer of W+
+    moves by the same. With `mapping_tail`, E's output enters a hidden layer of the mapping network.
     """
+    if config.ablation.losses == "published":
+        with torch.no_grad():
+            reference = prior.generator.synthesis(latent)
     both = torch.cat([images, reference])
     if config.steps.relative_encoder:
         raw = encoder(both)

@@ -229,12 +229,13 @@ def test_step_2_sums_masked_distances_of_the_discriminator_s_blocks(setup) -> No
 
 @torch.no_grad()
 def test_e_works_through_three_mapping_layers_alone(setup) -> None:
-    """w + F_back(E(x) + F_front(0)) - F(0), less E of the input for faces; neither a pack's encoder nor its masks."""
+    """w + F_back(E(x) - E(G(w)) + F_front(0)) - F(0), without E(G(w)) for cars; neither a pack's encoder nor masks."""
     generator, observation, target, state, samples = setup
     mapping, e = generator.prior.generator.mapping, state.encoder
+    own = generator.prior.generator.synthesis(observation.latent)
     for relative in (True, False):
         config = replace(TINY, steps=replace(TINY.steps, relative_encoder=relative))
-        hidden = e(samples.images) - (e(target.image) if relative else 0)
+        hidden = e(samples.images) - (e(own) if relative else 0)
         zero = mapping.front(torch.zeros(1, 8), 3)
         wanted = observation.latent + mapping.tail(hidden + zero, 3) - mapping(torch.zeros(1, 8))
         found, _ = project(e, generator.prior, observation.latent, samples.images, target.image, config)
