@@ -81,7 +81,9 @@ def test_gradients_and_views_work_on_the_pretended_device() -> None:
 # ----------------------------------------------------------------------------------------------------------- the method
 
 
-@pytest.mark.parametrize(("category", "preset"), [("car", "draft"), ("head", "draft"), ("car", "full")])
+@pytest.mark.parametrize(
+    ("category", "preset"), [("car", "draft"), ("head", "draft"), ("car", "full"), ("head", "paper")]
+)
 def test_a_run_does_not_mix_devices(category: str, preset: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path))
     write_tiny_pack(tmp_path, category, 32)
@@ -91,6 +93,8 @@ def test_a_run_does_not_mix_devices(category: str, preset: str, tmp_path: Path, 
         "ablation.view_self_weight=0.1",
         "steps.feature_weight=0.1",
         "ablation.refine_steps=1",
+        "ablation.fit_steps=2",
+        *(["n_stages=1"] if preset == "paper" else []),
     )
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     given = {"category": category, "preset": preset, "overrides": overrides, "mask": disc_mask(32)}
