@@ -5,7 +5,7 @@
     values    learning rates, weights and beta1 are numbers or schedules (schedules.py, with the stop rules)
 
     def loss_of(step):
-        samples = difference(draw(rng), wanted)
+        samples = difference(sample(rng), targets)
         return samples + step.weights["pull"] * anchor(), {"samples": samples}
 
     stage = Stage("joint", 400, lr=linear_fall(1e-3, start=0.5), weights={"pull": ramp(1.0, 0.0, 0.3)})

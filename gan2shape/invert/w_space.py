@@ -1,7 +1,7 @@
 """W inversion: find w with G(w) close to an image (Karras et al. 2020, section 5, without noise optimisation).
 
 A pack that carries an encoder starts from its guess. Otherwise many random starts are ranked in one batch, the best
-few descend side by side, and half-way only the best one goes on.
+few descend together, and half-way only the best one goes on.
 Loss: L1 of pixels and of the discriminator's first blocks (no VGG exists offline). Images in [-1, 1]; masks in [0, 1].
 """
 
@@ -33,18 +33,18 @@ class Inversion:
 
 def image_loss(
     made: Float[Tensor, "B 3 S S"],
-    wanted: Float[Tensor, "B 3 S S"],
-    wanted_features: list[Tensor],
+    targets: Float[Tensor, "B 3 S S"],
+    target_features: list[Tensor],
     weight: Float[Tensor, "B 1 S S"],
     prior: Prior,
     config: InvertConfig,
 ) -> Float[Tensor, " B"]:
     """Each image's distance: weighted L1 of pixels plus L1 of discriminator features."""
-    pixel = ((made - wanted).abs().mean(1, keepdim=True) * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
+    pixel = ((made - targets).abs().mean(1, keepdim=True) * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
     feature = torch.zeros_like(pixel)
-    for found, want in zip(prior.discriminator.features(made, len(wanted_features)), wanted_features, strict=True):
-        feature = feature + (found - want).abs().mean((1, 2, 3)) / want.abs().mean().clamp_min(1e-6)
-    return config.pixel_weight * pixel + config.feature_weight * feature / len(wanted_features)
+    for ours, theirs in zip(prior.discriminator.features(made, len(target_features)), target_features, strict=True):
+        feature = feature + (ours - theirs).abs().mean((1, 2, 3)) / theirs.abs().mean().clamp_min(1e-6)
+    return config.pixel_weight * pixel + config.feature_weight * feature / len(target_features)
 
 
 def n_feature_blocks(prior: Prior) -> int:
@@ -60,7 +60,7 @@ def invert(
     masks: Float[Tensor, "B 1 S S"] | None = None,
     report: Reporter = silent,
 ) -> Inversion:
-    """Invert every image of a batch. `masks`, where given, say which pixels count (the rest counts a tenth).
+    """Invert every image of a batch. Pixels outside `masks`, where given, count a tenth.
 
     Deterministic with `seed` on one machine. Cost: about 3 x n_steps / 2 x (n_tracks + 1) forward passes of G and D an
     image; one track where the pack has an encoder. Raises UserError where a loss is not finite.

@@ -38,8 +38,8 @@ def side(
 def side_aligned(
     depth: Float[Tensor, "B 1 S S"], truth: Float[Tensor, "B 1 S S"], mask: Bool[Tensor, "B 1 S S"]
 ) -> Float[Tensor, " B"]:
-    """min over s >= 0 of std(s log depth - log truth): SIDE after the best relief scale (the gauge between relief and
-    yaw).
+    """min over s >= 0 of std(s log depth - log truth): SIDE after the best depth scale (the gauge between depth scale
+    and yaw).
 
     The minimum is at s = cov(log depth, log truth) / var(log depth), clipped at 0 (a flat depth gives SIDE of flat).
     """

@@ -18,14 +18,14 @@ from gan2shape.nn.layers import (
     minibatch_stddev,
 )
 
-FINAL_RESOLUTION = 4  # side at which the convolutions end
+FINAL_RESOLUTION = 4  # resolution at which the convolutions end
 
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
     """The small default: 64 x 64 seen as 12 x 32 x 32, about 1 M parameters, .15 GFLOP an image."""
 
-    resolution: int = 64  # side of the image, a power of two
+    resolution: int = 64  # of the image, a power of two
     channels: tuple[int, ...] = (128, 128, 96, 48)  # channels at 4, 8, ..., the first block's resolution
     architecture: str = "resnet"  # "resnet" or "orig"
     resample: str = "fast"  # "fir": published blur and strided convolution; "fast": average pooling, then convolution
@@ -42,13 +42,13 @@ class DiscriminatorConfig:
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """Sides of the blocks, coarse to fine: 4, 8, ..., first block."""
+        """Resolutions of the blocks, coarse to fine: 4, 8, ..., first block."""
         first = self.resolution // 2 if self.unshuffle else self.resolution
         return tuple(FINAL_RESOLUTION * 2**i for i in range(first.bit_length() - 2))
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions and a halving of the side."""
+    """Two convolutions and a halving of the resolution."""
 
     def __init__(self, config: DiscriminatorConfig, index: int) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class DiscriminatorBlock(nn.Module):
             self.skip = Conv(width, out, 1, bias=False, activate=False, resample=down, gain=gain)
 
     def forward(self, x: Float[Tensor, "B I H W"]) -> Float[Tensor, "B O h w"]:
-        """Features at half the side."""
+        """Features at half the resolution."""
         if self.has_fromrgb:
             x = self.fromrgb(x)
         y = self.conv1(self.conv0(x))
@@ -101,9 +101,9 @@ class Discriminator(nn.Module):
         self.b4 = DiscriminatorEpilogue(self.config)
 
     def features(self, image: Float[Tensor, "B C H W"], n_blocks: int = 3) -> list[Tensor]:
-        """Outputs of the first `n_blocks` blocks, fine to coarse; any image side that halves evenly is accepted."""
+        """Outputs of the first `n_blocks` blocks, fine to coarse; any resolution that halves evenly is accepted."""
         if n_blocks > len(self.block_names):
-            raise ValueError(f"the discriminator has {len(self.block_names)} blocks, {n_blocks} were asked for")
+            raise ValueError(f"the discriminator has {len(self.block_names)} blocks, not {n_blocks}")
         x = F.pixel_unshuffle(image, 2) if self.config.unshuffle else image
         outputs = []
         for name in self.block_names[:n_blocks]:

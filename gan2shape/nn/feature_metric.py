@@ -20,18 +20,18 @@ FEATURE_FLOOR = 1e-6  # smallest mean magnitude that features are measured again
 LPIPS_FLAG = "return_lpips"  # argument of NVIDIA's vgg16 module, which takes images in [0, 255]
 
 
-def relative_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Float[Tensor, ""]:
+def relative_distance(maps: Sequence[Tensor], targets: Sequence[Tensor]) -> Float[Tensor, ""]:
     """Mean over feature maps of mean |f - f'| / mean |f'|: maps of different scale count about the same."""
-    total = found[0].new_zeros(())
-    for ours, theirs in zip(found, wanted, strict=True):
+    total = maps[0].new_zeros(())
+    for ours, theirs in zip(maps, targets, strict=True):
         total = total + (ours - theirs).abs().mean() / theirs.abs().mean().clamp_min(FEATURE_FLOOR)
-    return total / len(wanted)
+    return total / len(targets)
 
 
 class FeatureMetric(nn.Module):
     """`features(image, n_blocks)` -> feature maps, as `Discriminator.features` gives them."""
 
-    block_names: tuple[str, ...] = ("features",)  # what there is to ask for
+    block_names: tuple[str, ...] = ("features",)  # of what `features` gives
 
     def features(self, image: Float[Tensor, "B C H W"], n_blocks: int = 3) -> list[Tensor]:
         """At most `n_blocks` feature maps."""
@@ -39,7 +39,7 @@ class FeatureMetric(nn.Module):
 
 
 class DiscriminatorMetric(FeatureMetric):
-    """First blocks of a discriminator, as many as it has; `size` is the side it shall see, None for any."""
+    """First blocks of a discriminator, as many as it has; `size` is the resolution that it sees, None for any."""
 
     def __init__(self, discriminator: Discriminator, size: int | None = None) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class DiscriminatorMetric(FeatureMetric):
 class ScriptMetric(FeatureMetric):
     """A TorchScript module: images [B, 3, S, S] in [-1, 1] -> a tensor, or several, with B first.
 
-    NVIDIA's vgg16 is known by its `return_lpips` argument and gets what it wants: [0, 255], not resized.
+    NVIDIA's vgg16 is known by its `return_lpips` argument and gets images in [0, 255], not resized.
     """
 
     def __init__(self, module: torch.jit.ScriptModule) -> None:
@@ -69,7 +69,7 @@ class ScriptMetric(FeatureMetric):
 
 
 def load_script(path: Path, size: int, device: torch.device | str = "cpu") -> ScriptMetric:
-    """The TorchScript module at `path`, tried on images of side `size`.
+    """The TorchScript module at `path`, tried on images of resolution `size`.
 
     A TorchScript file holds CODE, which runs: load only one that you trust. Raises UserError for what cannot be used.
     """

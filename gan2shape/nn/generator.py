@@ -28,7 +28,7 @@ from gan2shape.nn.layers import (
     upsample_fir,
 )
 
-CONST_RESOLUTION = 4  # side of the learnt constant input
+CONST_RESOLUTION = 4  # resolution of the learnt constant input
 ARCHITECTURES = ("skip", "resnet", "orig")
 LAST_STAGES = ("full", "single", "shuffle")
 
@@ -37,7 +37,7 @@ LAST_STAGES = ("full", "single", "shuffle")
 class GeneratorConfig:
     """The small default: 64 x 64, about .9 M parameters, .2 GFLOP an image."""
 
-    resolution: int = 64  # side of the image, a power of two
+    resolution: int = 64  # of the image, a power of two
     channels: tuple[int, ...] = (128, 128, 96, 48, 16)  # feature channels at 4, 8, 16, ..., resolution
     z_dim: int = 128  # input latent
     w_dim: int = 128  # intermediate latent
@@ -59,7 +59,7 @@ class GeneratorConfig:
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """Sides of the blocks: 4, 8, ..., resolution."""
+        """Resolutions of the blocks: 4, 8, ..., resolution."""
         return tuple(CONST_RESOLUTION * 2**i for i in range(self.resolution.bit_length() - 2))
 
 

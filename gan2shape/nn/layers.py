@@ -54,7 +54,7 @@ def fir_blur(x: Float[Tensor, "B C H W"], pad: int, gain: float = 1.0, stride: i
 
 
 def upsample_fir(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
-    """Double the side with the [1, 3, 3, 1] filter and zeros beyond the border.
+    """Double the resolution with the [1, 3, 3, 1] filter and zeros beyond the border.
 
     The filter's phases are (3, 1) / 4 and (1, 3) / 4: bilinear interpolation, of the zero-padded image.
     """
@@ -63,7 +63,7 @@ def upsample_fir(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
 
 
 def upsample_bilinear(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
-    """Double the side by bilinear interpolation (`align_corners=False`, border pixels repeated)."""
+    """Double the resolution by bilinear interpolation (`align_corners=False`, border pixels repeated)."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 

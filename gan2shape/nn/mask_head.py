@@ -1,4 +1,4 @@
-"""The object mask of anything the generator draws, read off its own features.
+"""The object mask of any image of the generator, read off its own features.
 
 The paper uses supervised parsers for its categories; our packs do the same on a small scale: a few-layer segmenter
 learns masks of synthetic renders, labels samples of the generator, and a tiny head on generator features learns those
@@ -23,7 +23,7 @@ class MaskHeadConfig:
 
     feature_channels: tuple[int, ...] = (128, 96, 48, 16)  # of the generator's blocks, coarse to fine
     width: int = 8  # channels that every resolution is brought to
-    size: int = 64  # side of the mask, pixels
+    size: int = 64  # resolution of the mask
 
 
 class MaskHead(nn.Module):

@@ -1,9 +1,8 @@
 """The networks that hold a scene (depth, albedo, view, light) and the projector E.
 
-GAN2Shape section 3.1 and its appendix fix ranges and signs; widths here are a quarter of the published ones, because
-one 64-pixel image needs no more (feasibility trial). Every network sees images in [-1, 1]. The canonical frame IS the
-input's frame: V and L are read relative to the input where `relative_to` says so, which fixes the gauge instead of
-regularising it.
+GAN2Shape section 3.1 and its appendix fix ranges. Widths of the small kind are a quarter of the published ones, which
+are in `published_scene_networks`. Every network sees images in [-1, 1]. The canonical frame IS the input's frame: V is
+read relative to the input, which fixes the gauge instead of regularising it.
 """
 
 import math
@@ -28,7 +27,7 @@ from gan2shape.nn.published_scene_networks import (
 LEAKY_SLOPE = 0.2  # as published
 LEAST_SHADING = 0.1  # divisor of the quotient albedo; darker pixels carry no colour
 GREATEST_ALBEDO = 1.5  # in [0, 1] units; above 1 where the light's guess is too dark
-DEPTH_LAST_SCALE = 0.01  # of the depth network's last weights: it begins at its start
+DEPTH_LAST_SCALE = 0.01  # of the depth network's last weights: a shape begins at its initial depth
 BASE_RESOLUTION = 64  # that the configured widths are of
 GROUP_CHANNELS = 4  # channels per normalisation group, as published
 
@@ -70,7 +69,7 @@ class AutoEncoder(nn.Module):
 class DepthPyramid(nn.Module):
     """Free grids of growing resolution, enlarged bilinearly and summed: [1,1,S,S] whatever the image. Zero at first.
 
-    One step of Adam moves all grids alike, so that coarse form is found first and detail is added to it.
+    One step of Adam moves all grids alike, so that coarse form comes first and detail is added to it.
     """
 
     def __init__(self, size: int, config: AblationConfig):
@@ -117,7 +116,7 @@ def as_depth(raw: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tensor, 
 
 
 class VectorEncoder(nn.Module):
-    """Image [B,3,S,S] -> vector [B,D], nearly zero at the start so that every scene begins at its prior."""
+    """Image [B,3,S,S] -> vector [B,D], nearly zero at first, so that every scene begins at its prior."""
 
     def __init__(self, out_dim: int, size: int, config: NetworkConfig, last_scale: float = 0.1):
         super().__init__()

@@ -1,7 +1,7 @@
-"""A large generator seen at the side that the method works at, within a laptop's memory.
+"""A large generator seen at the resolution that the method works at, within a laptop's memory.
 
-Images are averaged over areas (as published); latents, names and weights stay the same. Large images are drawn a few at
-a time, and where a gradient is wanted each few are drawn a second time on the way back instead of being remembered.
+Images are averaged over areas (as published); latents, names and weights stay the same. Large images are made a few at
+a time. Where a gradient is wanted, each few are made a second time in the backward pass instead of being remembered.
 """
 
 import copy
@@ -18,7 +18,7 @@ PIXELS_AT_ONCE = 4 * 256**2  # about 2 GB of activations with the published widt
 
 
 class SizedSynthesis(nn.Module):
-    """A synthesis network whose images have another side."""
+    """A synthesis network whose images have another resolution."""
 
     def __init__(self, synthesis: nn.Module, size: int) -> None:
         super().__init__()
@@ -31,17 +31,17 @@ class SizedSynthesis(nn.Module):
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Images [B, C, size, size]; with `return_features` also the features of resolutions up to `size`."""
 
-        def drawn(few: Tensor) -> tuple[Tensor, ...]:
+        def synthesised(few: Tensor) -> tuple[Tensor, ...]:
             image, features = self.synthesis(few, noise, return_features=True)
             kept = [maps for maps in features if maps.shape[-1] <= self.size] if return_features else []
             return (resized(image, self.size), *kept)
 
         if len(w) <= self.n_at_once:
-            image, *features = drawn(w)
+            image, *features = synthesised(w)
         else:
             remembers = torch.is_grad_enabled() and w.requires_grad
             parts = [
-                checkpoint(drawn, few, use_reentrant=False) if remembers else drawn(few)
+                checkpoint(synthesised, few, use_reentrant=False) if remembers else synthesised(few)
                 for few in w.split(self.n_at_once)
             ]
             image, *features = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -49,7 +49,7 @@ class SizedSynthesis(nn.Module):
 
 
 def at_size(generator: Generator, size: int) -> Generator:
-    """The same generator (shared weights) with images of side `size`; itself where that is its own side."""
+    """The same generator (shared weights) with images of resolution `size`; itself where that is its own."""
     if generator.config.resolution == size:
         return generator
     sized = copy.copy(generator)

@@ -5,7 +5,7 @@ Conventions
 * Camera frame: x right, y down, z forward (OpenCV). Pixel centres at i + 0.5, so the principal point is (S/2, S/2).
 * view = (pitch, yaw, roll, tx, ty, tz): radians and scene units. It moves the OBJECT: x' = R (x - c) + c + t with
   c = (0, 0, 1), R = Rz(roll) Ry(yaw) Rx(pitch).
-* Positive yaw: the image-right side comes nearer, the front turns to image left. Positive pitch: the top comes nearer
+* Positive yaw: the image-right side comes nearer, the front rotates to image left. Positive pitch: the top comes nearer
   (we look from above). Positive roll: clockwise on the screen.
 """
 
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 DEFAULT_FOV_DEG = 10.0  # narrow, as published: near-orthographic
-CENTRE_Z = 1.0  # the object turns about (0, 0, 1)
+CENTRE_Z = 1.0  # the object rotates about (0, 0, 1)
 
 
 def intrinsics(
@@ -73,9 +73,9 @@ def rotation_to_angles(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*b
 
 def rigid(view: Float[Tensor, "B 6"]) -> tuple[Float[Tensor, "B 3 3"], Float[Tensor, "B 3"]]:
     """(R, s) such that the view moves a point to R x + s: s = c + t - R c."""
-    turn = rotation(view[:, :3])
+    matrix = rotation(view[:, :3])
     centre = _centre(view)
-    return turn, centre + view[:, 3:] - turn @ centre
+    return matrix, centre + view[:, 3:] - matrix @ centre
 
 
 def rigid_back(view: Float[Tensor, "B 6"]) -> tuple[Float[Tensor, "B 3 3"], Float[Tensor, "B 3"]]:
@@ -87,29 +87,30 @@ def rigid_back(view: Float[Tensor, "B 6"]) -> tuple[Float[Tensor, "B 3 3"], Floa
 
 def move(points: Float[Tensor, "#B N 3"], view: Float[Tensor, "#B 6"]) -> Float[Tensor, "#B N 3"]:
     """Canonical points as this view sees them: R (x - c) + c + t. A batch of 1 on either side is shared."""
-    turn, shift = rigid(view)
-    return points @ turn.transpose(1, 2) + shift[:, None]
+    matrix, shift = rigid(view)
+    return points @ matrix.transpose(1, 2) + shift[:, None]
 
 
 def move_back(points: Float[Tensor, "#B N 3"], view: Float[Tensor, "#B 6"]) -> Float[Tensor, "#B N 3"]:
     """Points of this view's camera in the canonical frame: R^T (x - c - t) + c. Inverse of `move`."""
-    turn, shift = rigid_back(view)
-    return points @ turn.transpose(1, 2) + shift[:, None]
+    matrix, shift = rigid_back(view)
+    return points @ matrix.transpose(1, 2) + shift[:, None]
 
 
 def move_depth(
     depth: Float[Tensor, "#B H W"],
     slope_x: Float[Tensor, " W"],
     slope_y: Float[Tensor, " H"],
-    turn: Float[Tensor, "#B 3 3"],
+    matrix: Float[Tensor, "#B 3 3"],
     shift: Float[Tensor, "#B 3"],
 ) -> tuple[Float[Tensor, "#B H W"], Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
     """Coordinates x, y, z of R p + s for the points p = depth * (slope_x, slope_y, 1) of a depth map.
 
-    The turned rays are a sum of a row and a column, so that a map costs two additions and a product per coordinate.
+    The rotated rays are a sum of a row and a column, so that a map costs two additions and a product per coordinate.
     """
     return tuple(
-        depth * (turn[:, i, 0, None, None] * slope_x + (turn[:, i, 1, None] * slope_y + turn[:, i, 2, None])[..., None])
+        depth
+        * (matrix[:, i, 0, None, None] * slope_x + (matrix[:, i, 1, None] * slope_y + matrix[:, i, 2, None])[..., None])
         + shift[:, i, None, None]
         for i in range(3)
     )
@@ -142,9 +143,9 @@ def unproject(depth: Float[Tensor, "B 1 S S"], K: Float[Tensor, "3 3"]) -> Float
 
 def compose_views(first: Float[Tensor, "#B 6"], second: Float[Tensor, "#B 6"]) -> Float[Tensor, "#B 6"]:
     """The one view that equals moving by `first`, then by `second`: R = R2 R1, t = R2 t1 + t2."""
-    turn = rotation(second[:, :3])
-    angles = rotation_to_angles(turn @ rotation(first[:, :3]))
-    shift = (turn @ first[:, 3:, None]).squeeze(-1) + second[:, 3:]
+    matrix = rotation(second[:, :3])
+    angles = rotation_to_angles(matrix @ rotation(first[:, :3]))
+    shift = (matrix @ first[:, 3:, None]).squeeze(-1) + second[:, 3:]
     return torch.cat([angles, shift], 1)
 
 

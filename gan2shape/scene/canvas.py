@@ -57,7 +57,7 @@ def unmix_background(
 def over_background(
     background: Float[Tensor, "#B 3 S S"], images: Float[Tensor, "B 3 S S"], masks: Float[Tensor, "B 1 S S"]
 ) -> Float[Tensor, "B 3 S S"]:
-    """The objects of `images` over one background: with it on both sides of a comparison, silhouettes that differ cost
+    """The objects of `images` over one background. With it behind both compared images, silhouettes that differ cost
     their contrast, and nothing else outside the object does.
     """
     cover = widen_mask(masks)

@@ -15,10 +15,10 @@ from gan2shape.scene.camera import focal_px
 from gan2shape.scene.zbuffer import (
     Boxes,
     boxes,
-    draw,
     empty_keys,
     interpolate_at_pixels,
-    vertices_to_draw,
+    projected_vertices,
+    rasterize_boxes,
     winners,
 )
 
@@ -77,8 +77,10 @@ def _fill_keys(u: Tensor, v: Tensor, z: Tensor, height: int, width: int) -> Int[
     """The z-buffer over both triangles of every cell; a triangle's id is 2 * (its cell) + (0 or 1)."""
     batch, side = z.shape[:2]
     if 2 * batch * side * side >= 1 << 31:
-        raise ValueError(f"{batch} grids of {side} x {side} vertices are too many to draw at once; split the batch")
-    vertices = vertices_to_draw(u, v, z)
+        raise ValueError(
+            f"{batch} grids of {side} x {side} vertices are too many to rasterise at once; split the batch"
+        )
+    vertices = projected_vertices(u, v, z)
     keys = empty_keys(batch, height, width, z.device)
     for second, box in enumerate(_cell_boxes(vertices.u, vertices.v, side, height, width)):
 
@@ -86,7 +88,7 @@ def _fill_keys(u: Tensor, v: Tensor, z: Tensor, height: int, width: int) -> Int[
             image = torch.div(cell, side * side, rounding_mode="floor")
             return cell * 2 + second, image, _corners(cell, second, side)
 
-        draw(keys, box, look_up, vertices, (height, width))
+        rasterize_boxes(keys, box, look_up, vertices, (height, width))
     return keys
 
 

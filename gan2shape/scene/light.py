@@ -1,10 +1,10 @@
-"""Normals of a depth map, Lambert shading, and lamps seen from another frame.
+"""Normals of a depth map, Lambert shading, and lights seen from another frame.
 
 Conventions
 -----------
 * Normals have unit length and point to the camera (z < 0).
-* light = (ambient, diffuse, lx, ly); the direction TOWARDS the lamp is (lx, ly, -1) / norm. y is down, so a lamp above
-  has ly < 0 and brightens the top. (The published code points normals and light into the scene: its lx, ly enter
+* light = (ambient, diffuse, lx, ly); the direction TOWARDS the light is (lx, ly, -1) / norm. y is down, so a light
+  above has ly < 0 and brightens the top. (The published code points normals and light into the scene: its lx, ly enter
   negated.)
 * Image and albedo values lie in [-1, 1]; shading multiplies (value + 1) / 2, as stored (gamma-encoded) unless `linear`.
 """
@@ -48,7 +48,7 @@ def _difference(z: Tensor, dim: int) -> Tensor:
 
 
 def light_direction(light: Float[Tensor, "B 4"]) -> Float[Tensor, "B 3"]:
-    """Unit direction towards the lamp, (lx, ly, -1) / norm."""
+    """Unit direction towards the light, (lx, ly, -1) / norm."""
     return F.normalize(torch.cat([light[:, 2:], -torch.ones_like(light[:, :1])], 1), dim=1)
 
 
@@ -75,22 +75,24 @@ def apply_light(
     return torch.addcmul(shading - 1, albedo, shading)  # the same in one pass
 
 
-def light_in_front(light: Float[Tensor, "#B 4"], turn: Float[Tensor, "#B 3 3"]) -> Bool[Tensor, " B"]:
-    """Whether the lamp, re-expressed by x' = turn x, still lies in front of the object (z < 0)."""
-    return _turned(light, turn)[:, 2] < 0
+def light_in_front(light: Float[Tensor, "#B 4"], matrix: Float[Tensor, "#B 3 3"]) -> Bool[Tensor, " B"]:
+    """Whether the light, re-expressed by x' = matrix x, still lies in front of the object (z < 0)."""
+    return _rotated_direction(light, matrix)[:, 2] < 0
 
 
-def rotate_light(light: Float[Tensor, "#B 4"], turn: Float[Tensor, "#B 3 3"]) -> Float[Tensor, "#B 4"]:
-    """The same lamp in the frame x' = turn x; ambient and diffuse stay.
+def rotate_light(light: Float[Tensor, "#B 4"], matrix: Float[Tensor, "#B 3 3"]) -> Float[Tensor, "#B 4"]:
+    """The same light in the frame x' = matrix x; ambient and diffuse stay.
 
     Camera to canonical frame: `rotate_light(light, rotation(view[:, :3]).transpose(1, 2))`.
-    Raises UserError when a lamp gets behind the object, which (lx, ly, -1) cannot express (test with `light_in_front`).
+    Raises UserError when the light gets behind the object, which (lx, ly, -1) cannot express (`light_in_front` tells).
     """
-    direction = _turned(light, turn)
+    direction = _rotated_direction(light, matrix)
     if bool((direction[:, 2] >= 0).any()):
-        raise UserError("The lamp is behind the object in the other frame; choose a smaller light angle or turn.")
+        raise UserError(
+            "The light is behind the object in the other frame: choose a smaller light angle or view change."
+        )
     return torch.cat([light[:, :2].expand(len(direction), -1), direction[:, :2] / -direction[:, 2:]], 1)
 
 
-def _turned(light: Tensor, turn: Tensor) -> Tensor:
-    return (turn @ light_direction(light)[..., None]).squeeze(-1)
+def _rotated_direction(light: Tensor, matrix: Tensor) -> Tensor:
+    return (matrix @ light_direction(light)[..., None]).squeeze(-1)

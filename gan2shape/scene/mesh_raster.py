@@ -1,7 +1,7 @@
 """Rasterise any triangle mesh: which face, where in it, and how deep, for every pixel.
 
 Conventions: vertices come projected, (u, v) in pixels with centres at i + 0.5 and z the camera depth. Both sides of a
-face are drawn; a face with a corner at or behind the camera, or not finite, is dropped. Method: see `zbuffer`.
+face count; a face with a corner at or behind the camera, or not finite, is dropped. Method: see `zbuffer`.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from torch import Tensor
 from gan2shape.scene.zbuffer import (
     Vertices,
     boxes,
-    draw,
     empty_keys,
     interpolate_at_pixels,
-    vertices_to_draw,
+    projected_vertices,
+    rasterize_boxes,
     winners,
 )
 
@@ -31,7 +31,7 @@ class Fragments:
 
 
 def rasterize(vertices_px: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], height: int, width: int) -> Fragments:
-    """Draw `faces` (shared by the batch) and keep the nearest at each pixel centre; ties go to the lower face number.
+    """Rasterise `faces` (shared by the batch): the nearest at each pixel centre; ties go to the lower face number.
 
     Args:
         vertices_px: (u, v, z) of each vertex, pixels and scene units (`camera.project` makes them).
@@ -42,7 +42,7 @@ def rasterize(vertices_px: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], he
     if len(faces) == 0:
         nothing = vertices_px.new_zeros(batch, height, width)
         return Fragments(nothing.long() - 1, nothing[..., None].expand(-1, -1, -1, 3), nothing)
-    face = _nearest_face(vertices_to_draw(*vertices_px.unbind(-1)), faces, batch, height, width)
+    face = _nearest_face(projected_vertices(*vertices_px.unbind(-1)), faces, batch, height, width)
     covered = face >= 0
     # Corners that are not finite belong to no visible face, but 0 * NaN would spoil the gradient of the others.
     points = torch.where(vertices_px.isfinite(), vertices_px, 1.0).reshape(-1, 3)
@@ -55,7 +55,7 @@ def rasterize(vertices_px: Float[Tensor, "B V 3"], faces: Int[Tensor, "F 3"], he
 
 @torch.no_grad()
 def _nearest_face(vertices: Vertices, faces: Tensor, batch: int, height: int, width: int) -> Int[Tensor, "B H W"]:
-    """The z-buffer over all faces of all images; -1 where nothing is drawn."""
+    """The z-buffer over all faces of all images; -1 where there is no face."""
     n_faces, n_vertices = len(faces), len(vertices.u) // batch
     every = torch.arange(n_faces, device=faces.device).expand(batch, -1)
     corners = tuple(t.reshape(-1) for t in _corners(faces, every, n_vertices))
@@ -67,7 +67,7 @@ def _nearest_face(vertices: Vertices, faces: Tensor, batch: int, height: int, wi
         image = torch.div(chosen, n_faces, rounding_mode="floor")
         return chosen - image * n_faces, image, tuple(t.index_select(0, chosen) for t in corners)
 
-    draw(keys, boxes(low[0], high[0], low[1], high[1], height, width), look_up, vertices, (height, width))
+    rasterize_boxes(keys, boxes(low[0], high[0], low[1], high[1], height, width), look_up, vertices, (height, width))
     covered, face = winners(keys)
     return torch.where(covered, face, -1).view(batch, height, width)
 
@@ -79,7 +79,7 @@ def _corners(faces: Tensor, face: Int[Tensor, "  B *rest"], n_vertices: int) -> 
 
 
 def interpolate(attributes: Float[Tensor, "B V C"], faces: Int[Tensor, "F 3"], fragments: Fragments) -> Tensor:
-    """Vertex attributes at each pixel, [B, C, H, W]; 0 where nothing is drawn. Differentiable in both arguments."""
+    """Vertex attributes at each pixel, [B, C, H, W]; 0 where there is no face. Differentiable in both arguments."""
     values = attributes.reshape(-1, attributes.shape[-1])
     corners = _corners(faces, fragments.face.clamp(min=0), attributes.shape[1])
     parts = (values[corner] * fragments.bary[..., i, None] for i, corner in enumerate(corners))

@@ -40,7 +40,7 @@ def render_depth(
 
     Args:
         depth: canonical depth; a single depth, or a single view, is shared by all.
-        out_size: side of the target image (same field of view); default S.
+        out_size: resolution of the target image (same field of view); default S.
         far: target depth of pixels that the surface does not cover.
     Returns: z in the target camera, coverage in {0, 1}, and the canonical coordinates of each pixel's surface point.
     Depth and grid are differentiable in `depth` and `view`; the mask has no gradient.
@@ -59,11 +59,11 @@ def sampling_grid(
     target: Float[Tensor, "#B 1 H H"], view: Float[Tensor, "#B 6"], fov_deg: float = DEFAULT_FOV_DEG
 ) -> Float[Tensor, "#B H H 2"]:
     """Canonical image coordinates in [-1, 1] of the points that a depth map in `view` shows; differentiable in both."""
-    side = target.shape[-1]
-    slope = pixel_slopes(side, fov_deg, target)
+    size = target.shape[-1]
+    slope = pixel_slopes(size, fov_deg, target)
     x, y, z = move_depth(target[:, 0], slope, slope, *rigid_back(view))
     # The pixel's own place plus its displacement: the identity view displaces by exactly zero, whatever the rounding.
-    own = (torch.arange(side, device=target.device, dtype=target.dtype) + 0.5) * (2 / side) - 1
+    own = (torch.arange(size, device=target.device, dtype=target.dtype) + 0.5) * (2 / size) - 1
     unit = z * math.tan(math.radians(fov_deg) / 2)
     return torch.stack([own + (x - slope * z) / unit, own[:, None] + (y - slope[:, None] * z) / unit], -1)
 
@@ -102,7 +102,7 @@ def render(
     target_depth, covered, grid = render_depth(depth, views, fov_deg, far=far)
     if canvas is None:
         return Render(warp(texture, grid), covered, target_depth, covered, grid)
-    # Colour times coverage is fetched, so that no pixel of the background behind the outline's far side comes along.
+    # Colour times coverage is fetched, so that no pixel of the background behind the outline comes along.
     layers = torch.cat([canvas.mask * texture, canvas.mask.expand(len(texture), -1, -1, -1)], 1)
     seen = covered * warp(layers, grid)
     mask = seen[:, 3:]

@@ -6,7 +6,7 @@ that span one pixel (most of a depth grid's) need no list of tests; the others a
 
 Conventions: u to the right and v down in pixels, SHIFTED by half a pixel so that pixel centres are whole numbers; z > 0
 in front of the camera. Vertices are flat arrays over the whole batch, one for each coordinate. A pixel is covered when
-its centre lies in the triangle or on its border; both sides of a triangle are drawn. Edge functions are evaluated
+its centre lies in the triangle or on its border; both faces of a triangle count. Edge functions are evaluated
 relative to the pixel centre, so that the two triangles at a shared edge compute exactly opposite numbers: no cracks.
 """
 
@@ -28,7 +28,7 @@ EMPTY = 0x7F800000 << ID_BITS  # infinitely far: the key of a pixel that nothing
 
 @dataclass(frozen=True)
 class Vertices:
-    """Projected vertices of the whole batch, flat. One that cannot be drawn has u = NaN, which drops its triangles."""
+    """Projected vertices of the whole batch, flat. One that must not be used has u = NaN, which drops its triangles."""
 
     u: Float[Tensor, " N"]
     v: Float[Tensor, " N"]
@@ -58,7 +58,7 @@ class Tests:
 Lookup = Callable[[Tensor], tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]]
 
 
-def vertices_to_draw(u: Tensor, v: Tensor, z: Tensor) -> Vertices:
+def projected_vertices(u: Tensor, v: Tensor, z: Tensor) -> Vertices:
     """Flat vertices from coordinates in pixels (centres at i + 0.5) and camera depth, any shape; no gradient."""
     u, v, z = (t.detach().reshape(-1) for t in (u, v, z))
     good = (z > NEAR) & z.isfinite()
@@ -82,7 +82,9 @@ def boxes(low_u: Tensor, high_u: Tensor, low_v: Tensor, high_v: Tensor, height: 
     )
 
 
-def draw(keys: Int[Tensor, " P"], box: Boxes, look_up: Lookup, vertices: Vertices, size: tuple[int, int]) -> None:
+def rasterize_boxes(
+    keys: Int[Tensor, " P"], box: Boxes, look_up: Lookup, vertices: Vertices, size: tuple[int, int]
+) -> None:
     """Test every triangle against the pixels of its box and fold the hits into `keys`, in place.
 
     `size` is the image's (height, width). On CUDA the host waits once, for the number of tests; more often only where

@@ -5,9 +5,9 @@ Published constants: sphere radius .4, near .91, far 1.02 (core.config.InitialSh
 by objects seen at three-quarter view: `depth_scale` scales the cap's height about the far plane, the slant shears the
 cap along z, which makes an ellipsoid into the cap of a tilted ellipsoid. Depths are z in the camera frame.
 
-Left or right cannot be told from a mask, so a few slants are tried. An object that is rotated about the right slanted
-shape looks like the object rotated; about the wrong one it looks like nothing the GAN has seen. A pack's encoder says
-so at once: its reproduction of the rotated renders is nearer to them. Without an encoder, one projector learns the
+A mask does not show the sign of the slant, so a few slants are tried. An object that is rotated about the right slanted
+shape looks like the object rotated; about the wrong one it looks like nothing the GAN has seen. A pack's encoder
+measures this at once: it reproduces renders about the right slant better. Without an encoder, one projector learns the
 pseudo samples of all candidates together, and the residual of its projections decides.
 """
 
@@ -37,7 +37,7 @@ from gan2shape.shape.state import ObjectState, SceneModel, Target, current_scene
 BOX_LEVEL = 0.7  # mask value that counts as object when the box is measured (published)
 N_SLANT_STEPS = 60  # of the shared projector
 N_JUDGED_BATCHES = 4  # that judge each candidate
-JUDGED_YAWS_DEG = (6.0, 10.0, 15.0, 20.0)  # to both sides, whose renders the encoder judges
+JUDGED_YAWS_DEG = (6.0, 10.0, 15.0, 20.0)  # to the left and right, whose renders the encoder judges
 TRAINING_SEED, JUDGING_SEED = 17, 18  # offsets of the random numbers of projector and judge
 
 
@@ -162,7 +162,7 @@ def reproduction_residual(scene: Scene, target: Target, generator: MaskedGenerat
     Pixels tell more than discriminator features, and small yaws more than large ones, which look strange whatever the
     slant (docs/trials.md).
     """
-    views = yaw_views([side * yaw_deg for yaw_deg in JUDGED_YAWS_DEG for side in (1.0, -1.0)], scene.depth)
+    views = yaw_views([sign * yaw_deg for yaw_deg in JUDGED_YAWS_DEG for sign in (1.0, -1.0)], scene.depth)
     lights = scene.light.expand(len(views), -1)
     rendered = render_scene(scene, views, lights, config.render.fov_deg, target.canvas)
     made, _ = generator(generator.prior.guess_latent(rendered.image))

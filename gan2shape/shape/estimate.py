@@ -14,7 +14,7 @@ from gan2shape.shape.ellipsoid import JUDGED_YAWS_DEG, N_JUDGED_BATCHES, N_SLANT
 from gan2shape.shape.projection import prior_features
 
 WITH_GRADIENT = 3.0  # forward and backward against forward alone
-REDRAWN = 1.0  # more, where large images are drawn a second time on the way back
+RECOMPUTED = 1.0  # more, where large images are made a second time in the backward pass
 
 
 def estimate_seconds(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> float:
@@ -25,17 +25,17 @@ def estimate_seconds(generator: MaskedGenerator, config: ShapeConfig, inverts: b
         images = prior.generator.synthesis(latents)
         features = prior_features(prior, config.steps.n_feature_blocks)
         depth, views = images.new_ones(1, 1, size, size), images.new_zeros(2, 6)
-        drawn_s = seconds_of(lambda: prior.generator.synthesis(latents)) / 2
-        compared_s = seconds_of(lambda: features(images)) / 2
+        synthesis_s = seconds_of(lambda: prior.generator.synthesis(latents)) / 2
+        features_s = seconds_of(lambda: features(images)) / 2
         rendered_s = seconds_of(lambda: render_depth(depth, views, config.render.fov_deg)) / 2
     return sum(
         n * seconds
-        for n, seconds in zip(counts(generator, config, inverts), (drawn_s, compared_s, rendered_s), strict=True)
+        for n, seconds in zip(counts(generator, config, inverts), (synthesis_s, features_s, rendered_s), strict=True)
     )
 
 
 def counts(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> tuple[float, float, float]:
-    """How many times an image is drawn by G, compared, rendered: forward passes of one image each."""
+    """How many images G makes, the features compare, and the renderer renders: forward passes of one image each."""
     steps, tried = config.steps, config.initial.slants_deg
     known = config.initial.use_depth_network and pretrained_networks(generator.prior, config) is not None
     n_stages = config.stages_from(known)
@@ -50,14 +50,14 @@ def counts(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> tu
     collected = steps.n_collect * n_stages + steps.batch * judged + rotated
     n_tracks, n_starts = (1, 0) if encodes else (config.invert.n_tracks, config.invert.n_starts)
     inverted = config.invert.n_steps / 2 * (n_tracks + 1) if inverts else 0
-    redrawn = REDRAWN if generator.prior.generator.config.resolution > config.render.resolution else 0.0
+    recomputed = RECOMPUTED if generator.prior.generator.config.resolution > config.render.resolution else 0.0
     refined = steps.n_collect * n_stages * config.ablation.refine_steps
-    drawn = (learnt + inverted + refined) * (WITH_GRADIENT + redrawn) + collected
-    drawn += n_starts if inverts else 0
+    synthesised = (learnt + inverted + refined) * (WITH_GRADIENT + recomputed) + collected
+    synthesised += n_starts if inverts else 0
     judged_joint = joint if steps.feature_weight > 0 else 0
     compared = (learnt + judged_joint + refined) * (WITH_GRADIENT + 1) + inverted * WITH_GRADIENT
     rendered = learnt + collected + joint * WITH_GRADIENT
-    return drawn, compared, rendered
+    return synthesised, compared, rendered
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -25,17 +25,16 @@ MIN_COVERAGE = 1e-3  # share of a Gaussian within the mask that a mean needs
 class DepthBase:
     """What an object's depth network adds to, and what was done about gauges since."""
 
-    initial: Float[Tensor, "1 1 S S"]  # the depth that the stages began at
+    initial: Float[Tensor, "1 1 S S"]  # the depth that the stages begin at
     logits: Float[Tensor, "1 1 S S"]  # of its unit depth, before tanh
     scale: Float[Tensor, ""]  # factor on depth about distance 1
     correction: Float[Tensor, "1 1 S S"]  # added to depth
 
 
 def depth_base(depth: Float[Tensor, "1 1 S S"], half_range: float) -> DepthBase:
-    """Begin at this depth map: the network learns what is added to it, so that the start is exact and costs no fit.
+    """The base of this initial depth: the network learns what is added to it, so that it is exact and costs no fit.
 
-    (The published code fits the network to the ellipsoid for 1000 steps; a start that is fitted badly is a wrong
-    start.)
+    (The published code fits the network to the ellipsoid for 1000 steps: `ellipsoid.fit_to_ellipsoid`.)
     """
     unit = (depth - depth.mean()) / half_range
     logits = torch.atanh(unit.clamp(-STEEPEST, STEEPEST))
@@ -44,7 +43,7 @@ def depth_base(depth: Float[Tensor, "1 1 S S"], half_range: float) -> DepthBase:
 
 
 def flat_base(size: int, device: torch.device | str = "cpu") -> DepthBase:
-    """Begin at a plane: depth is what the network says."""
+    """The base of a plane: depth is the network's alone."""
     return depth_base(torch.ones(1, 1, size, size, device=device), 1.0)
 
 
@@ -74,8 +73,8 @@ def depth_sd(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) ->
 
 def sideways_tilt(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> Float[Tensor, ""]:
     """Slope along x of the plane nearest to the depth inside the mask, per half the image's width."""
-    side = torch.linspace(-1.0, 1.0, depth.shape[-1], device=depth.device)
-    columns = torch.stack([torch.ones_like(depth), side.expand_as(depth), side[:, None].expand_as(depth)], -1)
+    ramp = torch.linspace(-1.0, 1.0, depth.shape[-1], device=depth.device)
+    columns = torch.stack([torch.ones_like(depth), ramp.expand_as(depth), ramp[:, None].expand_as(depth)], -1)
     columns = columns.flatten(0, 3)
     weighted = columns * mask.reshape(-1, 1)
     damping = MIN_MOMENT * torch.eye(3, device=depth.device)  # a mask of one row or column has no such plane
@@ -86,15 +85,15 @@ def sideways_tilt(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"
 def restore_gauge(base: DepthBase, depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> DepthBase:
     """The base under which `depth` has its initial depth scale (less the sideways tilt) and sideways tilt in `mask`.
 
-    Projections inherit both gauges from the pseudo samples, and their view changes by more than was asked: every stage
-    would deepen the shape and tilt it. How deep objects of a category are, and to which side this one tilts, is known
-    better than that. The tilt upwards is found well, and stays.
+    Projections inherit both gauges from the pseudo samples, and their view changes by another amount than the target:
+    every stage would deepen the shape and tilt it. The initial depth knows both better. The tilt upwards is estimated
+    well, and stays.
     """
-    wanted, found = sideways_tilt(base.initial, mask), sideways_tilt(depth, mask)
+    target, present = sideways_tilt(base.initial, mask), sideways_tilt(depth, mask)
     ramp = across(depth)
-    found_sd = depth_sd(depth - found * ramp, mask).clamp_min(MIN_DEPTH_SD)
-    scale = depth_sd(base.initial - wanted * ramp, mask) / found_sd
-    correction = base.correction * scale + (wanted - scale * found) * ramp
+    present_sd = depth_sd(depth - present * ramp, mask).clamp_min(MIN_DEPTH_SD)
+    scale = depth_sd(base.initial - target * ramp, mask) / present_sd
+    correction = base.correction * scale + (target - scale * present) * ramp
     return replace(base, scale=base.scale * scale, correction=correction)
 
 
@@ -105,9 +104,9 @@ def keep_high_pass(
     """The base under which of `depth`'s change from the initial depth only `share` of its high-pass part is left.
 
     cutoff: sd of the Gaussian that divides coarse from fine, as a part of the image's width. Projections of one object
-    tell fine form well and coarse form badly: what they get wrong (view changes that are followed in part, silhouettes
-    of pseudo samples without sides) is smooth. An initial depth that thousands of objects have taught knows that
-    better. Of what is fine a part is the noise of these few samples.
+    show fine form well and coarse form badly: their errors (a response below 1, silhouettes of a height field without
+    flanks) are smooth. An initial depth that thousands of objects have taught knows coarse form better. A part of the
+    fine form is the noise of these few samples.
     """
     change = depth - base.initial
     fine = change - low_pass(change, mask, cutoff * mask.shape[-1])
@@ -122,9 +121,9 @@ def low_pass(
     """
     from kornia.filters import gaussian_blur2d  # late: it takes a second, which a run without stages does not need
 
-    side = 2 * math.ceil(GAUSSIAN_REACH * sd_px) + 1
+    kernel_px = 2 * math.ceil(GAUSSIAN_REACH * sd_px) + 1
 
     def blurred(x: Tensor) -> Tensor:
-        return gaussian_blur2d(x, side, (sd_px, sd_px), border_type="constant")
+        return gaussian_blur2d(x, kernel_px, (sd_px, sd_px), border_type="constant")
 
     return blurred(values * mask) / blurred(mask).clamp_min(MIN_COVERAGE)

@@ -1,9 +1,9 @@
-"""What the stages begin at: an ellipsoid with a slant, or what a pack's depth network sees in the image.
+"""The initial depth: an ellipsoid with a slant, or the estimate of a pack's depth network.
 
 A pack's networks have learnt from thousands of single images (shape/pretrain.py). Their depth is the mean over the
-image and its mirror image, over a few views of the object where that helps (shape/fusion.py), and is tilted by what
-their view network reads; how deep and how tilted are numbers of the pack's calibration. Where there are such networks,
-no ellipsoid is computed.
+image and its mirror image, over a few views of the object where that helps (shape/fusion.py), and is tilted by the
+view that their view network estimates. Depth scale and tilt are numbers of the pack's calibration. Where there are
+such networks, no ellipsoid is computed.
 """
 
 import time
@@ -54,7 +54,7 @@ def initialize(
 def from_depth_network(
     model: SceneModel, known: SceneNetworks, target: Target, generator: MaskedGenerator, config: ShapeConfig
 ) -> SceneModel:
-    """The model where the category's networks see the target: depth as base, view and light networks as weights.
+    """The model at the depth that the category's networks estimate: depth as base, view and light networks as weights.
 
     A new depth network learns what this object adds. (Tuning the category's own depth network, as published, undid in
     a hundred steps what thousands of images had taught it.)
@@ -86,8 +86,8 @@ def category_depth(
 def mirror_mean_depth(
     networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], depth_scale: float = 1.0
 ) -> Float[Tensor, "B 1 S S"]:
-    """Mean of the depth of each image and of its mirror image, mirrored back: what the network says of a thing and of
-    its mirror image should not differ, and what differs is error.
+    """Mean of the depth of each image and of its mirror image, mirrored back: the two should be
+    equal, and their difference is error.
     """
     seen = category_depth(networks, images, depth_scale)
     return (seen + category_depth(networks, images.flip(-1), depth_scale).flip(-1)) / 2
@@ -108,6 +108,6 @@ def tilted(depth: Float[Tensor, "B 1 S S"], slopes: Float[Tensor, "B 2"]) -> Flo
     """Depth plus a plane that rises by the first slope from the middle to the bottom, by the second from it to the
     right.
     """
-    side = torch.linspace(-1.0, 1.0, depth.shape[-1], device=depth.device)
+    ramp = torch.linspace(-1.0, 1.0, depth.shape[-1], device=depth.device)
     down, right = slopes[:, None, None, None].unbind(-1)
-    return depth + down * side[:, None] + right * side
+    return depth + down * ramp[:, None] + right * ramp

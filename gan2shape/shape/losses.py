@@ -31,14 +31,14 @@ def masked_l1(
 def feature_distance(
     images: Float[Tensor, "B 3 S S"], targets: Float[Tensor, "B 3 S S"], features: FeatureMaps
 ) -> Float[Tensor, ""]:
-    """Relative distance of the discriminator's blocks (`nn.feature_metric`); the targets' side carries no gradient.
+    """Relative distance of the discriminator's blocks (`nn.feature_metric`); targets carry no gradient.
 
     GAN2Shape section 3.3 uses the discriminator as perceptual metric in step 2; here also in place of LPIPS, which
     cannot be had offline.
     """
     with torch.no_grad():
-        wanted = features(targets)
-    return relative_distance(features(images), wanted)
+        target_maps = features(targets)
+    return relative_distance(features(images), target_maps)
 
 
 def smoothness(values: Float[Tensor, "B 1 S S"], unit: float) -> Float[Tensor, ""]:
@@ -63,7 +63,7 @@ def resolution_factor(config: ShapeConfig) -> float:
 def visible_difference(
     rendered: Render, images: Float[Tensor, "B 3 S S"], masks: Float[Tensor, "B 1 S S"], steps: StepConfig
 ) -> Float[Tensor, ""]:
-    """Pixels where the render shows what the input shows of the object, and where its mask spills over the wanted one.
+    """Pixels where the render shows what the input shows of the object, and where its mask spills over the sample's.
 
     A height field has no flanks: rotated, it stretches from its outline to the background plane over what the input
     does not show. A projection's pixels there say nothing about the shape. Compared all the same, they pull outlines in
@@ -108,7 +108,7 @@ def view_spread_loss(views: Float[Tensor, "B 6"], prior: ViewPriorConfig) -> Flo
     their rms.
 
     Depth scale and yaw are one gauge at a narrow field of view: a deeper shape whose yaw is smaller looks the same. The
-    spread of the views is known, because we drew them, even where no single one is; it fixes the gauge.
+    spread of the views is known, because we sampled them, even where no single one is; it fixes the gauge.
     """
     sd_deg = upload(torch.tensor([prior.pitch_sd_deg, prior.yaw_sd_deg], dtype=views.dtype), views.device)
     target = truncated_sd(prior.limit_sd) * sd_deg * (math.pi / 180)

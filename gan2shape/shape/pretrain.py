@@ -1,21 +1,21 @@
 """Joint pre-training: one depth, view and light network for many images of a generator (GAN2Shape, experiments).
 
     pool      images that the generator learnt from, as it reproduces them (without any: its samples), their masks, and
-              the ellipsoid (with its slant) that each would start from
-    fit       the depth network learns the ellipsoids: what single samples got wrong is outvoted
-    joint     steps 2 and 3 of the loop for a new batch of images at every step: draw the FIT under other views and
-              lights, let the pack's encoder say what real images look so, explain those by depth, view and light
-    rounds    the same again, rendering what the round before has found (`initial.pretraining_depth_scales`: one each);
+              initial ellipsoids (with their slants)
+    fit       the depth network learns the ellipsoids: errors of single samples average out
+    joint     steps 2 and 3 of the loop for a new batch of images at every step: render the FIT under other views and
+              lights, project the renders by the pack's encoder, explain the projections by depth, view and light
+    rounds    the same again, rendering the result of the round before (`initial.pretraining_depth_scales`: one each);
               the result is the weights at the end of the last one
 
-No label and no exam image enters: single images and the generator are the only teachers. The drawings that are
-projected stay the same through a round: drawn from the depth that is being learnt, they would flatten it (a flatter
-shape turns less, is projected onto less of a turn, and is made flatter still); drawn under lamps that are being learnt,
-they drift with them. Views are the ones that were asked; projections follow a part of them, which leaves the relief to
-be put right (`pretrained`). The depth that is seen in a projection has to be the drawn one, turned: what a car's front
-does not tell of its length its side does.
+No label and no exam image enters: single images and the generator are the only teachers. Pseudo samples are rendered
+from the same depth throughout a round. Rendered from the depth that is being learnt, they would flatten it: a flatter
+shape rotates less, is projected onto a smaller view change, and becomes flatter still. Rendered under the lights that
+are being learnt, they drift with them. Renders have the target views; projections respond to a part of the view change,
+so the depth scale is calibrated afterwards (`initial.network_depth_scale`). The depth that the network sees in a
+projection has to be the rendered depth, rotated: a car's side shows the length that its front does not.
 
-Images are first passed through the pack's encoder: latents that it does not know lose colour and form when turned.
+Images are first passed through the pack's encoder: other latents lose colour and form when rotated.
 """
 
 import copy
@@ -52,9 +52,9 @@ from gan2shape.shape.state import SceneModel, Target, current_scene, target_from
 from gan2shape.train.state import read_checkpoint
 
 LEAST_MASK, LEAST_SHARE = 0.9, 0.03  # of a sample's mask: its greatest value, and the share of the image above half
-POOL_BATCH = 50  # samples drawn at once
-MOST_DRAWN = 4  # times as many samples as are wanted, until it is given up
-BESIDE_WEIGHT = 0.1  # of pixels beside the object when the start is fitted; inside it is 1 more
+POOL_BATCH = 50  # images at once
+MOST_SAMPLED = 4  # times as many samples as are wanted, until it is given up
+BESIDE_WEIGHT = 0.1  # of pixels beside the object when ellipsoids are fitted; inside it is 1 more
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class PretrainConfig:
     n_joint: int = 1500  # joint steps of a round, the first's warm ones included
     fit_batch: int = 16  # samples a fitting step, every other one mirrored
     batch: int = 6  # images a joint step
-    n_views: int = 2  # drawings of each of them
-    view_pull: float = 0.1  # weight of |V(projection) - asked view|^2
+    n_views: int = 2  # renders of each of them
+    view_pull: float = 0.1  # weight of |V(projection) - target view|^2
     light_pull: float = 0.1  # the same for light
     own_light_pull: float = 0.1  # the same of an image's own light, towards the category's mean
-    self_weight: float = 0.3  # of reading views of drawings, which are known exactly
-    agreement_weight: float = 0.5  # of the depth of a projection being the drawn depth
+    self_weight: float = 0.3  # of estimating the views of renders, which are known exactly
+    agreement_weight: float = 0.5  # of the depth of a projection being the rendered depth
     smooth_weight: float = 0.02  # as `steps.smooth_weight`; thousands of images need less than one
     keep_every: int = 250  # steps between states on disk
     seed: int = 0
@@ -81,11 +81,11 @@ class PretrainConfig:
 
 @dataclass(frozen=True)
 class PseudoSource:
-    """Which shapes are drawn for projection."""
+    """Which shapes are rendered for projection."""
 
     networks: SceneNetworks  # as they were when the round began
-    relief_gain: float = 1.0
-    is_depth: bool = False  # whether those shapes are taken for the depth too, while views and lights warm up
+    depth_scale: float = 1.0  # of their depth about distance 1
+    is_depth: bool = False  # whether those shapes serve as the depth too, while views and lights warm up
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ class Pool:
     images: Float[Tensor, "N 3 S S"]
     masks: Float[Tensor, "N 1 S S"]
     latents: Float[Tensor, "N D"]
-    guesses: Float[Tensor, "N D"]  # what the pack's encoder sees in the images
+    guesses: Float[Tensor, "N D"]  # latents by the pack's encoder
     backgrounds: Float[Tensor, "N 3 S S"]
     surfaces: Float[Tensor, "N 3 S S"]
-    starts: Float[Tensor, "N 1 S S"] | None = None  # ellipsoids as depth maps, where they are fitted
+    ellipsoids: Float[Tensor, "N 1 S S"] | None = None  # as depth maps, where they are fitted
 
     def pick(self, rows: Tensor) -> "Pool":
         """Some of the images."""
@@ -123,7 +123,7 @@ def pretrain(
     if generator.prior.encoder is None:
         raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
     device = generator.prior.w_mean.device
-    with seeded(plan.seed):  # every network that is made below draws its first weights
+    with seeded(plan.seed):  # for the first weights of every network that is made below
         networks = category_networks(config).to(device, memory_format=torch.channels_last)
         saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
         if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
@@ -151,16 +151,16 @@ def learn_round(
     if saved["step"] > 0:
         load_learnt(networks, saved["networks"])
         load_learnt(before, saved["before"])
-    gains = (1.0, *config.initial.pretraining_depth_scales)
-    name, n_steps = (f"joint {index}/{len(gains)}", plan.n_joint) if index else ("fit", plan.n_fit)
-    learnt_from = pool if index else with_starts(pool, generator, config, plan.n_fit_objects, report)
+    scales = (1.0, *config.initial.pretraining_depth_scales)
+    name, n_steps = (f"joint {index}/{len(scales)}", plan.n_joint) if index else ("fit", plan.n_fit)
+    learnt_from = pool if index else with_ellipsoids(pool, generator, config, plan.n_fit_objects, report)
 
     def loss_of(step: Step) -> Float[Tensor, ""]:
         rng = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step.index)
         if index == 0:
             return fit_loss(networks, learnt_from, config, plan, step.index, rng)
-        drawn = PseudoSource(before, gains[index - 1], is_depth=index == 1 and step.index < plan.n_warm)
-        return joint_pretraining_loss(networks, drawn, learnt_from, generator, config, plan, rng)
+        source = PseudoSource(before, scales[index - 1], is_depth=index == 1 and step.index < plan.n_warm)
+        return joint_pretraining_loss(networks, source, learnt_from, generator, config, plan, rng)
 
     def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         if (step.index + 1) % plan.keep_every == 0:
@@ -212,20 +212,22 @@ def make_pool(
 
 
 def generator_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iterator[Float[Tensor, "B 3 S S"]]:
-    """The generator's samples, in batches; at most `MOST_DRAWN` times as many as are wanted."""
-    network, random = generator.prior.generator, torch.Generator().manual_seed(seed)
-    for _ in range(0, MOST_DRAWN * n_objects, POOL_BATCH):
-        z = torch.randn(POOL_BATCH, network.config.z_dim, generator=random).to(generator.prior.w_mean.device)
+    """The generator's samples, in batches; at most `MOST_SAMPLED` times as many as are wanted."""
+    network, rng = generator.prior.generator, torch.Generator().manual_seed(seed)
+    for _ in range(0, MOST_SAMPLED * n_objects, POOL_BATCH):
+        z = torch.randn(POOL_BATCH, network.config.z_dim, generator=rng).to(generator.prior.w_mean.device)
         yield network.synthesis(network.mapping(z))
 
 
 @torch.no_grad()
-def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent) -> Pool:
-    """The first `n` images, with the ellipsoid that each would start from."""
+def with_ellipsoids(
+    pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent
+) -> Pool:
+    """The first `n` images with their initial ellipsoids."""
     networks = SceneNetworks(config).to(pool.images.device)
     model = SceneModel(networks, flat_base(config.render.resolution, pool.images.device))
     slants_deg, fov_deg = config.initial.slants_deg, config.render.fov_deg
-    some, starts = pool.pick(torch.arange(n)), []
+    some, ellipsoids = pool.pick(torch.arange(n)), []
     for row in range(n):
         canvas = Canvas(some.masks[row : row + 1], some.backgrounds[row : row + 1])
         target = Target(some.images[row : row + 1], canvas, some.surfaces[row : row + 1])
@@ -233,9 +235,9 @@ def with_starts(pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: 
         scenes = [current_scene(one, target, fov_deg) for one in models]
         residuals = [reproduction_residual(scene, target, generator, config) for scene in scenes]
         slant_deg = best_slant(slants_deg, residuals)
-        starts.append(ellipsoid_depth(canvas.mask, config.initial, fov_deg, slant_deg))
+        ellipsoids.append(ellipsoid_depth(canvas.mask, config.initial, fov_deg, slant_deg))
         report("slants", row + 1, n)
-    return replace(some, starts=torch.cat(starts))
+    return replace(some, ellipsoids=torch.cat(ellipsoids))
 
 
 def fit_loss(
@@ -244,16 +246,16 @@ def fit_loss(
     config: ShapeConfig,
     plan: PretrainConfig,
     step: int,
-    random: torch.Generator,
+    rng: torch.Generator,
 ) -> Float[Tensor, ""]:
     """Squared difference of a batch's ellipsoids and the network's depths, in units of the half-range, up to the
     mean distance.
     """
-    some = pool.pick(torch.randint(len(pool.images), (plan.fit_batch,), generator=random))
-    images, masks, wanted = some.images, some.masks, some.starts
+    some = pool.pick(torch.randint(len(pool.images), (plan.fit_batch,), generator=rng))
+    images, masks, ellipsoids = some.images, some.masks, some.ellipsoids
     if step % 2:  # every other batch mirrored, which an image can be and a latent cannot
-        images, masks, wanted = images.flip(-1), masks.flip(-1), wanted.flip(-1)
-    error = (category_depth(networks, images) - wanted) / config.render.depth_half_range
+        images, masks, ellipsoids = images.flip(-1), masks.flip(-1), ellipsoids.flip(-1)
+    error = (category_depth(networks, images) - ellipsoids) / config.render.depth_half_range
     weight = masks + BESIDE_WEIGHT
     error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True)
     return (weight * error.square()).mean()
@@ -261,45 +263,45 @@ def fit_loss(
 
 def joint_pretraining_loss(
     networks: SceneNetworks,
-    drawn_from: PseudoSource,
+    source: PseudoSource,
     pool: Pool,
     generator: MaskedGenerator,
     config: ShapeConfig,
     plan: PretrainConfig,
-    random: torch.Generator,
+    rng: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """How badly depths, views and lights of a batch of images explain projections of drawings of another shape.
+    """How badly depths, views and lights of a batch of images explain projections of renders of another shape.
 
-    Drawings take every image's own lamp for the category's mean. Lamps as the light network finds them, while it
-    learns, make drawings drift with it: heads, aligned SIDE x 100 after 250 steps from .63: .63, and .60 with the mean.
+    Renders take the category's mean light for every image's own light. Lights that the light network estimates while it
+    learns make renders drift with it (docs/trials.md).
     """
-    some = pool.pick(torch.randint(len(pool.images), (plan.batch,), generator=random))
+    some = pool.pick(torch.randint(len(pool.images), (plan.batch,), generator=rng))
     with torch.no_grad():
-        start = category_depth(drawn_from.networks, some.images, drawn_from.relief_gain)
-    depth = start if drawn_from.is_depth else category_depth(networks, some.images)
+        rendered_depth = category_depth(source.networks, some.images, source.depth_scale)
+    depth = rendered_depth if source.is_depth else category_depth(networks, some.images)
     own_lights, mean_lights = networks.lights(some.images), networks.light_mean.expand(plan.batch, -1)
-    asked_views = upload(sample_views(plan.batch * plan.n_views, config.views, random), depth.device)
-    asked_lights = sample_lights(len(asked_views), config.lights, networks.light_mean, random)
+    target_views = upload(sample_views(plan.batch * plan.n_views, config.views, rng), depth.device)
+    target_lights = sample_lights(len(target_views), config.lights, networks.light_mean, rng)
     with torch.no_grad():
-        drawn = render_pool(some, start, mean_lights, asked_views, asked_lights, networks, config)
-        guess = generator.prior.guess_latent(drawn.image)
-        wanted, wanted_masks = generator(repeated(some.latents - some.guesses, plan.n_views) + guess)
-    seen = torch.cat([wanted, drawn.image])
+        pseudo = render_pool(some, rendered_depth, mean_lights, target_views, target_lights, networks, config)
+        guess = generator.prior.guess_latent(pseudo.image)
+        projected, projected_masks = generator(repeated(some.latents - some.guesses, plan.n_views) + guess)
+    seen = torch.cat([projected, pseudo.image])
     raw = networks.view_net(torch.cat([seen, some.images]))
     views = networks.relative_views(raw[: len(seen)], repeated(raw[len(seen) :], plan.n_views).repeat(2, 1))
-    lights = networks.lights(wanted)
-    count = len(wanted)
-    made = render_pool(some, depth, own_lights, asked_views, lights, networks, config)
-    agreement = (
-        0.0 if drawn_from.is_depth else disagreement(category_depth(networks, wanted), wanted_masks, made, config)
-    )
-    shown = over_background(repeated(some.backgrounds, plan.n_views), wanted, wanted_masks)
-    view_errors = view_error(views, asked_views.repeat(2, 1)).square().mean(1)
+    lights = networks.lights(projected)
+    count = len(projected)
+    made = render_pool(some, depth, own_lights, target_views, lights, networks, config)
+    agreement = 0.0
+    if not source.is_depth:
+        agreement = disagreement(category_depth(networks, projected), projected_masks, made, config)
+    shown = over_background(repeated(some.backgrounds, plan.n_views), projected, projected_masks)
+    view_errors = view_error(views, target_views.repeat(2, 1)).square().mean(1)
     return (
-        visible_difference(made, shown, wanted_masks, config.steps)
+        visible_difference(made, shown, projected_masks, config.steps)
         + plan.smooth_weight * resolution_factor(config) * smoothness(depth, config.render.depth_half_range)
         + plan.view_pull * view_errors[:count].mean()
-        + plan.light_pull * (lights - asked_lights).square().mean()
+        + plan.light_pull * (lights - target_lights).square().mean()
         + plan.own_light_pull * (own_lights - mean_lights).square().mean()
         + plan.self_weight * view_errors[count:].mean()
         + plan.agreement_weight * agreement
@@ -309,8 +311,8 @@ def joint_pretraining_loss(
 def disagreement(
     seen: Float[Tensor, "N 1 S S"], masks: Float[Tensor, "N 1 S S"], made: Render, config: ShapeConfig
 ) -> Float[Tensor, ""]:
-    """Mean |difference| of the depths seen in projections and the drawn ones where both have the object, up to their
-    mean distance, in units of the half-range.
+    """Mean |difference| of the depths seen in projections and the rendered depths where both have the object, up to
+    their mean distance, in units of the half-range.
     """
     weight = made.mask.detach() * masks * compared_pixels(made, config.steps)
     error = (seen - made.depth) / config.render.depth_half_range
@@ -327,7 +329,7 @@ def render_pool(
     networks: SceneNetworks,
     config: ShapeConfig,
 ) -> Render:
-    """N/B drawings of each of B samples."""
+    """N/B renders of each of B samples."""
     n_views = len(views) // len(depth)
     normals = normals_from_depth(depth, config.render.fov_deg)
     albedo = networks.albedo(some.surfaces, shade(normals, own_lights))

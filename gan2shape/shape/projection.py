@@ -1,10 +1,10 @@
 """Pulling pseudo samples onto the GAN's manifold, G(w + E(x)) (GAN2Shape section 3.3).
 
-A pack's image encoder, which has only ever seen real images, says first how a pseudo sample's latent differs from the
-input's: it follows the view change that was asked and knows nothing of the wrong shape. E adds what this one object
-needs. Its offset is what makes a projection CORRECT the shape instead of copying the pseudo sample: it is kept small in
-units of w's own spread, and, with `mapping_tail` > 0, in the range of the last mapping layers. Both are read relative
-to the input (`relative_enc` of the published code), so that the input itself projects onto w exactly.
+A pack's image encoder, which has only ever seen real images, estimates first how a pseudo sample's latent differs from
+the input's: it responds to the view change and knows nothing of the wrong shape. E adds what this one object needs. Its
+offset makes a projection CORRECT the shape instead of copying the pseudo sample: it is kept small in units of w's own
+spread, and, with `mapping_tail` > 0, in the range of the last mapping layers. Both are read relative to the input
+(`steps.relative_encoder`, as published for faces), so that the input itself projects onto w exactly.
 """
 
 import torch
@@ -38,8 +38,12 @@ def project(
 ) -> tuple[Float[Tensor, "B *L D"], Float[Tensor, "B D"]]:
     """(latents of the projections, E's offsets in units of w's standard deviation).
 
-    Every layer of W+ moves by the same. With `mapping_tail`, E's output enters a hidden layer of the mapping network.
+    E is read relative to `reference`, the input; as published, to the input's reproduction G(w). Every layer of W+
+    moves by the same. With `mapping_tail`, E's output enters a hidden layer of the mapping network.
     """
+    if config.ablation.losses == "published":
+        with torch.no_grad():
+            reference = prior.generator.synthesis(latent)
     both = torch.cat([images, reference])
     if config.steps.relative_encoder:
         raw = encoder(both)
@@ -66,18 +70,18 @@ def guessed_change(
     prior: Prior,
     steps: StepConfig,
 ) -> Float[Tensor, "B *L D"]:
-    """What the pack's encoder says of images, as a change to the input's latent.
+    """The pack's encoder's estimates of images, as a change to the input's latent.
 
-    What it misses in the input (latent less its guess) belongs to the input's own view: all of it is kept near that
-    view, so that the input projects onto its latent, and `steps.residual_kept` of it far away, where more of it turned
-    cars into other cars and their colours.
+    Its residual in the input (latent less its guess) belongs to the input's own view: all of it is kept near that view,
+    so that the input projects onto its latent, and `steps.residual_kept` of it far away, where more of it changes the
+    identity.
     """
-    change, missed = guess - reference, latent - (reference if latent.ndim == 2 else reference[:, None])
+    change, residual = guess - reference, latent - (reference if latent.ndim == 2 else reference[:, None])
     distance = (change / prior.w_std).square().mean(-1, keepdim=True).sqrt()
     kept = steps.residual_kept + (1 - steps.residual_kept) * torch.exp(-((distance / NEAR_SD) ** 2))
     if latent.ndim > 2:
         change, kept = change[:, None], kept[:, None]
-    return change - (1 - kept) * missed
+    return change - (1 - kept) * residual
 
 
 def refine(

@@ -52,7 +52,7 @@ def discriminator_distance(
     features: FeatureMaps,
 ) -> Float[Tensor, ""]:
     """Step 2: sum over discriminator blocks of the masked mean |f - f'|; the mask is averaged down to each map's
-    resolution. The targets' side carries no gradient.
+    resolution. Targets carry no gradient.
     """
     with torch.no_grad():
         target_maps = features(targets)

@@ -50,10 +50,10 @@ OnScene = Callable[[Scene], None]
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What was found for one image. The canonical frame is the input's own view."""
+    """The result for one image. The canonical frame is the input's own view."""
 
     observation: Observation
-    scenes: tuple[Scene, ...]  # in the order in which they were held: the initial one first, the result last
+    scenes: tuple[Scene, ...]  # the initial one first, then one a stage, the result last
     state: ObjectState
     target: Target
     progress: Progress
@@ -68,7 +68,7 @@ class Reconstruction:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each scene is: what the depth began at ("ellipsoid" or "depth network"), "stage 1", "stage 2" …"""
+        """What each scene is: the initial depth ("ellipsoid" or "depth network"), "stage 1", "stage 2" …"""
         return (self.progress.initial, *(f"stage {i}" for i in range(1, len(self.scenes))))
 
     def render(
@@ -81,12 +81,12 @@ class Reconstruction:
     ) -> Render:
         """The scene in another view and under another light.
 
-        light: (ambient, diffuse, lx, ly), from above for ly < 0; the input's own unless given. `light_frame` says
+        light: (ambient, diffuse, lx, ly), from above for ly < 0; the input's own unless given. `light_frame`:
         whether its direction is meant in the canonical frame or in the new camera's ("camera"). Raises UserError for
-        another word.
+        another value.
         """
         if light_frame not in ("canonical", "camera"):
-            raise UserError(f"Unknown light_frame {light_frame!r}: say 'canonical' or 'camera'.")
+            raise UserError(f"Unknown light_frame {light_frame!r}: give 'canonical' or 'camera'.")
         device = self.scene.depth.device
         angles = torch.tensor([pitch_deg, yaw_deg, roll_deg], device=device) * (math.pi / 180)
         view = torch.nn.functional.pad(angles, (0, 3))[None]
@@ -128,7 +128,7 @@ class Reconstruction:
             timings=self.seconds,
             config_yaml=to_yaml(self.config),
             notes=[
-                how_it_began(self.progress, len(self.scenes) - 1),
+                origin_note(self.progress, len(self.scenes) - 1),
                 *substitutions(self.config),
                 *self.generator.notes,
             ],
@@ -144,7 +144,7 @@ def reconstruct(
     on_scene: OnScene | None = None,
 ) -> Reconstruction:
     """Initialise, then run all stages. With `state_dir` the state is written after each step, and a state found there
-    is continued. `on_scene` is given each scene as soon as it is held, but not those of a continued state.
+    is continued. `on_scene` gets each scene as soon as it is there, but not those of a continued state.
 
     Raises UserError when a loss is not finite or the state there belongs to another configuration.
     """
@@ -157,7 +157,7 @@ def reconstruct(
         state, progress, scenes = load_state(path, state, config, origin)
     if not scenes:
         state, progress = initialize(state, target, observation.latent, generator, config, report)
-        scenes = held((), state, target, config, on_scene)
+        scenes = with_current((), state, target, config, on_scene)
         if path is not None:
             save_state(path, state, progress, scenes, config, origin)
     from_network = progress.initial == DEPTH_NETWORK
@@ -166,11 +166,11 @@ def reconstruct(
         stage, name = index // len(STEP_NAMES), STEP_NAMES[index % len(STEP_NAMES)]
         noted: list[dict] = []
         noting = note_to(noted, report, f"{name} {stage + 1}/{n_stages}")
-        began = time.perf_counter()
+        started_at = time.perf_counter()
         state = run_step(state, target, observation.latent, generator, config, index, noting, from_network)
-        spent = time.perf_counter() - began
+        spent = time.perf_counter() - started_at
         if name == STEP_NAMES[-1]:
-            scenes = held(scenes, state, target, config, on_scene)
+            scenes = with_current(scenes, state, target, config, on_scene)
         seconds = {**progress.seconds, name: progress.seconds.get(name, 0.0) + spent}
         progress = replace(progress, n_done=index + 1, losses=progress.losses + tuple(noted), seconds=seconds)
         if path is not None:
@@ -180,7 +180,7 @@ def reconstruct(
     return Reconstruction(observation, scenes, state, target, progress, generator, config, progress.seconds)
 
 
-def held(
+def with_current(
     scenes: tuple[Scene, ...], state: ObjectState, target: Target, config: ShapeConfig, on_scene: OnScene | None
 ) -> tuple[Scene, ...]:
     """The scenes so far and the present one."""
@@ -202,7 +202,7 @@ def with_input_albedo(
 
 
 def note_to(notes: list[dict], report: Reporter, stage: str) -> Reporter:
-    """A reporter that also writes down what it is told, under the stage's name."""
+    """A reporter that also keeps what is reported, under the stage's name."""
 
     def noted(_: str, step: int, n_steps: int, **numbers: float) -> None:
         notes.append({"stage": stage, "step": step, **numbers})
@@ -211,15 +211,15 @@ def note_to(notes: list[dict], report: Reporter, stage: str) -> Reporter:
     return noted
 
 
-def how_it_began(progress: Progress, n_stages: int) -> str:
-    """What the shape began at and how much was learnt on this object, in a sentence."""
+def origin_note(progress: Progress, n_stages: int) -> str:
+    """The initial depth and the number of stages on this object, in a sentence."""
     if progress.initial == DEPTH_NETWORK:
         return f"Initial depth: the pack's own depth network; stages on this object: {n_stages}."
     return f"Initial depth: an ellipsoid with a slant of {progress.slant_deg:g} degrees; stages: {n_stages}."
 
 
 def substitutions(config: ShapeConfig) -> tuple[str, ...]:
-    """What takes the place of something published, in a sentence each; nothing to say of our own losses."""
+    """What takes the place of something published, in a sentence each; nothing with our own losses."""
     if config.ablation.losses != "published":
         return ()
     return ("Published losses; discriminator features take the place of LPIPS, whose VGG16 cannot be had offline.",)

@@ -4,7 +4,7 @@
     projection step  E learns to pull pseudo samples (new view, new light) onto the GAN, G(w + E(x)); then projected
                      samples are collected
     joint step       depth and albedo, shared, with each projected sample's own view and light, explain all of them;
-                     then the gauges are put right
+                     then the gauges are restored
 
 The canonical frame is the input's frame, so the input's own view is zero by construction
 (`nn.scene_networks.SceneNetworks.views`).
@@ -24,21 +24,18 @@ from gan2shape.core.records import Render
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.schedules import Schedule, linear_fall, ramp
 from gan2shape.prior.masked_generator import MaskedGenerator
-from gan2shape.scene.canvas import Canvas, over_background
 from gan2shape.scene.light import diffuse_cosine, normals_from_depth, shade
 from gan2shape.scene.render import render, render_input_view, render_scene
 from gan2shape.shape import published_losses
+from gan2shape.shape.comparison import input_difference, mirrored, samples_difference
 from gan2shape.shape.gauge import keep_high_pass, restore_gauge
 from gan2shape.shape.losses import (
     FeatureMaps,
-    feature_distance,
-    masked_l1,
     projection_loss,
     resolution_factor,
     smoothness,
     view_error,
     view_spread_loss,
-    visible_difference,
 )
 from gan2shape.shape.projection import prior_features, project, project_images
 from gan2shape.shape.sampling import sample_lights, sample_views
@@ -57,7 +54,7 @@ class JointOptions:
     view_pull: float = 0.0
     light_pull: float = 0.0
     self_weight: float = 0.0  # of `self_view_loss`
-    own_light: Float[Tensor, "1 4"] | None = None  # the input's, where it is known; None: what the light network sees
+    own_light: Float[Tensor, "1 4"] | None = None  # the input's, where it is known; None: the light network's estimate
     flip_weight: float = 0.0  # of reconstructing the samples with mirrored depth and albedo too
 
     @classmethod
@@ -84,7 +81,7 @@ def run_step(
     report: Reporter,
     from_network: bool,
 ) -> ObjectState:
-    """Step number `index` of the whole run. from_network: whether the run began at a pack's depth network."""
+    """Step number `index` of the whole run. from_network: whether the initial depth is a depth network's."""
     stage, step = divmod(index, len(STEP_NAMES))
     rng, features = step_rng(config, index), prior_features(generator.prior, config.steps.n_feature_blocks)
     if STEP_NAMES[step] == "albedo":
@@ -105,7 +102,7 @@ def run_step(
         report,
         config.steps.count("joint", stage),
     )
-    return replace(state, model=put_gauges_right(state.model, target, config, from_network))
+    return replace(state, model=restore_gauges(state.model, target, config, from_network))
 
 
 def step_plan(
@@ -139,7 +136,7 @@ def albedo_step(
 
     def loss_of(step: Step) -> Tensor:
         image = render_input_view(networks.albedo(target.surface, shading), shading, target.canvas)
-        return input_loss(image, target, features, config)
+        return input_difference(image, target, features, config)
 
     optimise(
         networks.albedo_net.parameters(),
@@ -147,17 +144,6 @@ def albedo_step(
         step_plan("albedo", steps.count("albedo", stage), steps),
         report=report,
     )
-
-
-def input_loss(image: Tensor, target: Target, features: FeatureMaps | None, config: ShapeConfig) -> Float[Tensor, ""]:
-    """How far a render in the input's view is from the input."""
-    steps = config.steps
-    if config.ablation.losses == "published":
-        return published_losses.reconstruction_loss(image, target.image, target.canvas.mask, features, steps)
-    loss = steps.pixel_weight * masked_l1(image, target.image, target.canvas.mask)
-    if features is not None and steps.feature_weight > 0:
-        loss = loss + steps.feature_weight * feature_distance(image, target.image, features)
-    return loss
 
 
 # --------------------------------------------------------------------------------------------------- projection step
@@ -284,13 +270,13 @@ def joint_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """(whole loss, the samples' part of it) for one batch; `pull` in [0, 1] scales the anchors of views and lights."""
     steps, fov_deg, networks, image = config.steps, config.render.fov_deg, model.networks, target.image
-    wanted, canvas = samples.images[chosen], target.canvas
+    images, canvas = samples.images[chosen], target.canvas
     depth = model.depth(image)
     normals = normals_from_depth(depth, fov_deg)
-    lights = networks.lights(torch.cat([wanted, image]))
+    lights = networks.lights(torch.cat([images, image]))
     shading = shade(normals, lights[-1:] if options.own_light is None else options.own_light)
     albedo = networks.albedo(target.surface, shading)
-    views = networks.views(wanted, image) if options.estimate_views else samples.views[chosen]
+    views = networks.views(images, image) if options.estimate_views else samples.views[chosen]
     sample_lights = lights[:-1] if options.estimate_lights else samples.lights[chosen]
     rendered = render(depth, albedo, shade(normals, sample_lights), views, fov_deg, canvas)
     sample_loss = samples_difference(rendered, samples, chosen, canvas, features, config)
@@ -299,7 +285,7 @@ def joint_loss(
         flipped = mirrored(depth, albedo, sample_lights, views, canvas, fov_deg)
         loss = loss + options.flip_weight * samples_difference(flipped, samples, chosen, canvas, features, config)
     if not networks.explains_input:
-        loss = loss + input_loss(render_input_view(albedo, shading, canvas), target, features, config)
+        loss = loss + input_difference(render_input_view(albedo, shading, canvas), target, features, config)
     loss = loss + steps.smooth_weight * resolution_factor(config) * smoothness(depth, config.render.depth_half_range)
     if steps.shading_smooth_weight > 0:
         diffuse = diffuse_cosine(normals, lights[-1:] if options.own_light is None else options.own_light)
@@ -313,39 +299,6 @@ def joint_loss(
     return loss, sample_loss
 
 
-def samples_difference(
-    rendered: Render,
-    samples: Samples,
-    chosen: Tensor,
-    canvas: Canvas,
-    features: FeatureMaps | None,
-    config: ShapeConfig,
-) -> Float[Tensor, ""]:
-    """How far renders are from the chosen samples."""
-    images, masks, steps = samples.images[chosen], samples.masks[chosen], config.steps
-    if config.ablation.losses == "published":
-        return published_losses.sample_loss(rendered, images, masks, features, steps)
-    shown = over_background(canvas.background, images, masks)
-    loss = visible_difference(rendered, shown, masks, steps)
-    if features is not None and steps.feature_weight > 0:
-        loss = loss + steps.feature_weight * feature_distance(rendered.image, shown, features)
-    return loss
-
-
-def mirrored(
-    depth: Float[Tensor, "1 1 S S"],
-    albedo: Float[Tensor, "1 3 S S"],
-    lights: Float[Tensor, "B 4"],
-    views: Float[Tensor, "B 6"],
-    canvas: Canvas,
-    fov_deg: float,
-) -> Render:
-    """Renders of the scene whose depth and albedo are flipped left to right, under the same views and lights."""
-    flipped = depth.flip(-1)
-    shading = shade(normals_from_depth(flipped, fov_deg), lights)
-    return render(flipped, albedo.flip(-1), shading, views, fov_deg, replace(canvas, mask=canvas.mask.flip(-1)))
-
-
 def self_view_loss(model: SceneModel, target: Target, config: ShapeConfig, rng: torch.Generator) -> Float[Tensor, ""]:
     """How well V reads the view of pseudo samples of the CURRENT shape, whose views are known because we chose them.
 
@@ -357,14 +310,16 @@ def self_view_loss(model: SceneModel, target: Target, config: ShapeConfig, rng: 
 
 
 @torch.no_grad()
-def put_gauges_right(model: SceneModel, target: Target, config: ShapeConfig, from_network: bool) -> SceneModel:
-    """Depth scale and sideways tilt as they were initially; where a depth network was the start, coarse form too."""
-    mask, known = target.canvas.mask, config.initial
+def restore_gauges(model: SceneModel, target: Target, config: ShapeConfig, from_network: bool) -> SceneModel:
+    """The model with its initial depth scale and sideways tilt; where a depth network gave the initial depth, with its
+    coarse form too.
+    """
+    mask, initial = target.canvas.mask, config.initial
     if config.ablation.restore_gauge:
         model = replace(model, base=restore_gauge(model.base, model.depth(target.image), mask))
-    if from_network and known.highpass_cutoff > 0:
+    if from_network and initial.highpass_cutoff > 0:
         depth = model.depth(target.image)
         model = replace(
-            model, base=keep_high_pass(model.base, depth, mask, known.highpass_cutoff, known.highpass_share)
+            model, base=keep_high_pass(model.base, depth, mask, initial.highpass_cutoff, initial.highpass_share)
         )
     return model

@@ -50,7 +50,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class SceneModel:
-    """The scene of one object as networks hold it: depth is what the depth network adds to `base`."""
+    """The scene of one object as its networks hold it: depth is what the depth network adds to `base`."""
 
     networks: SceneNetworks
     base: DepthBase
@@ -79,7 +79,7 @@ class Progress:
     """How far a run is, and what it noted on the way."""
 
     n_done: int = 0  # finished steps, three a stage
-    initial: str = ""  # what the depth began at: "ellipsoid" or "depth network"
+    initial: str = ""  # the initial depth: "ellipsoid" or "depth network"
     slant_deg: float = 0.0  # of the ellipsoid that was chosen
     losses: tuple[dict, ...] = ()  # {"stage", "step", numbers}
     seconds: dict[str, float] = field(default_factory=dict)  # by step name, summed over stages

@@ -268,15 +268,15 @@ def test_the_best_iterate_is_left_where_the_loss_diverges() -> None:
 
 
 def test_reports_come_at_every_tenth_step_with_means() -> None:
-    x, said, calls = nn.Parameter(torch.zeros(2)), Recorder(), []
+    x, recorder, calls = nn.Parameter(torch.zeros(2)), Recorder(), []
 
     def loss_of(step):
         return (x - 1.0) ** 2 + tensor([1.0, 3.0]), {"data": tensor([2.0, 4.0]), "scalar": tensor(7.0)}
 
     plan = Plan((Stage("first", 25, 0.0), Stage("second", 10, 0.0)))
-    optimise([x], loss_of, plan, report=said, after_step=lambda step, loss, _: calls.append(loss))
-    figures = {"loss": 3.0, "data": 3.0, "scalar": 7.0}
-    assert said.rows == [("first", 10, 25, figures), ("first", 20, 25, figures), ("second", 10, 10, figures)]
+    optimise([x], loss_of, plan, report=recorder, after_step=lambda step, loss, _: calls.append(loss))
+    numbers = {"loss": 3.0, "data": 3.0, "scalar": 7.0}
+    assert recorder.rows == [("first", 10, 25, numbers), ("first", 20, 25, numbers), ("second", 10, 10, numbers)]
     assert len(calls) == 35
     assert not calls[0].requires_grad
     assert calls[0].tolist() == [2.0, 4.0]

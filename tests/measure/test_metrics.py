@@ -12,10 +12,10 @@ from gan2shape.measure import metrics, statistics
 
 @pytest.fixture
 def fields():
-    generator = torch.Generator().manual_seed(0)
-    depth = 1 + 0.1 * (torch.rand(4, 1, 16, 16, generator=generator) - 0.5)
-    truth = 1 + 0.1 * (torch.rand(4, 1, 16, 16, generator=generator) - 0.5)
-    mask = torch.rand(4, 1, 16, 16, generator=generator) > 0.4
+    rng = torch.Generator().manual_seed(0)
+    depth = 1 + 0.1 * (torch.rand(4, 1, 16, 16, generator=rng) - 0.5)
+    truth = 1 + 0.1 * (torch.rand(4, 1, 16, 16, generator=rng) - 0.5)
+    mask = torch.rand(4, 1, 16, 16, generator=rng) > 0.4
     return depth.double(), truth.double(), mask
 
 
@@ -31,10 +31,10 @@ def test_side_ignores_a_global_scale(fields, scale):
     torch.testing.assert_close(metrics.side(scale * depth, truth, mask), metrics.side(depth, truth, mask))
 
 
-@pytest.mark.parametrize("relief", [0.25, 1.0, 2.0])
-def test_aligned_side_ignores_a_positive_relief(fields, relief):
+@pytest.mark.parametrize("depth_scale", [0.25, 1.0, 2.0])
+def test_aligned_side_ignores_a_positive_depth_scale(fields, depth_scale):
     depth, truth, mask = fields
-    stretched = (relief * depth.log()).exp()
+    stretched = (depth_scale * depth.log()).exp()
     torch.testing.assert_close(metrics.side_aligned(stretched, truth, mask), metrics.side_aligned(depth, truth, mask))
     assert (metrics.side_aligned(depth, truth, mask) <= metrics.side(depth, truth, mask) + 1e-12).all()
 
@@ -50,7 +50,7 @@ def test_aligned_side_is_the_minimum_over_scales_found_by_search(fields):
         assert found == pytest.approx(float(searched), rel=1e-4)
 
 
-def test_an_inverted_relief_is_not_rewarded(fields):
+def test_an_inverted_depth_is_not_rewarded(fields):
     _, truth, mask = fields
     flat = torch.ones_like(truth)
     inverted = (-truth.log()).exp()
@@ -61,11 +61,11 @@ def test_an_inverted_relief_is_not_rewarded(fields):
 def test_mad_of_rotated_normals_is_the_angle(angle_deg):
     angle = math.radians(angle_deg)
     normals = torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64).view(1, 3, 1, 1).expand(1, 3, 4, 4)
-    turned = (
+    rotated = (
         torch.tensor([math.sin(angle), 0.0, -math.cos(angle)], dtype=torch.float64).view(1, 3, 1, 1).expand(1, 3, 4, 4)
     )
     mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)
-    assert metrics.mad_deg(normals, turned, mask).item() == pytest.approx(angle_deg, abs=1e-5)
+    assert metrics.mad_deg(normals, rotated, mask).item() == pytest.approx(angle_deg, abs=1e-5)
 
 
 def test_erode_removes_a_one_pixel_rim():

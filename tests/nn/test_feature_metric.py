@@ -53,8 +53,8 @@ def test_a_discriminator_gives_as_many_blocks_as_it_has():
     found = metric.features(image, 3)
     assert len(found) == len(metric.block_names) == 2
     assert torch.equal(found[1], discriminator.features(image, 2)[1])
-    at_its_side = DiscriminatorMetric(discriminator, 16).features(torch.randn(2, 3, 64, 64), 1)
-    assert at_its_side[0].shape == found[0].shape
+    at_its_size = DiscriminatorMetric(discriminator, 16).features(torch.randn(2, 3, 64, 64), 1)
+    assert at_its_size[0].shape == found[0].shape
     assert torch.equal(DiscriminatorMetric(discriminator, 16).features(image, 1)[0], found[0])
     assert torch.equal(resized(image, 16), image)
 
@@ -82,6 +82,6 @@ def test_what_is_no_feature_network_is_one_sentence(tmp_path):
         script(Distance(), tmp_path / "number.pt").name: "no features of each image",
         script(Picky(), tmp_path / "picky.pt").name: "fails on images",
     }
-    for name, words in bad.items():
-        with pytest.raises(UserError, match=words):
+    for name, message in bad.items():
+        with pytest.raises(UserError, match=message):
             load_script(tmp_path / name, 16)

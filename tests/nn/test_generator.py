@@ -113,7 +113,7 @@ def test_bad_configurations_are_refused() -> None:
 
 @pytest.mark.parametrize("unshuffle", [True, False])
 def test_discriminator_features(unshuffle: bool) -> None:
-    """Features halve the side, do not mix samples, and take images of another size."""
+    """Features halve the resolution, do not mix samples, and take images of another size."""
     channels = (16, 12, 10) if unshuffle else (16, 12, 10, 8)
     discriminator = Discriminator(DiscriminatorConfig(resolution=32, channels=channels, unshuffle=unshuffle))
     images = torch.randn(4, 3, 32, 32)

@@ -15,14 +15,21 @@ MAX_PEAK = {"pickle": 2.0, "torch": 2.2}
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pickle", "torch"])
-@pytest.mark.parametrize("side", [256, 512, 1024])
-def test_published_widths(side: int, kind: str) -> None:
-    script = [sys.executable, str(ROOT / "benchmarks" / "bench_checkpoints.py"), "--side", str(side), "--kind", kind]
+@pytest.mark.parametrize("resolution", [256, 512, 1024])
+def test_published_widths(resolution: int, kind: str) -> None:
+    script = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "bench_checkpoints.py"),
+        "--side",
+        str(resolution),
+        "--kind",
+        kind,
+    ]
     result = subprocess.run(script, capture_output=True, text=True, timeout=600, cwd=ROOT, env=_environment())
     assert result.returncode == 0, result.stderr
-    figures = json.loads(result.stdout.partition(":")[2])
-    assert figures["image"] == [1, 3, side, side]
-    assert figures["load_peak_mb"] <= MAX_PEAK[kind] * figures["file_mb"]
+    numbers = json.loads(result.stdout.partition(":")[2])
+    assert numbers["image"] == [1, 3, resolution, resolution]
+    assert numbers["load_peak_mb"] <= MAX_PEAK[kind] * numbers["file_mb"]
 
 
 def _environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A large generator at a smaller side: the same pictures, averaged; the same gradients, whatever the memory."""
+"""A large generator at a smaller resolution: the same images, averaged; the same gradients, whatever the memory."""
 
 import pytest
 import torch
@@ -52,6 +52,6 @@ def test_drawing_a_few_at_a_time_changes_neither_images_nor_gradients(generator)
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("side", [4, 8, 16])
-def test_a_constant_keeps_its_value_at_any_size(side):
-    torch.testing.assert_close(resized(torch.full((1, 3, 8, 8), 0.3), side), torch.full((1, 3, side, side), 0.3))
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_a_constant_keeps_its_value_at_any_size(size):
+    torch.testing.assert_close(resized(torch.full((1, 3, 8, 8), 0.3), size), torch.full((1, 3, size, size), 0.3))

@@ -45,7 +45,7 @@ def brute_force(
 
 
 def head(size: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """A depth map [1, 1, S, S] with relief: an ellipsoid with a nose and a wavy skin before a flat background."""
+    """A depth map [1, 1, S, S] that is not flat: an ellipsoid with a nose and a wavy skin before a flat background."""
     at = (torch.arange(size, dtype=dtype) + 0.5) / size * 2 - 1
     x, y = at[None, :], at[:, None]
     body = (1 - (x / 0.6) ** 2 - (y / 0.75) ** 2).clamp(min=0).sqrt()

@@ -71,11 +71,11 @@ def test_rotation_is_rz_ry_rx_and_proper():
     ("angle", "point", "component", "sign"),
     [
         pytest.param(1, [1, 0, 0], 2, -1, id="positive yaw brings image right nearer"),
-        pytest.param(1, [0, 0, -1], 0, -1, id="positive yaw turns the front to image left"),
+        pytest.param(1, [0, 0, -1], 0, -1, id="positive yaw rotates the front to image left"),
         pytest.param(0, [0, -1, 0], 2, -1, id="positive pitch brings the top nearer"),
-        pytest.param(0, [0, 0, -1], 1, 1, id="positive pitch turns the front down"),
-        pytest.param(2, [0, -1, 0], 0, 1, id="positive roll turns the top to image right (clockwise)"),
-        pytest.param(2, [1, 0, 0], 1, 1, id="positive roll turns image right down (clockwise)"),
+        pytest.param(0, [0, 0, -1], 1, 1, id="positive pitch rotates the front down"),
+        pytest.param(2, [0, -1, 0], 0, 1, id="positive roll rotates the top to image right (clockwise)"),
+        pytest.param(2, [1, 0, 0], 1, 1, id="positive roll rotates image right down (clockwise)"),
     ],
 )
 def test_signs_of_the_angles(angle, point, component, sign):
@@ -136,5 +136,5 @@ def test_relative_view_leads_from_the_exam_camera_to_the_other():
     relative = camera.relative_view(VIEWS, exam)
     torch.testing.assert_close(camera.move(canonical, relative), camera.move(points, VIEWS))
     torch.testing.assert_close(relative[1], torch.zeros(6, dtype=torch.float64))
-    turn = camera.rotation(VIEWS[:, :3]) @ camera.rotation(exam[:, :3]).transpose(1, 2)
-    torch.testing.assert_close(camera.rotation(relative[:, :3]), turn)
+    rotated = camera.rotation(VIEWS[:, :3]) @ camera.rotation(exam[:, :3]).transpose(1, 2)
+    torch.testing.assert_close(camera.rotation(relative[:, :3]), rotated)

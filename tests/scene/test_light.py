@@ -56,35 +56,35 @@ def test_normals_need_three_pixels():
 
 def test_shading_closed_form():
     normals = torch.tensor([0.0, 0, -1]).view(1, 3, 1, 1)
-    lamps = torch.tensor([[0.2, 0.7, 0.0, 0.0], [0.2, 0.7, 3.0, 4.0]])
+    lights = torch.tensor([[0.2, 0.7, 0.0, 0.0], [0.2, 0.7, 3.0, 4.0]])
     expected = torch.tensor([0.9, 0.2 + 0.7 / 26**0.5]).view(2, 1, 1, 1)
-    torch.testing.assert_close(light.shade(normals, lamps), expected)
+    torch.testing.assert_close(light.shade(normals, lights), expected)
 
 
-def test_a_face_turned_from_the_lamp_has_ambient_light_only():
+def test_a_face_that_points_away_from_the_light_has_ambient_light_only():
     normals = torch.tensor([-0.8, 0, -0.6]).view(1, 3, 1, 1)
     found = light.shade(normals, torch.tensor([[0.3, 0.7, 2.0, 0.0]]))
     torch.testing.assert_close(found, torch.full((1, 1, 1, 1), 0.3))
 
 
-# Golden sentences: y is down, so a lamp above has ly < 0.
+# Golden sentences: y is down, so a light above has ly < 0.
 @pytest.mark.parametrize(
     ("lx", "ly", "bright", "dark"),
     [
-        pytest.param(0.0, -0.5, (5, 24), (42, 24), id="a lamp above (ly < 0) brightens the top"),
-        pytest.param(0.0, 0.5, (42, 24), (5, 24), id="a lamp below brightens the bottom"),
-        pytest.param(0.5, 0.0, (24, 42), (24, 5), id="a lamp at image right (lx > 0) brightens the right"),
-        pytest.param(-0.5, 0.0, (24, 5), (24, 42), id="a lamp at image left brightens the left"),
+        pytest.param(0.0, -0.5, (5, 24), (42, 24), id="a light above (ly < 0) brightens the top"),
+        pytest.param(0.0, 0.5, (42, 24), (5, 24), id="a light below brightens the bottom"),
+        pytest.param(0.5, 0.0, (24, 42), (24, 5), id="a light at image right (lx > 0) brightens the right"),
+        pytest.param(-0.5, 0.0, (24, 5), (24, 42), id="a light at image left brightens the left"),
     ],
 )
-def test_a_lamp_brightens_the_side_it_is_on(lx, ly, bright, dark):
+def test_a_light_brightens_where_it_comes_from(lx, ly, bright, dark):
     depth, _ = ball(0.2, 1.1)
-    lamp = torch.tensor([[0.3, 0.6, lx, ly]], dtype=torch.float64)
-    shading = light.shade(light.normals_from_depth(depth), lamp)[0, 0]
+    one_light = torch.tensor([[0.3, 0.6, lx, ly]], dtype=torch.float64)
+    shading = light.shade(light.normals_from_depth(depth), one_light)[0, 0]
     assert shading[bright] > shading[dark] + 0.1
 
 
-def test_light_of_one_and_no_relief_leaves_the_albedo():
+def test_a_shading_of_one_leaves_the_albedo():
     albedo = torch.rand(2, 3, 5, 5) * 2 - 1
     torch.testing.assert_close(light.apply_light(albedo, torch.ones(2, 1, 5, 5)), albedo)
     found = light.apply_light(albedo, torch.ones(1, 1, 5, 5), linear=True)
@@ -99,30 +99,30 @@ def test_applied_light_golden_values():
 
 
 def test_a_rotated_light_shades_rotated_normals_alike():
-    turn = camera.rotation(torch.tensor([[0.3, -0.4, 0.5], [0.1, 0.2, -0.3]], dtype=torch.float64))
-    lamps = torch.tensor([[0.3, 0.6, 0.4, -0.2], [0.5, 0.5, -0.1, 0.3]], dtype=torch.float64)
+    matrix = camera.rotation(torch.tensor([[0.3, -0.4, 0.5], [0.1, 0.2, -0.3]], dtype=torch.float64))
+    lights = torch.tensor([[0.3, 0.6, 0.4, -0.2], [0.5, 0.5, -0.1, 0.3]], dtype=torch.float64)
     normals = torch.nn.functional.normalize(torch.randn(2, 3, 4, 4, dtype=torch.float64), dim=1)
-    turned = torch.einsum("bij,bjhw->bihw", turn, normals)
-    found = light.shade(turned, light.rotate_light(lamps, turn))
-    torch.testing.assert_close(found, light.shade(normals, lamps))
+    rotated = torch.einsum("bij,bjhw->bihw", matrix, normals)
+    found = light.shade(rotated, light.rotate_light(lights, matrix))
+    torch.testing.assert_close(found, light.shade(normals, lights))
 
 
-def test_a_lamp_that_gets_behind_is_reported():
-    turn = camera.rotation(torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.1, 0.0]]))
-    lamps = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
-    assert light.light_in_front(lamps, turn).tolist() == [False, True]
+def test_a_light_that_gets_behind_is_reported():
+    matrix = camera.rotation(torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.1, 0.0]]))
+    lights = torch.tensor([[0.5, 0.5, 0.0, 0.0]])
+    assert light.light_in_front(lights, matrix).tolist() == [False, True]
     with pytest.raises(UserError, match="behind"):
-        light.rotate_light(lamps, turn)
+        light.rotate_light(lights, matrix)
 
 
 @pytest.mark.parametrize("linear", [False, True])
 def test_gradients_of_the_light(linear):
     depth = head(6, torch.float64)
     albedo = torch.rand(2, 3, 6, 6, dtype=torch.float64) - 0.5
-    lamps = torch.tensor([[0.4, 0.5, 0.2, -0.3], [0.6, 0.3, -0.1, 0.1]], dtype=torch.float64)
+    lights = torch.tensor([[0.4, 0.5, 0.2, -0.3], [0.6, 0.3, -0.1, 0.1]], dtype=torch.float64)
 
-    def image(depth, albedo, lamps):
-        return light.apply_light(albedo, light.shade(light.normals_from_depth(depth, FOV), lamps), linear=linear)
+    def image(depth, albedo, lights):
+        return light.apply_light(albedo, light.shade(light.normals_from_depth(depth, FOV), lights), linear=linear)
 
-    inputs = [t.clone().requires_grad_() for t in (depth, albedo, lamps)]
+    inputs = [t.clone().requires_grad_() for t in (depth, albedo, lights)]
     assert torch.autograd.gradcheck(image, inputs)

@@ -33,7 +33,7 @@ def pose(vertices: np.ndarray, angles=(0.4, -0.6, 0.3), shift=(0.003, -0.002, 0.
     return camera.move(points, torch.tensor([[*angles, *shift]], dtype=torch.float64))
 
 
-def draw(points: torch.Tensor, faces: np.ndarray | torch.Tensor, size: int = SIZE):
+def rasterized(points: torch.Tensor, faces: np.ndarray | torch.Tensor, size: int = SIZE):
     K = camera.intrinsics(size, FOV, dtype=points.dtype)
     return rasterize(camera.project(points, K), torch.as_tensor(np.asarray(faces)), size, size)
 
@@ -45,7 +45,7 @@ def test_agrees_with_embree(name, angles):
     vertices, faces = meshes()[name]
     points = pose(vertices, angles).float()
     truth_face, truth_depth = embree_first_hit(points[0].double().numpy(), faces, SIZE, FOV)
-    found = draw(points, faces)
+    found = rasterized(points, faces)
     face, depth = found.face[0].numpy(), found.depth[0].double().numpy()
     assert ((face >= 0) != (truth_face >= 0)).mean() < MAX_DIFFERENT
     both = (face >= 0) & (truth_face >= 0)
@@ -62,7 +62,7 @@ def test_agrees_with_brute_force_in_double_precision(name):
     points, faces = pose(vertices), torch.as_tensor(faces)
     size = 24
     truth_face, truth_depth = brute_force(points[0], faces, size, FOV)
-    found = draw(points, faces, size)
+    found = rasterized(points, faces, size)
     assert ((found.face[0] >= 0) != (truth_face >= 0)).sum() <= 1
     # Depth keys are float32: of two faces nearer than 1e-7 to each other either may win.
     both = (found.face[0] >= 0) & (truth_face >= 0)
@@ -72,7 +72,7 @@ def test_agrees_with_brute_force_in_double_precision(name):
 def test_weights_are_perspective_correct():
     points = torch.tensor([[[-0.05, -0.05, 0.7], [0.12, -0.04, 1.4], [0.0, 0.15, 2.0]]], dtype=torch.float64)
     faces = torch.tensor([[0, 1, 2]])
-    found = draw(points, faces)
+    found = rasterized(points, faces)
     covered = found.face[0] == 0
     assert covered.sum() > 500
     K = camera.intrinsics(SIZE, FOV, dtype=torch.float64)
@@ -87,7 +87,7 @@ def test_weights_are_perspective_correct():
 
 def test_uncovered_pixels_are_empty():
     points = torch.tensor([[[-0.05, 0.0, 1.0], [0.0, -0.05, 1.0], [0.05, 0.05, 1.0]]])
-    found = draw(points, np.array([[0, 1, 2]]))
+    found = rasterized(points, np.array([[0, 1, 2]]))
     empty = found.face < 0
     assert empty.any()
     assert (found.depth[empty] == 0).all()
@@ -168,9 +168,9 @@ def test_images_of_a_batch_do_not_mix_and_need_not_be_square():
 
 def test_working_in_parts_changes_nothing(monkeypatch):
     vertices, faces = meshes()["soup of crossing triangles"]
-    whole = draw(pose(vertices), faces)
+    whole = rasterized(pose(vertices), faces)
     monkeypatch.setattr(zbuffer, "MAX_TESTS", 1000)  # less than the largest triangle's box
-    parts = draw(pose(vertices), faces)
+    parts = rasterized(pose(vertices), faces)
     assert (whole.face == parts.face).all()
     assert torch.equal(whole.depth, parts.depth)
 

@@ -77,19 +77,19 @@ def test_grid_faces_tile_the_grid_and_face_the_camera():
     corner = vertices[faces]
     normal = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
     assert (normal[:, 2] < 0).all()
-    side = 2 * math.tan(math.radians(FOV) / 2)  # the border ring reaches the image border
-    assert normal.norm(dim=1).sum() / 2 == pytest.approx(side**2)
+    width = 2 * math.tan(math.radians(FOV) / 2)  # the border ring reaches the image border
+    assert normal.norm(dim=1).sum() / 2 == pytest.approx(width**2)
 
 
 @pytest.mark.parametrize("view", [[0, 0.5, 0, 0, 0, 0], [0.3, -0.4, 0.7, 0.01, -0.01, 0.1], [0, 0, 0.5, 0, 0, 0]])
 def test_a_turned_plane_in_closed_form(view):
     size, view = 64, torch.tensor([view], dtype=torch.float64)
     depth, mask, grid = render_depth(torch.ones(1, 1, size, size, dtype=torch.float64), view, FOV)
-    turn = camera.rotation(view[:, :3])[0]
+    matrix = camera.rotation(view[:, :3])[0]
     through = torch.tensor([0.0, 0, 1], dtype=torch.float64) + view[0, 3:]
     rays = torch.from_numpy(pixel_rays(size, FOV))
-    truth = (turn[:, 2] @ through) / (rays @ turn[:, 2])
-    canonical = ((rays * truth[..., None]) - through) @ turn  # on the plane, relative to its centre
+    truth = (matrix[:, 2] @ through) / (rays @ matrix[:, 2])
+    canonical = ((rays * truth[..., None]) - through) @ matrix  # on the plane, relative to its centre
     truth_grid = canonical[..., :2] / math.tan(math.radians(FOV) / 2)
     truth_mask = (truth_grid.abs() < 1).all(-1)
     covered = mask[0, 0] > 0
@@ -100,7 +100,7 @@ def test_a_turned_plane_in_closed_form(view):
 
 
 def test_a_ball_looks_the_same_from_everywhere():
-    # A height field on a ball about the pivot, seen turned: still the same ball where the visible cap overlaps.
+    # A height field on a ball about the pivot, seen rotated: still the same ball where the visible cap overlaps.
     size, radius = 128, 0.3
     rays = torch.from_numpy(pixel_rays(size, FOV))
     a, b, c = (rays**2).sum(-1), rays[..., 2], 1 - radius**2
@@ -171,7 +171,7 @@ def test_what_comes_nearer(degrees, near, far):
 @pytest.mark.parametrize(
     ("degrees", "row", "column"),
     [
-        pytest.param({"yaw": 15}, 0, -1, id="positive yaw: the front turns to image left"),
+        pytest.param({"yaw": 15}, 0, -1, id="positive yaw: the front rotates to image left"),
         pytest.param({"pitch": 15}, 1, 0, id="positive pitch: we look from above, the front moves down"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The starting ellipsoid against its closed form."""
+"""The initial ellipsoid against its closed form."""
 
 import math
 

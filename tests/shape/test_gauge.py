@@ -1,5 +1,5 @@
-"""Relief and sideways tilt, the gauges of step 3, are restored to the start's without touching the form; coarse form is
-restored without touching the fine one.
+"""Depth scale and sideways tilt, the gauges of step 3, are restored to the initial ones without touching the form;
+coarse form is restored without touching the fine one.
 """
 
 import math
@@ -35,7 +35,7 @@ def depth_of(base: DepthBase) -> torch.Tensor:
     return depth_from_raw(NOTHING, base, HALF_RANGE)
 
 
-def test_relief_of_a_ramp_is_its_standard_deviation_and_the_outside_does_not_count():
+def test_depth_sd_of_a_ramp_is_its_standard_deviation_and_the_outside_does_not_count():
     ramp = torch.linspace(0, 1, SIZE)[None, None, None, :].expand(1, 1, SIZE, SIZE).clone()
     assert float(depth_sd(ramp, torch.ones_like(ramp))) == pytest.approx(float(ramp.std(unbiased=False)), rel=1e-5)
     mask = disc_mask()
@@ -44,26 +44,26 @@ def test_relief_of_a_ramp_is_its_standard_deviation_and_the_outside_does_not_cou
 
 
 def test_the_tilt_of_a_plane_is_its_slope_across_whatever_its_slope_upwards():
-    side = torch.linspace(-1.0, 1.0, SIZE)
-    plane = 1.0 + 0.03 * side[None, :] - 0.2 * side[:, None]
+    at = torch.linspace(-1.0, 1.0, SIZE)
+    plane = 1.0 + 0.03 * at[None, :] - 0.2 * at[:, None]
     assert float(sideways_tilt(plane[None, None], disc_mask())) == pytest.approx(0.03, abs=1e-4)
 
 
 @pytest.mark.parametrize("slant_deg", [0.0, 20.0])
-@pytest.mark.parametrize(("deeper", "lean"), [(3.0, 0.0), (0.4, 0.05), (-2.0, -0.05)])
-def test_depth_scale_and_tilt_are_restored_and_the_form_is_kept(deeper: float, lean: float, slant_deg: float):
-    initial, mask = base_of(slant_deg), disc_mask()
-    start = initial.initial
-    changed = replace(initial, scale=initial.scale * deeper, correction=(lean * across(start)).expand_as(start))
+@pytest.mark.parametrize(("deeper", "tilt"), [(3.0, 0.0), (0.4, 0.05), (-2.0, -0.05)])
+def test_depth_scale_and_tilt_are_restored_and_the_form_is_kept(deeper: float, tilt: float, slant_deg: float):
+    base, mask = base_of(slant_deg), disc_mask()
+    initial = base.initial
+    changed = replace(base, scale=base.scale * deeper, correction=(tilt * across(initial)).expand_as(initial))
     before = depth_of(changed)  # a stage that changed depth scale and tilt
     after = depth_of(restore_gauge(changed, before, mask))
-    torch.testing.assert_close(sideways_tilt(after, mask), sideways_tilt(start, mask), rtol=0.0, atol=1e-4)
-    side = torch.linspace(-1.0, 1.0, SIZE).expand(1, 1, SIZE, SIZE)
-    terms = torch.stack([(before - 1.0).flatten(), side.flatten()], 1)
+    torch.testing.assert_close(sideways_tilt(after, mask), sideways_tilt(initial, mask), rtol=0.0, atol=1e-4)
+    ramp = torch.linspace(-1.0, 1.0, SIZE).expand(1, 1, SIZE, SIZE)
+    terms = torch.stack([(before - 1.0).flatten(), ramp.flatten()], 1)
     factors = torch.linalg.lstsq(terms, (after - 1.0).flatten()[:, None]).solution
     torch.testing.assert_close((terms @ factors).view_as(after), after - 1.0, rtol=0.0, atol=1e-5)
     assert float(factors[0]) > 0  # a shape that turned inside out stays so: the sign is no gauge
-    upright = [depth_sd(depth - sideways_tilt(depth, mask) * side, mask) for depth in (after, start)]
+    upright = [depth_sd(depth - sideways_tilt(depth, mask) * ramp, mask) for depth in (after, initial)]
     torch.testing.assert_close(upright[0], upright[1], rtol=2e-2, atol=0.0)
 
 
@@ -97,7 +97,7 @@ def test_a_wave_is_damped_as_a_gaussian_damps_it(period_px: float, sd_px: float)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
-def test_coarse_form_is_the_starts_again_and_a_share_of_the_fine_stays(share: float):
+def test_coarse_form_is_the_initial_one_again_and_a_share_of_the_fine_stays(share: float):
     base, mask = base_of(), disc_mask()
     ripple, bend = 0.01 * waves(4.0), 0.02 * waves(64.0)
     changed = replace(base, correction=ripple + bend)

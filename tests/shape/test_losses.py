@@ -60,7 +60,7 @@ def test_the_quotient_albedo_explains_the_input_in_its_own_view_and_light(target
     torch.testing.assert_close(rendered.mask, target.canvas.mask, atol=1e-5, rtol=0)
 
 
-def test_the_depth_network_starts_exactly_where_it_is_told(target, model):
+def test_the_depth_begins_exactly_at_the_ellipsoid(target, model):
     wanted = ellipsoid_depth(target.canvas.mask, CONFIG.initial, CONFIG.render.fov_deg)
     depth = ellipsoid_model(model, target.canvas.mask, CONFIG, 0.0).depth(target.image).detach()
     difference = depth - wanted
@@ -75,7 +75,7 @@ def test_the_input_is_seen_from_the_front_whatever_the_weights_are(target, model
     torch.testing.assert_close(views[1], torch.zeros(6), atol=1e-5, rtol=0)
 
 
-def test_the_published_albedo_network_is_there_when_asked_for():
+def test_an_albedo_network_is_there_where_it_is_configured():
     networks = SceneNetworks(replace(CONFIG, networks=replace(CONFIG.networks, albedo="network")))
     assert not networks.explains_input
     assert networks.albedo_net is not None

@@ -122,7 +122,7 @@ def test_samples_have_the_configured_moments() -> None:
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_lights_are_the_published_box_and_mean_with_signs_turned(category: str) -> None:
+def test_lights_are_the_published_box_and_mean_with_lx_and_ly_negated(category: str) -> None:
     lights, (x0, x1, y0, y1, r0, r1, alpha) = category_config(category, "paper").lights, RAND_LIGHT
     assert (lights.lx, lights.ly, lights.gain, lights.alpha) == ((-x1, -x0), (-y1, -y0), (r0, r1), alpha)
     ambient, diffuse, lx, ly = LIGHT_MEAN
@@ -229,12 +229,13 @@ def test_step_2_sums_masked_distances_of_the_discriminator_s_blocks(setup) -> No
 
 @torch.no_grad()
 def test_e_works_through_three_mapping_layers_alone(setup) -> None:
-    """w + F_back(E(x) + F_front(0)) - F(0), less E of the input for faces; neither a pack's encoder nor its masks."""
+    """w + F_back(E(x) - E(G(w)) + F_front(0)) - F(0), without E(G(w)) for cars; neither a pack's encoder nor masks."""
     generator, observation, target, state, samples = setup
     mapping, e = generator.prior.generator.mapping, state.encoder
+    own = generator.prior.generator.synthesis(observation.latent)
     for relative in (True, False):
         config = replace(TINY, steps=replace(TINY.steps, relative_encoder=relative))
-        hidden = e(samples.images) - (e(target.image) if relative else 0)
+        hidden = e(samples.images) - (e(own) if relative else 0)
         zero = mapping.front(torch.zeros(1, 8), 3)
         wanted = observation.latent + mapping.tail(hidden + zero, 3) - mapping(torch.zeros(1, 8))
         found, _ = project(e, generator.prior, observation.latent, samples.images, target.image, config)

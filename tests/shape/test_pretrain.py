@@ -1,4 +1,4 @@
-"""Networks that know a category beforehand: what each step of training may move, restarts, and the loop's start."""
+"""Networks that know a category beforehand: what each step of training may move, restarts, and initial depths."""
 
 from dataclasses import dataclass, replace
 
@@ -63,7 +63,7 @@ def generator() -> Seen:
 
 @pytest.fixture
 def target_views() -> tuple[Render, torch.Tensor]:
-    """A round bump on a disc, turned to both sides, and its masks."""
+    """A round bump on a disc, rotated to the left and right, and its masks."""
     mask, views = disc_mask(), torch.zeros(2, 6)
     views[:, 1] = torch.tensor([-0.2, 0.2])
     white = torch.ones(1, 3, SIZE, SIZE)
@@ -81,7 +81,7 @@ def known_pool(generator: Seen, n: int = 6) -> Pool:
     return make_pool(generator, n, seed=3)
 
 
-def test_samples_of_the_pool_are_what_the_generator_draws_for_its_latents(generator) -> None:
+def test_samples_of_the_pool_are_the_generator_s_images_of_their_latents(generator) -> None:
     pool = known_pool(generator)
     assert [len(value) for value in (pool.images, pool.masks, pool.latents, pool.surfaces)] == [6] * 4
     torch.testing.assert_close(pool.images, generator(pool.latents)[0], rtol=0, atol=1e-5)
@@ -97,14 +97,14 @@ def test_images_that_are_given_are_learnt_from_as_the_generator_reproduces_them(
         make_pool(generator, 10, seed=3, images=given)
 
 
-def test_drawings_do_not_move_with_the_light_network_that_is_being_learnt(generator, monkeypatch) -> None:
+def test_pseudo_samples_do_not_move_with_the_light_network_that_is_being_learnt(generator, monkeypatch) -> None:
     torch.manual_seed(0)
-    networks, pool, drawn, own_lights = category_networks(CONFIG), known_pool(generator), [], []
+    networks, pool, rendered, own_lights = category_networks(CONFIG), known_pool(generator), [], []
     original = pretraining.render_pool
 
     def recorded(*arguments):
         own_lights.append(arguments[2].detach())
-        drawn.append(original(*arguments).image.detach())
+        rendered.append(original(*arguments).image.detach())
         return original(*arguments)
 
     monkeypatch.setattr(pretraining, "render_pool", recorded)
@@ -113,9 +113,9 @@ def test_drawings_do_not_move_with_the_light_network_that_is_being_learnt(genera
         joint_pretraining_loss(networks, *given, torch.Generator().manual_seed(0))
         with torch.no_grad():
             networks.light_net.last.bias.add_(0.7)
-    assert torch.equal(drawn[0], drawn[2])
+    assert torch.equal(rendered[0], rendered[2])
     torch.testing.assert_close(own_lights[2], networks.light_mean.expand(PLAN.batch, 4))
-    assert float((own_lights[3] - own_lights[1]).abs().min()) > 0.1, "what explains them does"
+    assert float((own_lights[3] - own_lights[1]).abs().min()) > 0.1, "the renders that explain them do"
 
 
 def category_networks_of(seed: int):
@@ -140,24 +140,24 @@ def test_the_fit_compares_each_image_with_its_own_ellipsoid_up_to_the_mean_dista
     shown = torch.tanh(torch.atanh(shown) - torch.atanh(shown).mean((1, 2, 3), keepdim=True))
     networks = category_networks(CONFIG)
     networks.depth_net = Shown()
-    pool = replace(pool, images=shown.expand(-1, 3, -1, -1), starts=1 + half_range * shown)
+    pool = replace(pool, images=shown.expand(-1, 3, -1, -1), ellipsoids=1 + half_range * shown)
 
     def loss(pool: Pool) -> float:
         return fit_loss(networks, pool, CONFIG, PLAN, step, torch.Generator().manual_seed(0)).item()
 
     assert loss(pool) == pytest.approx(0.0, abs=1e-9)
-    assert loss(replace(pool, starts=pool.starts + 0.05)) == pytest.approx(0.0, abs=1e-9)
+    assert loss(replace(pool, ellipsoids=pool.ellipsoids + 0.05)) == pytest.approx(0.0, abs=1e-9)
     uniform = replace(pool, masks=torch.ones_like(pool.masks))  # then the weight is 1.1 everywhere
-    wrong = loss(replace(uniform, starts=uniform.starts + half_range * right))
+    wrong = loss(replace(uniform, ellipsoids=uniform.ellipsoids + half_range * right))
     assert wrong == pytest.approx(1.1 * float(right.square().mean()), rel=1e-3)
 
 
 @pytest.mark.parametrize("warm", [True, False])
-def test_depth_stays_while_view_and_light_warm_up_and_what_is_drawn_stays_always(generator, warm) -> None:
+def test_depth_stays_while_view_and_light_warm_up_and_the_rendered_shape_stays_always(generator, warm) -> None:
     torch.manual_seed(0)
     networks, before = category_networks(CONFIG), category_networks(CONFIG)
-    random, drawn = torch.Generator().manual_seed(0), PseudoSource(before, 1.5, warm)
-    joint_pretraining_loss(networks, drawn, known_pool(generator), generator, CONFIG, PLAN, random).backward()
+    rng, source = torch.Generator().manual_seed(0), PseudoSource(before, 1.5, warm)
+    joint_pretraining_loss(networks, source, known_pool(generator), generator, CONFIG, PLAN, rng).backward()
     assert all(p.grad is None for p in before.parameters())
     assert all((p.grad is None) == warm for p in networks.depth_net.parameters())
     for network in (networks.view_net, networks.light_net):
@@ -216,7 +216,7 @@ def test_an_interrupted_training_continues_bit_for_bit(generator, whole, tmp_pat
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-def test_projections_agree_whose_depth_is_the_drawn_one_up_to_its_mean_distance(target_views) -> None:
+def test_projections_agree_whose_depth_is_the_rendered_one_up_to_its_mean_distance(target_views) -> None:
     made, masks = target_views
     assert disagreement(made.depth + 0.02, masks, made, CONFIG).item() == pytest.approx(0.0, abs=1e-5)
     across = torch.linspace(-0.01, 0.01, SIZE)
@@ -271,15 +271,15 @@ def test_a_stage_from_a_pack_leaves_coarse_form_and_one_from_an_ellipsoid_does_n
         initial = replace(quick.initial, use_depth_network=pretrained, highpass_cutoff=form, highpass_share=share)
         return reconstruct(observation, opened, replace(quick, initial=initial), silent)
 
-    free, kept, start = learnt(True, 0.0), learnt(True, 0.0625), learnt(True, 0.0625, share=0.0)
-    change, mask = free.scenes[-1].depth - start.scenes[-1].depth, free.target.canvas.mask
+    free, kept, initial = learnt(True, 0.0), learnt(True, 0.0625), learnt(True, 0.0625, share=0.0)
+    change, mask = free.scenes[-1].depth - initial.scenes[-1].depth, free.target.canvas.mask
     assert float((change * mask).abs().max()) > 1e-5
-    wanted = start.scenes[-1].depth + 0.6 * (change - low_pass(change, mask, 0.0625 * SIZE))
+    wanted = initial.scenes[-1].depth + 0.6 * (change - low_pass(change, mask, 0.0625 * SIZE))
     torch.testing.assert_close(kept.scenes[-1].depth, wanted, rtol=0.0, atol=1e-6)
     assert torch.equal(learnt(False, 0.0).scenes[-1].depth, learnt(False, 0.0625).scenes[-1].depth)
 
 
-def test_the_loop_starts_where_the_pack_s_networks_see_the_input(generator, tmp_path) -> None:
+def test_the_loop_begins_at_the_depth_of_the_pack_s_networks(generator, tmp_path) -> None:
     opened = with_networks(generator)
     observation = tiny_observation(opened)
     outcome = reconstruct(observation, opened, CONFIG, silent, tmp_path)
@@ -292,13 +292,13 @@ def test_the_loop_starts_where_the_pack_s_networks_see_the_input(generator, tmp_
     assert torch.equal(again.scenes[-1].depth, outcome.scenes[-1].depth)
 
 
-def test_without_them_or_with_others_sizes_the_ellipsoid_is_the_start(generator) -> None:
+def test_without_them_or_with_other_sizes_the_ellipsoid_is_the_initial_depth(generator) -> None:
     opened = with_networks(generator)
     assert pretrained_networks(generator.prior, CONFIG) is None
     for changes in ({"code_dim": 24}, {"encoder_dim": 24}):
         assert pretrained_networks(opened.prior, replace(CONFIG, networks=replace(CONFIG.networks, **changes))) is None
-    unasked = replace(CONFIG, n_stages=1, initial=replace(CONFIG.initial, use_depth_network=False))
-    assert reconstruct(tiny_observation(opened), opened, unasked, silent).names == ("ellipsoid", "stage 1")
+    unused = replace(CONFIG, n_stages=1, initial=replace(CONFIG.initial, use_depth_network=False))
+    assert reconstruct(tiny_observation(opened), opened, unused, silent).names == ("ellipsoid", "stage 1")
 
 
 def test_an_albedo_network_is_learnt_beside_them(generator) -> None:
@@ -307,11 +307,11 @@ def test_an_albedo_network_is_learnt_beside_them(generator) -> None:
     assert reconstruct(tiny_observation(opened), opened, config, silent).names[0] == "depth network"
 
 
-def test_relief_gain_scales_the_depth_about_distance_one() -> None:
+def test_the_depth_scale_acts_about_distance_one() -> None:
     torch.manual_seed(5)
     networks, images = category_networks(CONFIG), torch.rand(2, 3, SIZE, SIZE) * 2 - 1
     with torch.no_grad():
-        once, twice = (category_depth(networks, images, gain) for gain in (1.0, 2.0))
+        once, twice = (category_depth(networks, images, scale) for scale in (1.0, 2.0))
     torch.testing.assert_close(twice - 1, 2 * (once - 1))
 
 
@@ -340,46 +340,46 @@ def test_a_mirror_image_has_the_same_pitch_and_the_opposite_yaw_and_the_referenc
     with torch.no_grad():
         networks.view_net.last.weight.mul_(10)
         upright = (images[:1] + images[:1].flip(-1)) / 2
-        turns = read_pitch_yaw_rad(networks, images, upright)
+        angles = read_pitch_yaw_rad(networks, images, upright)
         mirrored = read_pitch_yaw_rad(networks, images.flip(-1), upright)
-        torch.testing.assert_close(mirrored, turns * torch.tensor([1.0, -1.0]))
-        assert float(turns.abs().min()) > 1e-4
+        torch.testing.assert_close(mirrored, angles * torch.tensor([1.0, -1.0]))
+        assert float(angles.abs().min()) > 1e-4
         torch.testing.assert_close(read_pitch_yaw_rad(networks, upright, upright), torch.zeros(1, 2))
 
 
-def test_the_start_is_tilted_by_the_turns_that_are_read(generator, tmp_path) -> None:
+def test_the_initial_depth_is_tilted_by_the_estimated_view(generator, tmp_path) -> None:
     opened = with_networks(generator)
     observation = tiny_observation(opened)
     tilt = replace(CONFIG, n_stages=0, initial=replace(CONFIG.initial, network_tilt=(0.5, -0.3)))
     plain = reconstruct(observation, opened, replace(CONFIG, n_stages=0), silent)
-    leant = reconstruct(observation, opened, tilt, silent)
+    tilted_run = reconstruct(observation, opened, tilt, silent)
     known, upright = (
         pretrained_networks(opened.prior, CONFIG),
         opened.prior.generator.synthesis(opened.prior.w_mean[None]),
     )
-    turns = read_pitch_yaw_rad(known, plain.target.image, upright.clamp(-1, 1))
-    added = leant.scenes[-1].depth - plain.scenes[-1].depth
-    wanted = tilted(torch.zeros_like(added), turns * torch.tensor([0.5, -0.3]))
-    assert float(turns.abs().min()) > 1e-5
+    angles = read_pitch_yaw_rad(known, plain.target.image, upright.clamp(-1, 1))
+    added = tilted_run.scenes[-1].depth - plain.scenes[-1].depth
+    wanted = tilted(torch.zeros_like(added), angles * torch.tensor([0.5, -0.3]))
+    assert float(angles.abs().min()) > 1e-5
     torch.testing.assert_close(added, wanted, rtol=0.02, atol=1e-6)
 
 
-def test_a_start_seen_from_around_is_another_shape_at_the_same_distance(generator) -> None:
+def test_multi_view_fusion_gives_another_shape_at_the_same_distance(generator) -> None:
     opened = with_networks(generator)
     observation = tiny_observation(opened)
-    around = replace(CONFIG, n_stages=0, initial=replace(CONFIG.initial, fusion_yaws_deg=(-15.0, 15.0)))
+    fused = replace(CONFIG, n_stages=0, initial=replace(CONFIG.initial, fusion_yaws_deg=(-15.0, 15.0)))
     plain = reconstruct(observation, opened, replace(CONFIG, n_stages=0), silent).scenes[-1].depth
-    turned = reconstruct(observation, opened, around, silent).scenes[-1].depth
+    fused_depth = reconstruct(observation, opened, fused, silent).scenes[-1].depth
     mask = observation.mask
-    assert float(((turned - plain) * mask).abs().max()) > 1e-5
-    assert float(((turned - plain) * mask).sum() / mask.sum()) == pytest.approx(0.0, abs=2e-4)  # of 1
+    assert float(((fused_depth - plain) * mask).abs().max()) > 1e-5
+    assert float(((fused_depth - plain) * mask).sum() / mask.sum()) == pytest.approx(0.0, abs=2e-4)  # of 1
 
 
 @pytest.mark.parametrize(
-    ("asked", "pretrained", "expected"), [(None, True, 0), (None, False, 1), (2, True, 2), (0, False, 0)]
+    ("n_stages", "pretrained", "expected"), [(None, True, 0), (None, False, 1), (2, True, 2), (0, False, 0)]
 )
-def test_stages_that_are_run(asked, pretrained, expected) -> None:
-    assert replace(CONFIG, n_stages=asked).stages_from(pretrained) == expected
+def test_stages_that_are_run(n_stages, pretrained, expected) -> None:
+    assert replace(CONFIG, n_stages=n_stages).stages_from(pretrained) == expected
 
 
 def test_no_stage_is_needed_after_them_and_the_run_is_resumed_all_the_same(generator, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Step 2: what a projection starts from, and what keeps it there."""
+"""Step 2: what a projection begins at, and what keeps it there."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def test_e_adds_to_the_change_that_the_pack_s_encoder_sees(images, pack_encoder)
 
 
 @pytest.mark.parametrize("n_rows", [None, 8])
-def test_far_from_the_input_only_a_part_of_what_the_encoder_missed_in_it_stays(images, n_rows):
+def test_far_from_the_input_only_a_part_of_the_encoder_s_residual_in_it_stays(images, n_rows):
     """With w's spread made tiny every image is far: the projection is the guess and that part."""
     generator = with_encoder(tiny_generator())
     observation = tiny_observation(generator)
@@ -93,10 +93,10 @@ def test_a_heavier_weight_keeps_refined_latents_nearer_to_where_e_left_them(imag
     generator = tiny_generator()
     prior = generator.prior
     masks = torch.ones_like(images[:, :1])
-    drawn = Render(images, masks, masks, masks, torch.zeros(3, SIZE, SIZE, 2))
-    start = prior.w_mean.expand(3, -1)
+    rendered = Render(images, masks, masks, masks, torch.zeros(3, SIZE, SIZE, 2))
+    first = prior.w_mean.expand(3, -1)
     moved = [
-        (refine(start, drawn, prior, with_changes(refine_steps=20, latent_weight=weight)) - start).abs().mean()
+        (refine(first, rendered, prior, with_changes(refine_steps=20, latent_weight=weight)) - first).abs().mean()
         for weight in (0.0, 1.0, 100.0)
     ]
     assert moved[0] > moved[1] > moved[2] > 0

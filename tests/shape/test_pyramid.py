@@ -42,15 +42,15 @@ def bumpy_depth() -> torch.Tensor:
 
 
 def some_samples() -> Samples:
-    """Four noisy images of a disc, turned by up to 0.2 radians to either side."""
-    random = torch.Generator().manual_seed(1)
-    images, views = torch.rand(4, 3, SIZE, SIZE, generator=random) * 2 - 1, torch.zeros(4, 6)
+    """Four noisy images of a disc, rotated by up to 0.2 radians to the left and right."""
+    rng = torch.Generator().manual_seed(1)
+    images, views = torch.rand(4, 3, SIZE, SIZE, generator=rng) * 2 - 1, torch.zeros(4, 6)
     views[:, 1] = torch.linspace(-0.2, 0.2, 4)
     lights = torch.tensor(PYRAMID.lights.mean).expand(4, 4)
     return Samples(images, disc_mask().expand(4, 1, SIZE, SIZE), views, lights)
 
 
-def test_it_begins_at_its_start_and_grids_beyond_the_render_are_left_out():
+def test_it_begins_at_its_base_and_grids_beyond_the_render_are_left_out():
     wanted = bumpy_depth()
     made = replace(model(), base=depth_base(wanted, PYRAMID.render.depth_half_range))
     depth = made.depth(IMAGE)
@@ -65,7 +65,7 @@ def test_one_cell_of_the_coarsest_grid_moves_a_patch_of_its_size():
     grown = pyramid(IMAGE)[0, 0]
     assert grown.max() <= PYRAMID.ablation.pyramid_gain
     rows = torch.nonzero(grown.sum(1)).flatten()
-    assert (rows.min(), rows.max()) == (4, 19)  # cell 1 of 4 is centred at 12 and reaches one cell of 8 to each side
+    assert (rows.min(), rows.max()) == (4, 19)  # cell 1 of 4 is centred at 12 and reaches one cell of 8 each way
 
 
 def test_a_known_depth_is_recovered_from_direct_supervision():

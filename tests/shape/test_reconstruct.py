@@ -46,7 +46,7 @@ def test_the_own_view_and_light_give_the_input_back(made):
     assert difference.median() < 0.02
 
 
-def test_a_turn_changes_the_picture_and_a_lamp_above_brightens_the_top(made):
+def test_a_yaw_changes_the_image_and_a_light_above_brightens_the_top(made):
     assert (made.render(yaw_deg=25.0).image - made.render().image).abs().max() > 0.01
     above, below = (made.render(light=(0.2, 0.8, 0.0, ly)).image for ly in (-2.0, 2.0))
     top = torch.zeros(1, 1, SIZE, SIZE, dtype=torch.bool)
@@ -54,15 +54,15 @@ def test_a_turn_changes_the_picture_and_a_lamp_above_brightens_the_top(made):
     assert above[top.expand(1, 3, -1, -1)].mean() > below[top.expand(1, 3, -1, -1)].mean()
 
 
-def test_a_lamp_may_be_given_in_the_camera_s_frame(made):
-    """At a yaw, the same numbers mean another lamp in the two frames; at none, the same one."""
-    lamp = (0.3, 0.7, 0.5, -0.2)
-    still = [made.render(light=lamp, light_frame=frame).image for frame in ("canonical", "camera")]
-    torch.testing.assert_close(*still, atol=1e-5, rtol=0)
-    turned = [made.render(yaw_deg=30.0, light=lamp, light_frame=frame).image for frame in ("canonical", "camera")]
-    assert (turned[0] - turned[1]).abs().max() > 1e-3
+def test_a_light_may_be_given_in_the_camera_s_frame(made):
+    """At a yaw, the same numbers mean another light in the two frames; at none, the same one."""
+    light = (0.3, 0.7, 0.5, -0.2)
+    frontal = [made.render(light=light, light_frame=frame).image for frame in ("canonical", "camera")]
+    torch.testing.assert_close(*frontal, atol=1e-5, rtol=0)
+    rotated = [made.render(yaw_deg=30.0, light=light, light_frame=frame).image for frame in ("canonical", "camera")]
+    assert (rotated[0] - rotated[1]).abs().max() > 1e-3
     with pytest.raises(UserError, match="light_frame"):
-        made.render(light=lamp, light_frame="world")
+        made.render(light=light, light_frame="world")
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_a_device_that_is_not_there_is_one_sentence(name):
 @pytest.fixture(scope="module")
 def hill(made) -> Scene:
     """A round hill of one colour in the middle."""
-    side = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
-    depth = 1.02 - 0.06 * torch.exp(-4 * (side[None, :] ** 2 + side[:, None] ** 2))
+    at = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
+    depth = 1.02 - 0.06 * torch.exp(-4 * (at[None, :] ** 2 + at[:, None] ** 2))
     return replace(made.scene, depth=depth[None, None], albedo=torch.zeros(1, 3, SIZE, SIZE))
 
 
@@ -119,9 +119,9 @@ def strips(made, hill) -> dict[str, torch.Tensor]:
 
 
 def test_the_rotation_strip_shows_the_renders_of_its_yaws(made, hill, strips):
-    turned = replace(made, scenes=(hill,))
+    rotated = replace(made, scenes=(hill,))
     for index, yaw_deg in ((0, -45.0), (4, 0.0), (8, 45.0)):
-        wanted = turned.render(yaw_deg=yaw_deg).image
+        wanted = rotated.render(yaw_deg=yaw_deg).image
         torch.testing.assert_close(strips["rotate_3d"][index : index + 1], wanted, atol=1e-5, rtol=0)
     assert (strips["rotate_3d"][0] - strips["rotate_3d"][8]).abs().max() > 0.05
 

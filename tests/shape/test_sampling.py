@@ -9,7 +9,7 @@ from gan2shape.shape.losses import view_spread_loss
 from gan2shape.shape.sampling import sample_lights, sample_views, truncated_sd
 
 
-def test_views_have_the_asked_spread_and_limit():
+def test_views_have_the_configured_spread_and_limit():
     config = ViewPriorConfig(yaw_sd_deg=14.0, pitch_sd_deg=6.0, limit_sd=2.0)
     views = sample_views(20_000, config, torch.Generator().manual_seed(0)) * (180 / math.pi)
     # A normal cut at 2 sd keeps sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)) = .8796 of its standard deviation.
@@ -37,11 +37,11 @@ def test_lights_stay_in_their_box_and_trade_ambient_for_diffuse():
 
 
 def test_the_same_seed_gives_the_same_numbers():
-    draws = [sample_views(7, ViewPriorConfig(), torch.Generator().manual_seed(3)) for _ in range(2)]
-    assert torch.equal(*draws)
+    samples = [sample_views(7, ViewPriorConfig(), torch.Generator().manual_seed(3)) for _ in range(2)]
+    assert torch.equal(*samples)
 
 
-def test_the_spread_loss_vanishes_at_the_asked_spread_and_sees_a_smaller_one():
+def test_the_spread_loss_vanishes_at_the_configured_spread_and_sees_a_smaller_one():
     config = ViewPriorConfig()
     views = sample_views(20_000, config, torch.Generator().manual_seed(1))
     assert view_spread_loss(views, config) < 1e-3

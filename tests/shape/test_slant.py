@@ -1,4 +1,4 @@
-"""The choice among slanted starts: one of those offered, the same twice, and no side effect on the scene."""
+"""The choice among slanted ellipsoids: one of those offered, the same twice, and no side effect on the scene."""
 
 import torch
 
@@ -40,7 +40,7 @@ def test_the_least_residual_wins():
     assert best_slant((-25.0, 25.0), (0.1, 0.3)) == -25.0
 
 
-def test_a_pack_with_an_encoder_is_asked_directly():
+def test_a_pack_s_encoder_judges_directly():
     generator = with_encoder(tiny_generator())
     observation = tiny_observation(generator)
     target = make_target(observation, generator)
