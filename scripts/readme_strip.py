@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import gan2shape
+from gan2shape.core.images import to_uint8
 
 CATEGORIES = ("car", "head")
 SEED = 0
@@ -41,8 +42,7 @@ def tiles_of(category: str) -> dict[str, Image.Image]:
 
 def picture(image) -> Image.Image:
     """An image tensor [1, 3, S, S] in [-1, 1]."""
-    values = image[0].clamp(-1, 1).permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(((values + 1) * 127.5).round().astype(np.uint8))
+    return Image.fromarray(to_uint8(image[0]))
 
 
 def depth_picture(depth: np.ndarray, mask: np.ndarray) -> Image.Image:

@@ -1,7 +1,7 @@
 """The oracle ladder: which part limits the result?
 
     flat, ellipsoid  nothing is learnt: the scale of the numbers
-    O0  the depth network fitted to the true depth: the parametrisation's floor
+    O0  the depth network fitted to the true depth: the limit of the parametrisation
     O1  true renders with true views and lights -> step 3: height field, renderer, optimiser
     O2  true renders, views and lights estimated from nothing, from the slant that explains them best: the gauges
     O3  true renders, projected by G and E, then as O2: the GAN and E

@@ -79,9 +79,10 @@ def compose(
     if preset is None:
         _merge_values(tree, calibration)
     OmegaConf.set_struct(tree, True)  # overrides bring no new keys but those with `++`
+    hints = _dotted_hints(config_class)
     try:
         for key, value, is_new in settings:
-            OmegaConf.update(tree, key, value, merge=True, force_add=is_new)
+            OmegaConf.update(tree, key, _as_series(hints.get(key), value), merge=True, force_add=is_new)
         plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"bad configuration: {_cause(error)}") from error
@@ -95,6 +96,12 @@ def _merge_values(tree: Any, values: Mapping[str, Any]) -> None:
 
     for key, value in values.items():
         OmegaConf.update(tree, key, list(value) if isinstance(value, tuple) else value, merge=True)
+
+
+def _as_series(hint: Any, value: Any) -> Any:
+    """One number for a tuple of any length means that number alone: `steps.n_joint=100` is `[100]`."""
+    is_series = typing.get_origin(hint) is tuple and typing.get_args(hint)[1:] == (...,)
+    return [value] if is_series and isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def to_yaml(config: Any) -> str:

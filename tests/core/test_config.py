@@ -264,3 +264,12 @@ TIMES = [(0.4, "0 s"), (59.4, "59 s"), (65.0, "1 min 05 s"), (7620.0, "2 h 07 mi
 @pytest.mark.parametrize(("seconds", "text"), TIMES)
 def test_seconds_for_people(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+def test_one_number_for_a_series_means_that_number_alone(root: Path) -> None:
+    assert compose(Outer, overrides=["counts=7"], root=root).counts == (7,)
+    assert compose(Outer, overrides=["counts=[7,8]"], root=root).counts == (7, 8)
+    with pytest.raises(UserError, match="counts"):
+        compose(Outer, overrides=["counts=many"], root=root)
+    with pytest.raises(UserError, match="pair"):
+        compose(Outer, overrides=["inner.pair=1"], root=root)  # of fixed length
