@@ -20,7 +20,7 @@ def test_published_widths(resolution: int, kind: str) -> None:
     script = [
         sys.executable,
         str(ROOT / "benchmarks" / "bench_checkpoints.py"),
-        "--side",
+        "--resolution",
         str(resolution),
         "--kind",
         kind,
