@@ -37,14 +37,16 @@ def calibrate(category: str, pack: Path, report: Reporter = silent) -> Calibrati
     Raises UserError for a damaged pack or calibration.
     """
     there = read_calibration(pack)
-    values = {"depth_scale": 1.0, "tilt": (0.0, 0.0), **lights_of(category).values, **there.values}
+    values = {**lights_of(category).values, **there.values}
     calibration = Calibration(**values, chosen_with_true_depth=there.chosen_with_true_depth)
-    write_calibration(pack, calibration)
     generator, config = open_prior(category, pack, device="cpu")
     networks, items = pretrained_networks(generator.prior, config), validation_objects(category, config)
-    if networks is not None and generator.prior.encoder is not None and items:
-        calibration = choose_with_true_depth(calibration, networks, generator, config, items, report)
-        write_calibration(pack, calibration)
+    if networks is not None and generator.prior.encoder is not None:
+        if items:
+            calibration = choose_with_true_depth(calibration, networks, generator, config, items, report)
+        elif calibration.depth_scale is None:
+            calibration = replace(calibration, depth_scale=1.0, tilt=(0.0, 0.0))
+    write_calibration(pack, calibration)  # only now: a step that was interrupted is not done
     return calibration
 
 

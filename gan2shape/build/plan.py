@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,17 @@ class BuildRequest:
 
     def training(self) -> TrainConfig:
         """Settings of the training. Raises UserError for what `TrainConfig` does not have."""
+        refuse_options(self.settings)
         config = compose(TrainConfig, overrides=("flips=true", *self.settings))
         return replace(config, kimg=self.kimg, device=self.device)
+
+
+def refuse_options(settings: Sequence[str]) -> None:
+    """Raises UserError for settings of a training that are options of the command: they would be passed over."""
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key in ("kimg", "device"):
+            raise UserError(f"{setting!r} is chosen by an option: write --{key} {value}.")
 
 
 @dataclass(frozen=True)
@@ -142,16 +152,21 @@ class BuildPlan:
         return {**asdict(self), "seconds": self.seconds, "disk_bytes": self.disk_bytes}
 
 
+# What `--only` makes anew with a step, because it describes that step's result.
+MADE_ANEW = {"gan": (), "masks": ("card",), "scene": ("calibration", "card"), "calibration": (), "card": ()}
+
+
 def plan_build(request: BuildRequest) -> BuildPlan:
     """Which steps are done, and what the others cost. Writes nothing but a temporary file.
 
     Raises UserError for an unknown category, step or setting, a damaged pack, and a part that has to come first.
     """
     check_request(request)
-    config, found = request.training(), found_parts(request.pack)
-    known = {step: step in found and (step == "gan" or step not in request.only) for step in STEPS}
+    config, found = request.training(), found_parts(request.pack, request.category)
+    only = tuple(step for step in STEPS if step in request.only or any(step in MADE_ANEW[one] for one in request.only))
+    known = {step: step in found and (step == "gan" or step not in only) for step in STEPS}
     unfit = "" if "card" in request.only else no_exam(request.category, config.generator.resolution)
-    wanted = [step for step in request.only or STEPS if not (known[step] or (step == "card" and unfit))]
+    wanted = [step for step in only or STEPS if not (known[step] or (step == "card" and unfit))]
     first = {"masks": "gan", "scene": "masks", "calibration": "gan", "card": "masks"}
     for step in wanted:
         need = first.get(step)
@@ -181,11 +196,13 @@ def check_request(request: BuildRequest) -> None:
         raise UserError("There is nothing to learn from: --images and --kimg have to be above 0.")
 
 
-def found_parts(pack: Path) -> dict[str, str]:
+def found_parts(pack: Path, category: str) -> dict[str, str]:
     """Steps whose result is in a pack's folder, each with what is known of it. Raises UserError for a damaged pack."""
     if not (pack / PACK_NAME).is_file():
         return {}
     tensors, card = read_tensors(pack / PACK_NAME)[0], read_card(pack / CARD_NAME)
+    if card.get("category", category) != category:
+        raise UserError(f"{pack} is a pack of {card['category']}, not of {category}: choose another folder with --out.")
     networks = {name.split("/")[1] for name in tensors if name.startswith("networks/")}
     kimg = card.get("training", {}).get("kimg")
     found = {"gan": "done" + (f" ({kimg:g} thousand images shown)" if isinstance(kimg, int | float) else "")}

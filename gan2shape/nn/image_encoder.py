@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan2shape.core.seeding import seeded
 from gan2shape.nn.discriminator import (
     FINAL_RESOLUTION,
     Discriminator,
@@ -81,7 +82,8 @@ def encoder_settings(encoder: ImageEncoder) -> dict:
 def build_encoder(settings: dict, state: dict[str, Tensor]) -> ImageEncoder:
     """The encoder that a pack or checkpoint holds."""
     trunk = {name: tuple(value) if isinstance(value, list) else value for name, value in settings["trunk"].items()}
-    encoder = ImageEncoder(ImageEncoderConfig(DiscriminatorConfig(**trunk), settings["z_dim"], settings["width"]))
+    with seeded(0):  # replaced at once
+        encoder = ImageEncoder(ImageEncoderConfig(DiscriminatorConfig(**trunk), settings["z_dim"], settings["width"]))
     encoder.load_state_dict(state)
     return encoder
 

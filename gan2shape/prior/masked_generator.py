@@ -9,6 +9,7 @@ from torch import Tensor
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized
 from gan2shape.core.records import Observation
+from gan2shape.core.seeding import seeded
 from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
 from gan2shape.prior.packs import Prior
 
@@ -49,7 +50,8 @@ def masked_generator(prior: Prior) -> MaskedGenerator:
 
 def build_head(settings: dict, state: dict[str, Tensor]) -> MaskHead:
     """A frozen mask head from what a pack or a cache holds, on the device of its weights."""
-    head = MaskHead(MaskHeadConfig(**{**settings, "feature_channels": tuple(settings["feature_channels"])}))
+    with seeded(0):  # replaced at once
+        head = MaskHead(MaskHeadConfig(**{**settings, "feature_channels": tuple(settings["feature_channels"])}))
     head.load_state_dict(state)
     return head.to(next(iter(state.values())).device).eval().requires_grad_(False)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from gan2shape.checkpoints.open import CARD_NAME, PACK_FORMAT, PACK_NAME
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_atomic, write_text_atomic
+from gan2shape.core.seeding import seeded
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.feature_metric import FeatureMetric
 from gan2shape.nn.generator import Generator, GeneratorConfig
@@ -170,6 +171,11 @@ def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
 
 def build_prior(tensors: dict[str, Tensor], metadata: dict[str, str], device: torch.device | str) -> Prior:
     """The networks of a pack from its tensors, which lie on `device`; without its card."""
+    with seeded(0):  # the first weights are replaced; the caller's random numbers stay what they were
+        return _built(tensors, metadata, device)
+
+
+def _built(tensors: dict[str, Tensor], metadata: dict[str, str], device: torch.device | str) -> Prior:
     generator = Generator(GeneratorConfig(**read_config(metadata["generator"])))
     generator.load_state_dict(strip_prefix(tensors, "generator/"))
     discriminator = None

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
+from gan2shape.core.seeding import seeded
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.packs import Prior, freeze
 
@@ -45,6 +46,7 @@ def pretrained_networks(prior: Prior, config: ShapeConfig) -> SceneNetworks | No
         return None
     if prior.network_configs[NETWORK_NAME] != settings(config):
         return None
-    networks = category_networks(config)
+    with seeded(0):  # replaced at once
+        networks = category_networks(config)
     load_learnt(networks, prior.networks[NETWORK_NAME])
     return freeze(networks.to(prior.w_mean.device))

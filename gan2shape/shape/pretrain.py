@@ -123,15 +123,16 @@ def pretrain(
     if generator.prior.encoder is None:
         raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
     device = generator.prior.w_mean.device
-    with seeded(plan.seed):  # for the first weights of every network that is made below
-        networks = category_networks(config).to(device, memory_format=torch.channels_last)
-        saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
-        if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
-            raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
-        pool = make_pool(generator, plan.n_objects, plan.seed, images)
-        for index in range(saved["round"], 2 + len(config.initial.pretraining_depth_scales)):
-            learn_round(index, networks, pool, generator, config, plan, saved, state_path, report)
-            saved = {"step": 0}
+    with seeded(plan.seed):
+        networks = category_networks(config)
+    networks = networks.to(device, memory_format=torch.channels_last)
+    saved = read_checkpoint(state_path, device) if state_path.is_file() else {"round": 0, "step": 0}
+    if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
+        raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
+    pool = make_pool(generator, plan.n_objects, plan.seed, images)
+    for index in range(saved["round"], 2 + len(config.initial.pretraining_depth_scales)):
+        learn_round(index, networks, pool, generator, config, plan, saved, state_path, report)
+        saved = {"step": 0}
     return freeze(networks)
 
 
@@ -224,7 +225,8 @@ def with_ellipsoids(
     pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent
 ) -> Pool:
     """The first `n` images with their initial ellipsoids."""
-    networks = SceneNetworks(config).to(pool.images.device)
+    with seeded(config.seed):
+        networks = SceneNetworks(config).to(pool.images.device)
     model = SceneModel(networks, flat_base(config.render.resolution, pool.images.device))
     slants_deg, fov_deg = config.initial.slants_deg, config.render.fov_deg
     some, ellipsoids = pool.pick(torch.arange(n)), []

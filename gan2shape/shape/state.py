@@ -148,6 +148,7 @@ def save_state(
         tensors |= {f"scenes/{i}/{spec.name}": getattr(scene, spec.name) for spec in fields(Scene)}
     notes = {**{spec.name: getattr(progress, spec.name) for spec in fields(Progress)},
              "n_scenes": len(scenes), "config": fingerprint(config)}  # fmt: skip
+    notes["channels_last"] = [name for name, tensor in tensors.items() if _is_channels_last(tensor)]
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_bytes_atomic(path, save(plain, {"notes": json.dumps(notes)}))
 
@@ -167,10 +168,17 @@ def load_state(
             raise UserError(
                 f"The state {path} belongs to other settings or another version: resume with the same, or start anew."
             )
+        for name in notes["channels_last"]:
+            tensors[name] = tensors[name].contiguous(memory_format=torch.channels_last)
         check_origin(path, _part(tensors, "origin/", "cpu"), origin)
         return _restored(tensors, notes, state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise damaged from error
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    """Whether it lies in memory so and not in the plain order: other convolution kernels, other last bits."""
+    return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
 def _restored(tensors: dict[str, Tensor], notes: dict, state: ObjectState):

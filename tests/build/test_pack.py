@@ -154,11 +154,27 @@ def test_only_makes_steps_anew_and_never_the_gan() -> None:
     pack = pack_dir("car")
     assert plan_build(BuildRequest("car", pack, only=("calibration", "card"))).to_do == ("calibration", "card")
     assert plan_build(BuildRequest("car", pack, only=("gan",))).to_do == ()
+    assert plan_build(BuildRequest("car", pack, only=("scene",))).to_do == ("scene", "calibration", "card")
+
+
+def test_a_calibration_that_was_interrupted_is_not_done(tmp_path, monkeypatch) -> None:
+    shutil.copytree(pack_dir("head"), tmp_path / "head")
+    write_calibration(tmp_path / "head", lights_of("head"))
+
+    def stop(*given: object) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gan2shape.build.calibrate.mean_side", stop)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate("head", tmp_path / "head")
+    assert "calibration" in plan_build(BuildRequest("head", tmp_path / "head")).to_do
 
 
 BAD = {
     "category": (["cra"], "did you mean car"),
     "step": (["car", "--only", "mask"], "did you mean masks"),
+    "option as a setting": (["car", "kimg=5"], "write --kimg 5"),
+    "another pack": (["car", "--out", str(pack_dir("head"))], "is a pack of head"),
     "order": (["car", "--only", "card"], "gan2shape build car --only masks"),
     "setting": (["car", "bach=3"], "bach"),
     "networks": (["car", "generator={resolution: 32, channels: [8, 8, 8, 8]}"], "differ"),

@@ -8,6 +8,8 @@ import torch
 from gan2shape.core.config import ViewPriorConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import silent
+from gan2shape.prior.masked_generator import observe_seed
+from gan2shape.prior.open import open_prior
 from gan2shape.shape import reconstruct as method
 from gan2shape.shape.losses import view_spread_loss
 from gan2shape.shape.projection import project
@@ -66,6 +68,28 @@ def test_a_run_gives_the_same_scenes_twice_and_one_more_per_stage(setup, whole):
     for a, b in zip(first.scenes, second.scenes, strict=True):
         assert torch.equal(a.depth, b.depth)
         assert torch.equal(a.light, b.light)
+
+
+@pytest.mark.parametrize("stop_after", [2, 4])
+def test_an_interrupted_run_of_a_bundled_pack_continues_bit_for_bit(tmp_path, monkeypatch, stop_after):
+    """Its generator's images lie channels_last in memory, which chooses other convolutions than the plain order."""
+    generator, config = open_prior("head", overrides=("n_stages=2", "steps_scale=0.02", "steps.batch=4"), device="cpu")
+    observation = observe_seed(0, generator)
+    whole = method.reconstruct(observation, generator, config, silent)
+    original, calls = method.run_step, []
+
+    def step_that_dies(*arguments):
+        if len(calls) == stop_after:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(method, "run_step", step_that_dies)
+    with pytest.raises(KeyboardInterrupt):
+        method.reconstruct(observation, generator, config, silent, tmp_path)
+    monkeypatch.setattr(method, "run_step", original)
+    resumed = method.reconstruct(observation, generator, config, silent, tmp_path)
+    assert torch.equal(resumed.scene.depth, whole.scene.depth)
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 4])
