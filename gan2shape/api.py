@@ -18,7 +18,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
 from gan2shape.core.images import resized
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
-from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult
+from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, require_inputs_kept
 from gan2shape.export.inputs import read_image, read_mask
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.nn.generator import Generator
@@ -146,7 +146,11 @@ def configuration(request: RunRequest) -> ShapeConfig:
 
 
 def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
-    """The request's generator, bundled or custom, and the configuration that fits it."""
+    """The request's generator, bundled or custom, and the configuration that fits it.
+
+    Raises UserError, too, where the run would write over one of its inputs.
+    """
+    require_inputs_kept(request)
     if request.resume is not None:
         require_same_version(request.resume)
     further = (request.preset, request.overrides, request.features, request.device, request.class_index)

@@ -170,6 +170,53 @@ def test_bad_input_is_one_sentence_and_leaves_everything_as_it_was(name, packs, 
         assert [path.name for path in tmp_path.iterdir()] == ["used"]
 
 
+def beside_its_outputs(kind: str, folder: Path, inputs: Path) -> tuple[list[str], str]:
+    """Arguments whose input has the name of an output, and the --out that holds it; the folder is the working one."""
+    good = (inputs / "good.png").read_bytes()
+    (folder / "input.png").write_bytes(good)
+    if kind == "mask":
+        Image.new("L", SIZE, 255).save(folder / "mask.png")
+        (folder / "input.png").rename(folder / "photo.png")
+        return ["--image", "photo.png", "--mask", "mask.png"], "."
+    if kind == "latent":
+        np.savez(folder / "scene.npz", latent=np.zeros((1, GENERATOR.w_dim), np.float32))
+        return ["--latent", "scene.npz"], str(folder)
+    if kind == "link to the image":
+        (folder / "photo.png").symlink_to(folder / "input.png")
+        return ["--image", "photo.png"], "."
+    if kind == "link to the folder":
+        (folder / "elsewhere").symlink_to(folder, target_is_directory=True)
+        return ["--image", "input.png"], "elsewhere"
+    return ["--image", "input.png"], {"here": ".", "nowhere": "", "absolute": str(folder), "around": "../work"}[kind]
+
+
+KINDS = ("here", "nowhere", "absolute", "around", "mask", "latent", "link to the image", "link to the folder")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_never_replaces_its_inputs(kind: str, packs, inputs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    arguments, out = beside_its_outputs(kind, folder, inputs)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for more in ([], ["--dry-run"]):
+        result = smoke(*arguments, *more, out=out)
+        assert result.exit_code == 2, (result.output, result.exception)
+        (line,) = result.stderr.splitlines()
+        assert "would be replaced by the run's own" in line
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_an_input_of_another_name_may_lie_in_the_folder(packs, inputs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    data = (inputs / "good.png").read_bytes()
+    (tmp_path / "photo.png").write_bytes(data)
+    assert smoke("--image", str(tmp_path / "photo.png"), out=tmp_path).exit_code == 0
+    assert (tmp_path / "photo.png").read_bytes() == data
+
+
 @pytest.mark.parametrize("below", [".", "folder"])
 def test_a_place_that_cannot_be_written_is_found_first(below, packs, inputs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
