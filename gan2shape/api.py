@@ -20,7 +20,6 @@ from gan2shape.core.images import resized
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, require_inputs_kept
 from gan2shape.export.inputs import read_image, read_mask
-from gan2shape.measure.metrics import psnr_db
 from gan2shape.nn.generator import Generator
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import open_prior
@@ -83,7 +82,9 @@ def run(request: RunRequest, report: Reporter = silent) -> RunResult:
             **given, seed=request.seed or 0, config=config, generator=generator, report=report, state_dir=folder
         )
         files = made.export(folder)
-    return RunResult(folder, files, metrics(made), time.perf_counter() - began, generator.notes)
+    for warning in made.warnings:
+        say(warning)
+    return RunResult(folder, files, metrics(made), time.perf_counter() - began, (*made.warnings, *generator.notes))
 
 
 def reconstruct(
@@ -200,10 +201,9 @@ def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) 
 
 
 def metrics(made: Reconstruction) -> dict[str, float]:
-    """Numbers for the last line: how well the input is explained, and how long each part took."""
-    rendered = made.render()
-    inside = made.observation.mask > 0.5
-    numbers = {"input_psnr_db": psnr_db(rendered.image, made.observation.image, inside).item()}
+    """Numbers for the last line: how near the generator comes to an image, and how long each part took."""
+    psnr = made.inversion_psnr_db
+    numbers = {} if psnr is None else {"inversion_psnr_db": psnr}
     return {**numbers, **{f"{name}_s": value for name, value in made.seconds.items()}}
 
 

@@ -113,7 +113,9 @@ def _channels(picture, path: Path, what: str) -> tuple[np.ndarray, np.ndarray | 
         width, height = picture.size
         raise UserError(f"the {what} {path} is only {width} x {height} pixels: use one of at least {MIN_WIDTH_PX}.")
     if picture.mode.startswith("I") or picture.mode == "F":
-        grey = np.nan_to_num(np.asarray(picture, dtype=np.float32))
+        grey = np.asarray(picture, dtype=np.float32)
+        if not np.isfinite(grey).all():
+            raise UserError(f"the {what} {path} holds values that are not finite (NaN or infinite): save it again.")
         # Pillow opens 16-bit grey as I or I;16; float pictures are taken as they are if they fit [0, 1].
         top = 65535.0 if picture.mode.startswith("I") else max(float(grey.max(initial=0)), 1.0)
         return np.repeat((grey / top).clip(0, 1)[..., None], 3, axis=2), None

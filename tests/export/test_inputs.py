@@ -129,6 +129,16 @@ def test_broken_files_are_one_sentence(kind: str, read, tmp_path) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_one_sentence(value: float, tmp_path) -> None:
+    grey = picture()[..., 0].astype(np.float32) / 255
+    grey[3, 4] = value
+    Image.fromarray(grey).save(tmp_path / "a.tif")
+    for read in (read_image, read_mask):
+        with pytest.raises(UserError, match="not finite"):
+            read(tmp_path / "a.tif", SIZE)
+
+
 def test_missing_files_and_folders_are_one_sentence(tmp_path) -> None:
     for path in (tmp_path / "no.png", tmp_path):
         with pytest.raises(UserError, match="does not exist"):
