@@ -193,11 +193,10 @@ def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) 
         if request.mask is not None:
             given["mask"] = read_mask(request.mask, config.render.resolution)
         return given
-    picture = read_image(request.image, config.render.resolution)
-    mask = picture.mask
-    if request.mask is not None:
-        mask = read_mask(request.mask, config.render.resolution, picture.original_size)
-    return {"image": picture.image, "mask": mask}
+    picture = read_image(request.image, config.render.resolution, request.mask)
+    for note in picture.notes:
+        say(note)
+    return {"image": picture.image, "mask": picture.mask}
 
 
 def metrics(made: Reconstruction) -> dict[str, float]:

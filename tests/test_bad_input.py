@@ -79,6 +79,9 @@ def inputs(tmp_path_factory) -> Path:
     Image.new("RGBA", SIZE, (90, 90, 90, 0)).save(folder / "clear.png")
     Image.new("L", SIZE).save(folder / "black.png")
     Image.new("L", SIZE, 120).save(folder / "dim.png")
+    around = np.full(SIZE[::-1], 255, np.uint8)
+    around[20:50, 20:45] = 0
+    Image.fromarray(around).save(folder / "around.png")
     Image.new("L", (32, 32), 255).save(folder / "small.png")
     np.save(folder / "long.npy", np.zeros((1, 7), np.float32))
     np.save(folder / "nan.npy", np.full((1, GENERATOR.w_dim), np.nan, np.float32))
@@ -104,7 +107,8 @@ BAD = {  # name: (arguments, part of the sentence, which weights)
     "one pixel": (["--image", "@one.png"], "1 x 1 pixels", "whole"),
     "all transparent": (["--image", "@clear.png"], "is empty", "whole"),
     "black mask": ([*GOOD, "--mask", "@black.png"], "is empty", "whole"),
-    "dim mask": ([*GOOD, "--mask", "@dim.png"], "is empty", "whole"),
+    "dim mask": ([*GOOD, "--mask", "@dim.png"], "the same everywhere (47 %)", "whole"),
+    "inverted mask": ([*GOOD, "--mask", "@around.png"], "seems to be inverted", "whole"),
     "mask of another size": ([*GOOD, "--mask", "@small.png"], "32 x 32 pixels", "whole"),
     "truncated mask": ([*GOOD, "--mask", "@half-good.png"], "damaged or truncated", "whole"),
     "no object": (GOOD, "No object was found", "blind"),  # found after the inversion only
