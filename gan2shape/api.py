@@ -17,6 +17,7 @@ from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
 from gan2shape.core.images import resized
+from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, require_inputs_kept
 from gan2shape.export.inputs import read_image, read_mask
@@ -65,7 +66,15 @@ class TrainRequest:
 
 
 def run(request: RunRequest, report: Reporter = silent) -> RunResult:
-    """Reconstruct, export, and list what was written. Raises UserError for bad input; the folder is then as it was."""
+    """Reconstruct, export, and list what was written. Raises UserError for bad input, and where another run works in
+    the folder, which is then as it was.
+    """
+    with locked(Path(request.resume or request.out)):
+        return _run(request, report)
+
+
+def _run(request: RunRequest, report: Reporter) -> RunResult:
+    """`run` in a folder that is ours."""
     began = time.perf_counter()
     folder = Path(request.resume or request.out)
     generator, config = opened(request)

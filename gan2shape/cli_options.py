@@ -29,11 +29,13 @@ Settings = Annotated[list[str] | None, typer.Argument(metavar="[key=value …]",
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """`folder` exists and is writable before any work; folders made for it go again if nothing was written."""
-    created = outdir.claim(folder)
+def claimed(folder: Path, label: str | None = None) -> Iterator[Path]:
+    """`folder`, or with a `label` the next numbered folder in it, exists and is writable before any work; folders made
+    for it go again if nothing was written.
+    """
+    folder, created = (folder, outdir.claim(folder)) if label is None else outdir.claim_next(folder, label)
     try:
-        yield
+        yield folder
     finally:
         outdir.release(created)
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from gan2shape.cli import app
+from gan2shape.core.locks import locked
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.mask_head import MaskHead, head_config
@@ -219,6 +220,18 @@ def test_an_input_of_another_name_may_lie_in_the_folder(packs, inputs, tmp_path,
     (tmp_path / "photo.png").write_bytes(data)
     assert smoke("--image", str(tmp_path / "photo.png"), out=tmp_path).exit_code == 0
     assert (tmp_path / "photo.png").read_bytes() == data
+
+
+def test_a_folder_in_which_another_run_works_is_left_alone(packs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    (tmp_path / "config.yaml").write_text("of another run")
+    with locked(tmp_path):
+        before = contents(tmp_path)
+        result = smoke("--seed", "0", out=tmp_path)
+        assert result.exit_code == 2
+        (line,) = result.stderr.splitlines()
+        assert "is in use by another run" in line
+        assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("below", [".", "folder"])
