@@ -82,13 +82,17 @@ def _run(request: RunRequest, report: Reporter) -> RunResult:
     if request.generator is not None:
         announce(request, generator, config, has_mask=given.get("mask") is not None)
     settings = {folder / CONFIG_NAME: to_yaml(config), folder / REQUEST_NAME: request.to_json()}
-    with as_before_if_bad([*settings, folder / STATE_NAME]):  # bad input may show as late as in the first steps
-        if request.resume is None:  # a folder that is used again starts anew; only --resume goes on
-            (folder / STATE_NAME).unlink(missing_ok=True)
+    with as_before_if_bad(settings, folder / STATE_NAME):  # bad input may show as late as in the first steps
         for path, text in settings.items():
             write_text_atomic(path, text)
         made = reconstruct(
-            **given, seed=request.seed or 0, config=config, generator=generator, report=report, state_dir=folder
+            **given,
+            seed=request.seed or 0,
+            config=config,
+            generator=generator,
+            report=report,
+            state_dir=folder,
+            resume=request.resume is not None,  # a folder that is used again starts anew
         )
         files = made.export(folder)
     for warning in made.warnings:
@@ -112,6 +116,7 @@ def reconstruct(
     class_index: int | None = None,
     report: Reporter = silent,
     state_dir: Path | None = None,
+    resume: bool = True,
 ) -> Reconstruction:
     """Depth, albedo, view and light of one image, latent, or (with neither) of the generator's sample `seed`.
 
@@ -124,7 +129,8 @@ def reconstruct(
         features: a TorchScript module, which is code that runs, to compare images with.
         class_index: of a class-conditional `generator`, the class to generate; the first one unless given.
         overrides: `key=value` settings of the configuration; or give a whole `config`.
-        state_dir: folder where the state is saved after each step; a state in it is continued.
+        state_dir: folder where the state is saved after each step; a state in it is continued, or with resume=False
+            replaced by the first one of this run.
     Raises UserError for what cannot be used, with cause and remedy.
     """
     began = time.perf_counter()
@@ -144,7 +150,7 @@ def reconstruct(
     opened_at = time.perf_counter()
     observation = observe(generator, config, image, latent, seed, mask, report)
     observed_at = time.perf_counter()
-    made = shape.reconstruct(observation, generator, config, report, state_dir)
+    made = shape.reconstruct(observation, generator, config, report, state_dir, resume=resume)
     ended = time.perf_counter()
     seconds = {"open": opened_at - began, "observe": observed_at - opened_at, **made.seconds, "total": ended - began}
     return replace(made, seconds=seconds)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gan2shape.cli_bench import bench_app
-from gan2shape.cli_errors import PlainGroup, as_messages
+from gan2shape.cli_errors import PlainGroup, as_messages, complain, usable_streams
 from gan2shape.cli_options import (
     DEFAULT_CATEGORY,
     DEFAULT_PRESET,
@@ -325,11 +325,12 @@ def prior(
 
 def main() -> None:
     """Entry point of the console script. Ctrl-C outside a verb (while importing) is one line as well."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
-        sys.exit(130)
+    with usable_streams():
+        try:
+            app()
+        except KeyboardInterrupt:
+            complain("Interrupted.")
+            sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -100,20 +100,23 @@ def set_aside(path: Path, content: str) -> None:
 
 
 @contextmanager
-def as_before_if_bad(paths: Iterable[Path]) -> Iterator[None]:
+def as_before_if_bad(settings: Iterable[Path], state: Path) -> Iterator[None]:
     """Work that writes these files; where it ends in a UserError, each is again what it was, or gone.
 
+    So are the settings where the system fails (a full disk) before a newer state has replaced the one that was there.
     An interrupt, or a mistake of ours, leaves what has been written: a run can be resumed from it.
     """
-    before = {path: path.read_bytes() if path.is_file() else None for path in paths}
+    before = {path: path.read_bytes() if path.is_file() else None for path in (*settings, state)}
     try:
         yield
-    except UserError:
-        for path, data in before.items():
-            if data is None:
-                path.unlink(missing_ok=True)
-            else:
-                write_bytes_atomic(path, data)
+    except (UserError, OSError) as error:
+        is_newer = (state.read_bytes() if state.is_file() else None) != before[state]
+        if isinstance(error, UserError) or not is_newer:
+            for path, data in before.items():
+                if data is None:
+                    path.unlink(missing_ok=True)
+                elif not path.is_file() or path.read_bytes() != data:
+                    write_bytes_atomic(path, data)
         raise
 
 

@@ -156,9 +156,11 @@ def reconstruct(
     report: Reporter = silent,
     state_dir: Path | None = None,
     on_scene: OnScene | None = None,
+    resume: bool = True,
 ) -> Reconstruction:
     """Initialise, then run all stages. With `state_dir` the state is written after each step, and a state found there
-    is continued. `on_scene` gets each scene as soon as it is there, but not those of a continued state.
+    is continued, or with resume=False replaced. `on_scene` gets each scene as soon as it is there, but not those of a
+    continued state.
 
     Raises UserError when a loss is not finite or the state there belongs to another configuration.
     """
@@ -167,7 +169,7 @@ def reconstruct(
     origin = {"image": observation.image, "w_mean": generator.prior.w_mean}  # what a state belongs to
     path = None if state_dir is None else state_dir / STATE_NAME
     scenes: tuple[Scene, ...] = ()
-    if path is not None and path.is_file():
+    if resume and path is not None and path.is_file():
         state, progress, scenes = load_state(path, state, config, origin)
     if not scenes:
         state, progress = initialize(state, target, observation.latent, generator, config, report)
