@@ -17,10 +17,10 @@ from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
 from gan2shape.core.images import resized
+from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
-from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult
+from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, require_inputs_kept
 from gan2shape.export.inputs import read_image, read_mask
-from gan2shape.measure.metrics import psnr_db
 from gan2shape.nn.generator import Generator
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import open_prior
@@ -66,7 +66,15 @@ class TrainRequest:
 
 
 def run(request: RunRequest, report: Reporter = silent) -> RunResult:
-    """Reconstruct, export, and list what was written. Raises UserError for bad input; the folder is then as it was."""
+    """Reconstruct, export, and list what was written. Raises UserError for bad input, and where another run works in
+    the folder, which is then as it was.
+    """
+    with locked(Path(request.resume or request.out)):
+        return _run(request, report)
+
+
+def _run(request: RunRequest, report: Reporter) -> RunResult:
+    """`run` in a folder that is ours."""
     began = time.perf_counter()
     folder = Path(request.resume or request.out)
     generator, config = opened(request)
@@ -74,16 +82,22 @@ def run(request: RunRequest, report: Reporter = silent) -> RunResult:
     if request.generator is not None:
         announce(request, generator, config, has_mask=given.get("mask") is not None)
     settings = {folder / CONFIG_NAME: to_yaml(config), folder / REQUEST_NAME: request.to_json()}
-    with as_before_if_bad([*settings, folder / STATE_NAME]):  # bad input may show as late as in the first steps
-        if request.resume is None:  # a folder that is used again starts anew; only --resume goes on
-            (folder / STATE_NAME).unlink(missing_ok=True)
+    with as_before_if_bad(settings, folder / STATE_NAME):  # bad input may show as late as in the first steps
         for path, text in settings.items():
             write_text_atomic(path, text)
         made = reconstruct(
-            **given, seed=request.seed or 0, config=config, generator=generator, report=report, state_dir=folder
+            **given,
+            seed=request.seed or 0,
+            config=config,
+            generator=generator,
+            report=report,
+            state_dir=folder,
+            resume=request.resume is not None,  # a folder that is used again starts anew
         )
         files = made.export(folder)
-    return RunResult(folder, files, metrics(made), time.perf_counter() - began, generator.notes)
+    for warning in made.warnings:
+        say(warning)
+    return RunResult(folder, files, metrics(made), time.perf_counter() - began, (*made.warnings, *generator.notes))
 
 
 def reconstruct(
@@ -102,6 +116,7 @@ def reconstruct(
     class_index: int | None = None,
     report: Reporter = silent,
     state_dir: Path | None = None,
+    resume: bool = True,
 ) -> Reconstruction:
     """Depth, albedo, view and light of one image, latent, or (with neither) of the generator's sample `seed`.
 
@@ -114,7 +129,8 @@ def reconstruct(
         features: a TorchScript module, which is code that runs, to compare images with.
         class_index: of a class-conditional `generator`, the class to generate; the first one unless given.
         overrides: `key=value` settings of the configuration; or give a whole `config`.
-        state_dir: folder where the state is saved after each step; a state in it is continued.
+        state_dir: folder where the state is saved after each step; a state in it is continued, or with resume=False
+            replaced by the first one of this run.
     Raises UserError for what cannot be used, with cause and remedy.
     """
     began = time.perf_counter()
@@ -134,7 +150,7 @@ def reconstruct(
     opened_at = time.perf_counter()
     observation = observe(generator, config, image, latent, seed, mask, report)
     observed_at = time.perf_counter()
-    made = shape.reconstruct(observation, generator, config, report, state_dir)
+    made = shape.reconstruct(observation, generator, config, report, state_dir, resume=resume)
     ended = time.perf_counter()
     seconds = {"open": opened_at - began, "observe": observed_at - opened_at, **made.seconds, "total": ended - began}
     return replace(made, seconds=seconds)
@@ -146,7 +162,11 @@ def configuration(request: RunRequest) -> ShapeConfig:
 
 
 def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
-    """The request's generator, bundled or custom, and the configuration that fits it."""
+    """The request's generator, bundled or custom, and the configuration that fits it.
+
+    Raises UserError, too, where the run would write over one of its inputs.
+    """
+    require_inputs_kept(request)
     if request.resume is not None:
         require_same_version(request.resume)
     further = (request.preset, request.overrides, request.features, request.device, request.class_index)
@@ -188,18 +208,16 @@ def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) 
         if request.mask is not None:
             given["mask"] = read_mask(request.mask, config.render.resolution)
         return given
-    picture = read_image(request.image, config.render.resolution)
-    mask = picture.mask
-    if request.mask is not None:
-        mask = read_mask(request.mask, config.render.resolution, picture.original_size)
-    return {"image": picture.image, "mask": mask}
+    picture = read_image(request.image, config.render.resolution, request.mask)
+    for note in picture.notes:
+        say(note)
+    return {"image": picture.image, "mask": picture.mask}
 
 
 def metrics(made: Reconstruction) -> dict[str, float]:
-    """Numbers for the last line: how well the input is explained, and how long each part took."""
-    rendered = made.render()
-    inside = made.observation.mask > 0.5
-    numbers = {"input_psnr_db": psnr_db(rendered.image, made.observation.image, inside).item()}
+    """Numbers for the last line: how near the generator comes to an image, and how long each part took."""
+    psnr = made.inversion_psnr_db
+    numbers = {} if psnr is None else {"inversion_psnr_db": psnr}
     return {**numbers, **{f"{name}_s": value for name, value in made.seconds.items()}}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gan2shape.cli_bench import bench_app
-from gan2shape.cli_errors import PlainGroup, as_messages
+from gan2shape.cli_errors import PlainGroup, as_messages, complain, usable_streams
 from gan2shape.cli_options import (
     DEFAULT_CATEGORY,
     DEFAULT_PRESET,
@@ -26,11 +26,11 @@ from gan2shape.cli_options import (
     claimed,
     emit,
 )
-from gan2shape.core.files import next_run_dir
 
 if TYPE_CHECKING:
     from gan2shape.core.requests import RunRequest
 
+RUNS = Path("runs")  # folder of numbered runs, where --out is not given
 RUN_EXAMPLES = """
 Recover the 3D shape of one image.
 
@@ -109,13 +109,14 @@ def run(
     inputs = {"--image": image, "--latent": latent, "--seed": seed}
     others = {"--category": category, "--preset": preset, "--mask": mask, "--out": out, "--generator": generator}
     check_inputs(inputs, {**others, "--features": features, "--class": class_index}, resume)
+    label = None
     if resume is not None:
         request = resumed(resume, device, overrides)
     else:
         if generator is None:
             category = category or DEFAULT_CATEGORY
         preset = preset or DEFAULT_PRESET
-        folder = out or next_run_dir(Path("runs"), f"{generator.stem if generator else category}-{preset}")
+        label = f"{generator.stem if generator else category}-{preset}" if out is None else None
         request = RunRequest(
             category=category,
             preset=preset,
@@ -124,7 +125,7 @@ def run(
             latent=latent,
             seed=seed,
             device=device,
-            out=folder,
+            out=out or RUNS,
             overrides=overrides,
             generator=generator,
             features=features,
@@ -133,12 +134,14 @@ def run(
     if dry_run:
         _print_config(request, as_json)
         return
-    with claimed(request.out):
+    with claimed(request.out, label) as folder:
+        from dataclasses import replace
+
         from gan2shape.api import run as run_request
         from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
-            result = run_request(request, report)
+            result = run_request(replace(request, out=folder), report)
     lines = [f"{name:16s} {path}" for name, path in result.files.items()]
     lines += [f"{name:16s} {value:.4g}" for name, value in result.metrics.items()]
     emit({"verb": "run", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
@@ -322,11 +325,12 @@ def prior(
 
 def main() -> None:
     """Entry point of the console script. Ctrl-C outside a verb (while importing) is one line as well."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        typer.echo("Interrupted.", err=True)
-        sys.exit(130)
+    with usable_streams():
+        try:
+            app()
+        except KeyboardInterrupt:
+            complain("Interrupted.")
+            sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Options that several verbs of the command share, and how every verb prints its result."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,22 +29,25 @@ Settings = Annotated[list[str] | None, typer.Argument(metavar="[key=value …]",
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """`folder` exists and is writable before any work; folders made for it go again if nothing was written."""
-    created = outdir.claim(folder)
+def claimed(folder: Path, label: str | None = None) -> Iterator[Path]:
+    """`folder`, or with a `label` the next numbered folder in it, exists and is writable before any work; folders made
+    for it go again if nothing was written.
+    """
+    folder, created = (folder, outdir.claim(folder)) if label is None else outdir.claim_next(folder, label)
     try:
-        yield
+        yield folder
     finally:
         outdir.release(created)
 
 
 def emit(payload: dict, as_json: bool, lines: list[str]) -> None:
-    """The result: `lines` for people, or `payload` as the last line of stdout."""
-    if as_json:
-        typer.echo(outdir.to_json(payload))
-    else:
-        for line in lines:
-            typer.echo(line)
+    """The result: `lines` for people, or `payload` as the last line of stdout. A reader that has gone has what it
+    wanted; other failures to write are OSErrors.
+    """
+    if not (as_json or lines):
+        return
+    with suppress(BrokenPipeError):
+        typer.echo(outdir.to_json(payload) if as_json else "\n".join(lines))
 
 
 def format_rows(rows: list[dict]) -> list[str]:

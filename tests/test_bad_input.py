@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from gan2shape.cli import app
+from gan2shape.core.locks import locked
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.mask_head import MaskHead, head_config
@@ -79,6 +80,9 @@ def inputs(tmp_path_factory) -> Path:
     Image.new("RGBA", SIZE, (90, 90, 90, 0)).save(folder / "clear.png")
     Image.new("L", SIZE).save(folder / "black.png")
     Image.new("L", SIZE, 120).save(folder / "dim.png")
+    around = np.full(SIZE[::-1], 255, np.uint8)
+    around[20:50, 20:45] = 0
+    Image.fromarray(around).save(folder / "around.png")
     Image.new("L", (32, 32), 255).save(folder / "small.png")
     np.save(folder / "long.npy", np.zeros((1, 7), np.float32))
     np.save(folder / "nan.npy", np.full((1, GENERATOR.w_dim), np.nan, np.float32))
@@ -104,7 +108,8 @@ BAD = {  # name: (arguments, part of the sentence, which weights)
     "one pixel": (["--image", "@one.png"], "1 x 1 pixels", "whole"),
     "all transparent": (["--image", "@clear.png"], "is empty", "whole"),
     "black mask": ([*GOOD, "--mask", "@black.png"], "is empty", "whole"),
-    "dim mask": ([*GOOD, "--mask", "@dim.png"], "is empty", "whole"),
+    "dim mask": ([*GOOD, "--mask", "@dim.png"], "the same everywhere (47 %)", "whole"),
+    "inverted mask": ([*GOOD, "--mask", "@around.png"], "seems to be inverted", "whole"),
     "mask of another size": ([*GOOD, "--mask", "@small.png"], "32 x 32 pixels", "whole"),
     "truncated mask": ([*GOOD, "--mask", "@half-good.png"], "damaged or truncated", "whole"),
     "no object": (GOOD, "No object was found", "blind"),  # found after the inversion only
@@ -168,6 +173,65 @@ def test_bad_input_is_one_sentence_and_leaves_everything_as_it_was(name, packs, 
         assert hint in line
         assert contents(used) == before
         assert [path.name for path in tmp_path.iterdir()] == ["used"]
+
+
+def beside_its_outputs(kind: str, folder: Path, inputs: Path) -> tuple[list[str], str]:
+    """Arguments whose input has the name of an output, and the --out that holds it; the folder is the working one."""
+    good = (inputs / "good.png").read_bytes()
+    (folder / "input.png").write_bytes(good)
+    if kind == "mask":
+        Image.new("L", SIZE, 255).save(folder / "mask.png")
+        (folder / "input.png").rename(folder / "photo.png")
+        return ["--image", "photo.png", "--mask", "mask.png"], "."
+    if kind == "latent":
+        np.savez(folder / "scene.npz", latent=np.zeros((1, GENERATOR.w_dim), np.float32))
+        return ["--latent", "scene.npz"], str(folder)
+    if kind == "link to the image":
+        (folder / "photo.png").symlink_to(folder / "input.png")
+        return ["--image", "photo.png"], "."
+    if kind == "link to the folder":
+        (folder / "elsewhere").symlink_to(folder, target_is_directory=True)
+        return ["--image", "input.png"], "elsewhere"
+    return ["--image", "input.png"], {"here": ".", "nowhere": "", "absolute": str(folder), "around": "../work"}[kind]
+
+
+KINDS = ("here", "nowhere", "absolute", "around", "mask", "latent", "link to the image", "link to the folder")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_never_replaces_its_inputs(kind: str, packs, inputs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    arguments, out = beside_its_outputs(kind, folder, inputs)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for more in ([], ["--dry-run"]):
+        result = smoke(*arguments, *more, out=out)
+        assert result.exit_code == 2, (result.output, result.exception)
+        (line,) = result.stderr.splitlines()
+        assert "would be replaced by the run's own" in line
+        assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_an_input_of_another_name_may_lie_in_the_folder(packs, inputs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    data = (inputs / "good.png").read_bytes()
+    (tmp_path / "photo.png").write_bytes(data)
+    assert smoke("--image", str(tmp_path / "photo.png"), out=tmp_path).exit_code == 0
+    assert (tmp_path / "photo.png").read_bytes() == data
+
+
+def test_a_folder_in_which_another_run_works_is_left_alone(packs, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs / "whole"))
+    (tmp_path / "config.yaml").write_text("of another run")
+    with locked(tmp_path):
+        before = contents(tmp_path)
+        result = smoke("--seed", "0", out=tmp_path)
+        assert result.exit_code == 2
+        (line,) = result.stderr.splitlines()
+        assert "is in use by another run" in line
+        assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("below", [".", "folder"])

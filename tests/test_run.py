@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from gan2shape.cli import app
+from gan2shape.core.requests import OUTPUT_NAMES
 from tests.prior.test_open import FORMATS, checkpoint
 from tests.tiny_pack import FEW_STEPS, SMALL, write_tiny_pack
 
@@ -57,6 +58,7 @@ def test_sample_to_files_and_the_same_again(packs, tmp_path, monkeypatch) -> Non
         payload = json.loads(result.stdout.splitlines()[-1])
         assert all(Path(path).is_file() for path in payload["files"].values())
         assert set(FILES.split()) | set(STRIPS) <= {path.name for path in (tmp_path / name).iterdir()}
+        assert {path.name for path in (tmp_path / name).iterdir()} == set(OUTPUT_NAMES)
     for name in ("mesh.glb", "depth.png", "scene.json"):
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
 

@@ -21,6 +21,21 @@ def next_run_dir(base: Path, label: str) -> Path:
     return base / f"{max(numbers, default=-1) + 1:04d}-{label}"
 
 
+def claim_next(base: Path, label: str) -> tuple[Path, list[Path]]:
+    """Make the next numbered folder, which nobody else has: making it is the claim. Returns what `claim` does, too."""
+    while True:
+        folder = next_run_dir(base, label)
+        created = claim(folder.parent)
+        try:
+            folder.mkdir()
+        except (FileExistsError, FileNotFoundError):  # another run was faster, or has just removed the base
+            continue
+        except OSError as error:
+            release(created)
+            raise _unwritable(folder, error) from error
+        return folder, [folder, *created]
+
+
 def claim(out_dir: Path) -> list[Path]:
     """Create `out_dir` and prove that a file can be written there.
 
@@ -30,16 +45,30 @@ def claim(out_dir: Path) -> list[Path]:
     created: list[Path] = []
     try:
         for folder in reversed([out_dir, *out_dir.parents]):
+            if folder.is_symlink() and not folder.exists():
+                raise UserError(f"{folder} is a link to nothing: choose another folder with --out.")
             if not folder.exists():
-                folder.mkdir()
-                created.insert(0, folder)
+                try:
+                    folder.mkdir()
+                except FileExistsError:
+                    if not folder.is_dir():
+                        raise
+                else:
+                    created.insert(0, folder)
         with tempfile.TemporaryFile(dir=out_dir):
             pass
+    except UserError:
+        release(created)
+        raise
     except OSError as error:
         release(created)
-        cause = (error.strerror or str(error)).lower()
-        raise UserError(f"cannot write to {out_dir} ({cause}): choose another folder with --out.") from error
+        raise _unwritable(out_dir, error) from error
     return created
+
+
+def _unwritable(folder: Path, error: OSError) -> UserError:
+    cause = (error.strerror or str(error)).lower()
+    return UserError(f"cannot write to {folder} ({cause}): choose another folder with --out.")
 
 
 def release(created: list[Path]) -> None:
@@ -51,21 +80,43 @@ def release(created: list[Path]) -> None:
             return
 
 
+def move(source: Path, target: Path) -> None:
+    """`source` under the name `target`, which it replaces in one step of the file system."""
+    os.replace(source, target)
+
+
+def set_aside(path: Path, content: str) -> None:
+    """Remove a file that holds `content`. One that another process has put there meanwhile stays."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        move(path, aside)
+    except OSError:
+        return
+    try:
+        if aside.read_text(encoding="utf-8", errors="replace") != content and not path.exists():
+            move(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 @contextmanager
-def as_before_if_bad(paths: Iterable[Path]) -> Iterator[None]:
+def as_before_if_bad(settings: Iterable[Path], state: Path) -> Iterator[None]:
     """Work that writes these files; where it ends in a UserError, each is again what it was, or gone.
 
+    So are the settings where the system fails (a full disk) before a newer state has replaced the one that was there.
     An interrupt, or a mistake of ours, leaves what has been written: a run can be resumed from it.
     """
-    before = {path: path.read_bytes() if path.is_file() else None for path in paths}
+    before = {path: path.read_bytes() if path.is_file() else None for path in (*settings, state)}
     try:
         yield
-    except UserError:
-        for path, data in before.items():
-            if data is None:
-                path.unlink(missing_ok=True)
-            else:
-                write_bytes_atomic(path, data)
+    except (UserError, OSError) as error:
+        is_newer = (state.read_bytes() if state.is_file() else None) != before[state]
+        if isinstance(error, UserError) or not is_newer:
+            for path, data in before.items():
+                if data is None:
+                    path.unlink(missing_ok=True)
+                elif not path.is_file() or path.read_bytes() != data:
+                    write_bytes_atomic(path, data)
         raise
 
 
@@ -77,7 +128,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         write(temporary)
-        os.replace(temporary, path)
+        move(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -7,7 +7,7 @@ to stderr, so that stdout carries results only.
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOBase
 from typing import Protocol, runtime_checkable
 
@@ -28,7 +28,10 @@ def silent(stage: str, step: int, n_steps: int, **numbers: float) -> None:
 
 def say(sentence: str) -> None:
     """One line on stderr, for what a user should know before a long job."""
-    print(sentence, file=sys.stderr, flush=True)
+    if sys.stderr is None:  # closed by the caller; `print` would take stdout
+        return
+    with suppress(OSError, ValueError):  # a reader that has gone is no reason to stop
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def format_seconds(seconds: float) -> str:
@@ -69,7 +72,8 @@ class PlainReporter:
         if done > 0 and step < n_steps:
             tail += f", {format_seconds(elapsed / done * (n_steps - step))} left"
         parts = [f"{stage}: {step}/{n_steps}", format_numbers(numbers), "" if fresh and step < n_steps else tail]
-        print("  ".join(part for part in parts if part), file=self.stream, flush=True)
+        with suppress(OSError, ValueError):  # as in `say`
+            print("  ".join(part for part in parts if part), file=self.stream, flush=True)
 
 
 class BarReporter:
@@ -89,7 +93,7 @@ class BarReporter:
 def open_reporter(stream: TextIOBase | None = None, *, quiet: bool = False) -> Iterator[Reporter]:
     """A reporter for `stream` (stderr unless given): bars on a terminal, plain lines otherwise."""
     stream = stream or sys.stderr
-    if quiet:
+    if quiet or stream is None:  # closed by the caller
         yield silent
     elif not stream.isatty():
         yield PlainReporter(stream)

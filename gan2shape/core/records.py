@@ -22,6 +22,7 @@ class Observation:
     image: Float[Tensor, "1 3 S S"]  # in [-1, 1]
     mask: Float[Tensor, "1 1 S S"]  # the object, in [0, 1]
     latent: Float[Tensor, "1 *L D"]  # w, or W+ with a row for each layer: the inversion of `image`
+    is_inverted: bool = False  # the image was given and its latent found; otherwise the image is the latent's own
 
 
 @dataclass(frozen=True)

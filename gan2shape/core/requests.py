@@ -12,6 +12,13 @@ REQUEST_NAME = "request.json"  # the request, beside the files of a run, for `--
 PATH_FIELDS = ("image", "mask", "latent", "out", "resume", "generator", "features")
 MUST_EXIST = ("--generator",)  # a pack is a folder
 MUST_BE_FILES = ("--image", "--latent", "--mask")
+INPUT_FIELDS = ("image", "mask", "latent", "generator", "features")  # paths of a request that a run only reads
+PICTURES = ("input", "recon", "depth", "normal", "albedo", "shading", "mask")
+STRIPS = ("rotate_3d", "rotate_gan", "relight_3d", "relight_gan")
+OUTPUT_NAMES = (  # every file that a run writes into its folder
+    "mesh.glb", "mesh_lit.glb", *(f"{name}.png" for name in PICTURES), *(f"strip_{name}.png" for name in STRIPS),
+    "scene.npz", "scene.json", "config.yaml", "report.html", REQUEST_NAME, "state.safetensors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,18 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
             raise UserError(f"{name} {path} does not exist: check the path.")
         if name in MUST_BE_FILES and path is not None and not path.is_file():
             raise UserError(f"{name} {path} is not a file: check the path.")
+
+
+def require_inputs_kept(request: RunRequest) -> None:
+    """Raises UserError where a file that the run would write is one of its inputs, under whatever path or link."""
+    for field_name in INPUT_FIELDS:
+        path = getattr(request, field_name)
+        for output in () if path is None else (Path(request.out) / name for name in OUTPUT_NAMES):
+            if output.exists() and Path(path).exists() and output.samefile(path):
+                raise UserError(
+                    f"--{field_name} {path} would be replaced by the run's own {output.name}: "
+                    "choose another folder with --out."
+                )
 
 
 def address_of(path: Path | str) -> str | None:

@@ -48,6 +48,7 @@ class Bundle:
     strip_labels: dict[str, list[str]] = field(default_factory=dict)  # a caption per image of a strip
     losses: list[dict] = field(default_factory=list)  # {"stage": str, "step": int, "<name>": float}
     timings: dict[str, float] = field(default_factory=dict)  # seconds by part
+    inversion_psnr_db: float | None = None  # of the generator's image of the input, inside the mask
     config_yaml: str = ""  # the whole configuration
     notes: list[str] = field(default_factory=list)  # sentences for the reader
 

@@ -1,10 +1,12 @@
 """Images and masks from files of any common kind.
 
-Rules: EXIF rotation is applied. A picture that is not square loses its longer ends (centre crop); then it is resized,
-by area averages when it shrinks and by cubic interpolation when it grows. 16-bit grey keeps its full range; grey
-becomes three equal channels. Transparent parts are laid over mid-grey, and the alpha channel serves as the mask.
+Rules: EXIF rotation is applied. A picture that is not square loses its longer ends (centre crop), unless its object
+would be cut: then the square follows the box of the mask, over the picture's edge where it has to. It is resized by
+area averages when it shrinks and by cubic interpolation when it grows. Grey becomes three equal channels; 16-bit grey
+keeps its full range. Transparent parts are laid over mid-grey, and the alpha channel serves as the mask.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +15,20 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized
 
 MIN_WIDTH_PX = 8  # smaller pictures hold no object
 MIN_MASK_PX = 16  # of the resized mask: less is taken for empty
-MIN_MASK_LEVEL = 0.7  # of its brightest pixel: the method's own level of "object" (published)
+MIN_MASK_LEVEL = 0.7  # of its brightest pixel: the method's own level of "object" (published); softer masks are scaled
+MIN_SOFT_LEVEL = 0.1  # of the brightest pixel of a mask with more than two values: less is noise
+MIN_CLEAR_SHARE = 0.005  # of transparent (or opaque) pixels: with less, the alpha channel marks no object
 BACKDROP = 0.5  # grey under transparent parts, in [0, 1]
+BOX_MARGIN = 0.05  # around the mask's box where the square follows it, of the box's longer side
+MAX_PIXELS = 8_000_000  # larger pictures are reduced by a whole factor before they become floats
+INTEGER_TOPS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 bits
 
 
 @dataclass(frozen=True)
@@ -28,58 +36,165 @@ class InputImage:
     """A picture as the method wants it."""
 
     image: Float[Tensor, "1 3 S S"]  # in [-1, 1]
-    mask: Float[Tensor, "1 1 S S"] | None  # from the alpha channel, where it is not the same everywhere
+    mask: Float[Tensor, "1 1 S S"] | None  # as it was given, or from an alpha channel that marks an object
     original_size: tuple[int, int]  # width and height of the file, pixels
+    notes: tuple[str, ...] = ()  # what was assumed, in sentences
 
 
-def read_image(path: Path, size: int) -> InputImage:
-    """The picture at `path` as `size` x `size`. Raises UserError where there is none that can be used."""
-    pixels, alpha = _decoded(Path(path), "image")
-    height, width = pixels.shape[:2]
-    rgb = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    mask = None
-    if alpha is not None and (alpha.min() < alpha.max() or alpha.max() == 0):
-        cover = torch.from_numpy(alpha)[None, None]
-        rgb = rgb * cover + BACKDROP * (1 - cover)
-        mask = centre_square(cover, size).clamp(0, 1)
-        _require_object(mask, path, "alpha channel")
-    return InputImage(centre_square(rgb, size).clamp(0, 1) * 2 - 1, mask, (width, height))
+@dataclass(frozen=True)
+class Decoded:
+    """What a file holds, upright; large ones are reduced."""
+
+    colour: Float[Tensor, "1 3 H W"]  # in [0, 1]
+    alpha: Float[Tensor, "1 1 H W"] | None  # in [0, 1]; None where it is the same everywhere, or nearly
+    original_size: tuple[int, int]  # width and height of the file, pixels
+    notes: tuple[str, ...] = ()
 
 
-def read_mask(path: Path, size: int, original_size: tuple[int, int] | None = None) -> Float[Tensor, "1 1 S S"]:
-    """The object mask at `path`, in [0, 1]: bright (or opaque) is the object.
+def read_image(path: Path, size: int, mask_path: Path | None = None) -> InputImage:
+    """The picture at `path` as `size` x `size`, with the mask at `mask_path` or of its alpha channel.
 
-    original_size: width and height of the image it belongs to; None for a sample of a generator, which is square.
-    Raises UserError for another size or an empty mask.
+    Raises UserError where there is no picture, or no mask of the same size, that can be used.
     """
-    pixels, alpha = _decoded(Path(path), "mask")
-    grey = pixels.mean(2) if alpha is None or alpha.min() == alpha.max() else alpha
-    height, width = grey.shape
-    if original_size is not None and (width, height) != tuple(original_size):
-        wanted = f"{original_size[0]} x {original_size[1]}"
-        raise UserError(f"the mask {path} is {width} x {height} pixels but the image is {wanted}: make them equal.")
-    if original_size is None and width != height:
-        raise UserError(f"the mask {path} is {width} x {height} pixels but a sample of a generator is square: crop it.")
-    mask = centre_square(torch.from_numpy(np.ascontiguousarray(grey))[None, None], size).clamp(0, 1)
+    picture = decoded(Path(path), "image", size)
+    rgb, cover, notes = picture.colour, None, picture.notes
+    if picture.alpha is not None:
+        cover = _levelled(picture.alpha, path, "alpha channel")
+        rgb = rgb * cover + BACKDROP * (1 - cover)
+    what, of = "alpha channel", path
+    if mask_path is not None:
+        what, of = "mask", mask_path
+        cover, further = _cover(Path(mask_path), size, picture.original_size)
+        notes += further
+        if cover.shape != rgb[:, :1].shape:  # where one of the two was reduced
+            cover = F.interpolate(cover, size=tuple(rgb.shape[-2:]), mode="area")
+    if cover is None:
+        return InputImage(centre_square(rgb, size).clamp(0, 1) * 2 - 1, None, picture.original_size, notes)
+    square = square_around(cover)
+    mask = resized(cropped(cover, square, "constant"), size, "bicubic").clamp(0, 1)
+    _require_object(mask, of, what)
+    image = resized(cropped(rgb, square, "replicate"), size, "bicubic").clamp(0, 1) * 2 - 1
+    return InputImage(image, mask, picture.original_size, notes)
+
+
+def read_mask(path: Path, size: int) -> Float[Tensor, "1 1 S S"]:
+    """The object mask at `path` of a generator's sample, in [0, 1]: bright (or opaque) is the object.
+
+    Raises UserError where it is not square or marks nothing.
+    """
+    cover, _ = _cover(Path(path), size, None)
+    mask = centre_square(cover, size).clamp(0, 1)
     _require_object(mask, path, "mask")
     return mask
 
 
 def centre_square(image: Float[Tensor, "1 C H W"], size: int) -> Float[Tensor, "1 C S S"]:
     """The centre square of `image`, shrunk by area averages or grown by cubic interpolation."""
-    height, width = image.shape[-2:]
+    return resized(cropped(image, _centre(*image.shape[-2:]), "constant"), size, "bicubic")
+
+
+def _centre(height: int, width: int) -> tuple[int, int, int]:
+    """Top, left and side of the greatest square in the middle."""
     side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return resized(image[..., top : top + side, left : left + side].float(), size, "bicubic")
+    return (height - side) // 2, (width - side) // 2, side
+
+
+def square_around(cover: Float[Tensor, "1 1 H W"]) -> tuple[int, int, int]:
+    """Top, left and side of the square that is cut out: the centre square where it holds the whole object; otherwise
+    one that follows the object's box, as large as the centre square or the box, which may reach over the edge.
+    """
+    height, width = cover.shape[-2:]
+    top, left, side = _centre(height, width)
+    inside = cover[0, 0] > 0.5
+    rows, columns = inside.any(1).nonzero().flatten().tolist(), inside.any(0).nonzero().flatten().tolist()
+    if not rows:
+        return top, left, side
+    box = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+    if box[0] >= top and box[1] >= left and box[2] <= top + side and box[3] <= left + side:
+        return top, left, side
+    longer = max(box[2] - box[0], box[3] - box[1])
+    side = max(side, math.ceil(longer * (1 + 2 * BOX_MARGIN))) if longer > side else side
+    return (
+        _start((box[0] + box[2]) // 2 - side // 2, side, height),
+        _start((box[1] + box[3]) // 2 - side // 2, side, width),
+        side,
+    )
+
+
+def _start(wanted: int, side: int, length: int) -> int:
+    """Where a square begins along one axis: inside the picture if it fits, centred over it otherwise."""
+    return min(max(wanted, 0), length - side) if side <= length else (length - side) // 2
+
+
+def cropped(image: Float[Tensor, "1 C H W"], square: tuple[int, int, int], mode: str) -> Float[Tensor, "1 C N N"]:
+    """A square of `image`; beyond the edge zeros (mode "constant") or the edge's own colours ("replicate")."""
+    top, left, side = square
+    height, width = image.shape[-2:]
+    part = image[..., max(top, 0) : top + side, max(left, 0) : left + side].float()
+    beyond = (max(-left, 0), max(left + side - width, 0), max(-top, 0), max(top + side - height, 0))
+    return F.pad(part, beyond, mode=mode) if any(beyond) else part
+
+
+def _cover(
+    path: Path, size: int, original_size: tuple[int, int] | None
+) -> tuple[Float[Tensor, "1 1 H W"], tuple[str, ...]]:
+    """The mask in a file at full resolution, and what was assumed. The brightest channel counts: red marks as well."""
+    found = decoded(path, "mask", size)
+    width, height = found.original_size
+    if original_size is not None and (width, height) != tuple(original_size):
+        wanted = f"{original_size[0]} x {original_size[1]}"
+        raise UserError(f"the mask {path} is {width} x {height} pixels but the image is {wanted}: make them equal.")
+    if original_size is None and width != height:
+        raise UserError(f"the mask {path} is {width} x {height} pixels but a sample of a generator is square: crop it.")
+    grey = found.colour.amax(1, keepdim=True) if found.alpha is None else found.alpha
+    return _levelled(grey, path, "mask"), found.notes
+
+
+def _levelled(cover: Float[Tensor, "1 1 H W"], path: Path, what: str) -> Float[Tensor, "1 1 H W"]:
+    """A mask whose brightest pixels are 1: soft ones and those of two values (0 and 1 of 255) are scaled.
+
+    Raises UserError for one that marks nothing, and for one that marks the surroundings.
+    """
+    lowest, highest = float(cover.min()), float(cover.max())
+    if highest == 0:
+        raise UserError(f"the {what} of {path} is empty: mark the object in white.")
+    if highest < MIN_MASK_LEVEL:
+        if lowest == highest:
+            level = f"{100 * highest:.0f} %"
+            raise UserError(f"the {what} of {path} is the same everywhere ({level}): mark the object in white.")
+        if highest < MIN_SOFT_LEVEL and bool(((cover != 0) & (cover != highest)).any()):
+            raise UserError(
+                f"the {what} of {path} is almost empty (its brightest pixel has {100 * highest:.1f} % of white): "
+                "mark the object in white."
+            )
+        cover = cover / highest
+    if _is_inverted(cover[0, 0] > 0.5):
+        raise UserError(
+            f"the {what} of {path} marks the border of the picture and not its middle: it seems to be inverted; "
+            "mark the object in white."
+        )
+    return cover
+
+
+def _is_inverted(inside: Tensor) -> bool:
+    """Whether the surroundings are marked, [H, W]: the border (nearly) all round, or much of it and not the middle."""
+    height, width = inside.shape
+    border = torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).float().mean().item()
+    middle = inside[height // 4 : height - height // 4, width // 4 : width - width // 4].float().mean().item()
+    return (border >= 0.95 and inside.float().mean().item() <= 0.9) or (border >= 0.5 and middle <= 0.6 * border)
 
 
 def _require_object(mask: Tensor, path: Path, what: str) -> None:
     if float(mask.sum()) < MIN_MASK_PX or float(mask.max()) < MIN_MASK_LEVEL:
-        raise UserError(f"the {what} of {path} is empty: mark the object in white.")
+        size = mask.shape[-1]
+        raise UserError(
+            f"the {what} of {path} marks hardly anything (less than {MIN_MASK_PX} of the {size} x {size} pixels that "
+            "are used): cut the picture around the object and mark all of it."
+        )
 
 
-def _decoded(path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Colour [H, W, 3] and alpha [H, W] (or None) of a file, float32 in [0, 1]."""
+def decoded(path: Path, what: str, size: int) -> Decoded:
+    """Colour and alpha of a file. Raises UserError where there is no picture that can be read."""
     from PIL import Image, UnidentifiedImageError
 
     if not path.is_file():
@@ -88,13 +203,36 @@ def _decoded(path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
         raise UserError(f"the {what} {path} is an empty file: save it again.")
     try:
         with Image.open(path) as opened:
+            width, height = opened.size
+            factor = reduction(width, height, size)
+            if factor > 1:  # JPEG decodes at a half, a quarter or an eighth; other formats ignore this
+                opened.draft(None, (-(-width // factor), -(-height // factor)))
             opened.load()
-            return _channels(_upright(opened), path, what)
+            smaller = _reduced(opened, reduction(*opened.size, size))
+            upright = _upright(smaller)
+            original_size = (width, height) if upright.size == smaller.size else (height, width)
+            return _channels(upright, path, what, original_size, size)
     except UnidentifiedImageError as error:
         raise UserError(f"the {what} {path} is not a picture that can be read: use PNG or JPEG.") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         cause = str(error).rstrip(".") or type(error).__name__
         raise UserError(f"the {what} {path} is damaged or truncated ({cause}): save it again.") from error
+
+
+def reduction(width: int, height: int, size: int) -> int:
+    """The whole factor by which a large picture is reduced at once; its shorter side keeps twice `size`."""
+    if width * height <= MAX_PIXELS:
+        return 1
+    return max(1, min(math.ceil(math.sqrt(width * height / MAX_PIXELS)), min(width, height) // (2 * size)))
+
+
+def _reduced(picture, factor: int):
+    """A Pillow image shrunk by a whole factor, averages of blocks; 16-bit and float pictures are left as they are."""
+    if factor == 1 or picture.mode[0] in "IF":
+        return picture
+    if picture.mode in ("P", "1", "PA"):
+        picture = picture.convert("RGBA" if "transparency" in picture.info or picture.mode == "PA" else "RGB")
+    return picture.reduce(factor)
 
 
 def _upright(picture):
@@ -107,16 +245,45 @@ def _upright(picture):
         return picture
 
 
-def _channels(picture, path: Path, what: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _channels(picture, path: Path, what: str, original_size: tuple[int, int], size: int) -> Decoded:
     """Colour and alpha of a Pillow image of any mode."""
     if min(picture.size) < MIN_WIDTH_PX:
         width, height = picture.size
         raise UserError(f"the {what} {path} is only {width} x {height} pixels: use one of at least {MIN_WIDTH_PX}.")
-    if picture.mode.startswith("I") or picture.mode == "F":
-        grey = np.nan_to_num(np.asarray(picture, dtype=np.float32))
-        # Pillow opens 16-bit grey as I or I;16; float pictures are taken as they are if they fit [0, 1].
-        top = 65535.0 if picture.mode.startswith("I") else max(float(grey.max(initial=0)), 1.0)
-        return np.repeat((grey / top).clip(0, 1)[..., None], 3, axis=2), None
+    if picture.mode[0] in "IF":
+        grey = np.asarray(picture, dtype=np.float32)
+        if not np.isfinite(grey).all():
+            raise UserError(f"the {what} {path} holds values that are not finite (NaN or infinite): save it again.")
+        top, notes = _white(float(grey.max(initial=0)), picture.mode[0] == "I", path, what)
+        values = torch.from_numpy((grey / top).clip(0, 1))[None, None]
+        factor = reduction(*picture.size, size)
+        if factor > 1:
+            values = F.avg_pool2d(values, factor, ceil_mode=True)
+        return Decoded(values.expand(-1, 3, -1, -1), None, original_size, notes)
     has_alpha = "A" in picture.getbands() or "transparency" in picture.info
     values = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"), dtype=np.float32) / 255
-    return np.ascontiguousarray(values[..., :3]), np.ascontiguousarray(values[..., 3]) if has_alpha else None
+    channels = torch.from_numpy(values).permute(2, 0, 1)[None]
+    alpha = channels[:, 3:] if has_alpha and _marks_object(values[..., 3], what) else None
+    return Decoded(channels[:, :3], alpha, original_size)
+
+
+def _white(highest: float, is_integer: bool, path: Path, what: str) -> tuple[float, tuple[str, ...]]:
+    """The value of white in a picture of more than 8 bits, and a note where it is not what its format has.
+
+    Pillow opens 16-bit grey as I or I;16; float pictures are taken as they are if they fit [0, 1].
+    """
+    if not is_integer:
+        return max(highest, 1.0), ()
+    top = next((top for top in INTEGER_TOPS if highest <= top), highest)
+    if top == INTEGER_TOPS[-1] or highest == 0:
+        return float(top), ()
+    note = f"The {what} {path.name} has more than 8 bits but no value above {highest:.0f}: {top} is taken for white."
+    return float(top), (note,)
+
+
+def _marks_object(alpha: np.ndarray, what: str) -> bool:
+    """Whether an alpha channel tells an object from its surroundings: a stray pixel, or one value, does not."""
+    if alpha.max() == 0:
+        return what == "image"  # said to be empty; of a mask the colours count
+    clear = float((alpha < alpha.max() / 2).mean())
+    return alpha.min() < alpha.max() and clear >= MIN_CLEAR_SHARE

@@ -88,6 +88,8 @@ def facts(bundle: "Bundle") -> list[dict]:
     """The numbers at the head of the page: name, value, hint."""
     pitch, yaw, roll = (math.degrees(angle) for angle in bundle.view[0, :3].tolist())
     ambient, diffuse, lx, ly = bundle.light[0].tolist()
+    psnr, hint = bundle.inversion_psnr_db, "how near the generator comes to the input on the object (PSNR)"
+    inversion = [] if psnr is None else [{"name": "inversion", "value": f"{psnr:.1f} dB", "hint": hint}]
     azimuth, elevation = math.degrees(math.atan2(lx, 1)), math.degrees(math.atan2(-ly, math.hypot(lx, 1)))
     return [
         {"name": "yaw / pitch / roll", "value": f"{yaw:+.1f}° / {pitch:+.1f}° / {roll:+.1f}°",
@@ -95,15 +97,8 @@ def facts(bundle: "Bundle") -> list[dict]:
         {"name": "light", "value": f"{abs(azimuth):.0f}° {'right' if azimuth >= 0 else 'left'}, "
          f"{abs(elevation):.0f}° {'above' if elevation >= 0 else 'below'}", "hint": "seen from the camera"},
         {"name": "ambient / diffuse", "value": f"{ambient:.2f} / {diffuse:.2f}", "hint": "of the shading"},
-        {"name": "difference", "value": f"{masked_error(bundle):.3f}",
-         "hint": "mean |input − reconstruction| on the object, values in [0, 1]"},
+        *inversion,
     ]  # fmt: skip
-
-
-def masked_error(bundle: "Bundle") -> float:
-    """Mean absolute difference between input and reconstruction on the object, values in [0, 1]."""
-    mask = bundle.mask
-    return float(((bundle.image - bundle.recon).abs().mean(1, keepdim=True) / 2 * mask).sum() / mask.sum().clamp(min=1))
 
 
 def viewer_json(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:

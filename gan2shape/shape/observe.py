@@ -53,4 +53,4 @@ def observe_image(
             _, mask = generator(found.latent)
     if float(mask.max()) < MIN_MASK_LEVEL:
         raise UserError("No object was found in the image: give its mask with --mask.")
-    return Observation(image, mask, found.latent)
+    return Observation(image, mask, found.latent, is_inverted=True)

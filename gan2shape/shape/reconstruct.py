@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -44,6 +45,7 @@ from gan2shape.shape.state import (
     save_state,
 )
 from gan2shape.shape.strips import effect_strips
+from gan2shape.shape.verdict import inversion_psnr_db, require_picture, warnings_about
 
 OnScene = Callable[[Scene], None]
 
@@ -65,6 +67,16 @@ class Reconstruction:
     def scene(self) -> Scene:
         """Depth, albedo, view (zero) and light."""
         return self.scenes[-1]
+
+    @cached_property
+    def inversion_psnr_db(self) -> float | None:
+        """How near the generator comes to the input image inside the mask; None for a sample or a latent."""
+        return inversion_psnr_db(self.observation, self.generator)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader has to know before trusting the shape, in sentences."""
+        return warnings_about(self.inversion_psnr_db, self.generator)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,7 +139,9 @@ class Reconstruction:
             losses=list(self.progress.losses),
             timings=self.seconds,
             config_yaml=to_yaml(self.config),
+            inversion_psnr_db=self.inversion_psnr_db,
             notes=[
+                *self.warnings,
                 origin_note(self.progress, len(self.scenes) - 1),
                 *substitutions(self.config),
                 *self.generator.notes,
@@ -142,9 +156,11 @@ def reconstruct(
     report: Reporter = silent,
     state_dir: Path | None = None,
     on_scene: OnScene | None = None,
+    resume: bool = True,
 ) -> Reconstruction:
     """Initialise, then run all stages. With `state_dir` the state is written after each step, and a state found there
-    is continued. `on_scene` gets each scene as soon as it is there, but not those of a continued state.
+    is continued, or with resume=False replaced. `on_scene` gets each scene as soon as it is there, but not those of a
+    continued state.
 
     Raises UserError when a loss is not finite or the state there belongs to another configuration.
     """
@@ -153,7 +169,7 @@ def reconstruct(
     origin = {"image": observation.image, "w_mean": generator.prior.w_mean}  # what a state belongs to
     path = None if state_dir is None else state_dir / STATE_NAME
     scenes: tuple[Scene, ...] = ()
-    if path is not None and path.is_file():
+    if resume and path is not None and path.is_file():
         state, progress, scenes = load_state(path, state, config, origin)
     if not scenes:
         state, progress = initialize(state, target, observation.latent, generator, config, report)
@@ -226,7 +242,9 @@ def substitutions(config: ShapeConfig) -> tuple[str, ...]:
 
 
 def check_inputs(image: object, mask: object, latent: object, n_layers: int, w_dim: int) -> None:
-    """Raises UserError for inputs that are no tensors, or tensors of other shapes than `api.reconstruct` states."""
+    """Raises UserError for inputs that are no tensors, or tensors of other shapes than `api.reconstruct` states, and
+    for an image without a picture.
+    """
     for name, given, channels in (("image", image, 3), ("mask", mask, 1)):
         is_right = isinstance(given, Tensor) and given.ndim == 4 and given.shape == (1, channels, *2 * given.shape[3:])
         if given is not None and not is_right:
@@ -234,6 +252,8 @@ def check_inputs(image: object, mask: object, latent: object, n_layers: int, w_d
                 f"{name} has to be a tensor of shape [1, {channels}, S, S]: read files with `gan2shape run --image` or "
                 "gan2shape.export.inputs.read_image."
             )
+    if isinstance(image, Tensor):
+        require_picture(image)
     shapes = ((1, w_dim), (1, n_layers, w_dim))
     if latent is not None and not (isinstance(latent, Tensor) and tuple(latent.shape) in shapes):
         known = " or ".join(str(list(shape)) for shape in shapes)

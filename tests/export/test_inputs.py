@@ -1,6 +1,8 @@
 """Images and masks from files: every common kind is read, every broken one is a sentence."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 from PIL import Image
 
 from gan2shape.core.errors import UserError
+from gan2shape.export import inputs
 from gan2shape.export.inputs import centre_square, read_image, read_mask
 
 SIZE = 32
@@ -129,6 +132,16 @@ def test_broken_files_are_one_sentence(kind: str, read, tmp_path) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_one_sentence(value: float, tmp_path) -> None:
+    grey = picture()[..., 0].astype(np.float32) / 255
+    grey[3, 4] = value
+    Image.fromarray(grey).save(tmp_path / "a.tif")
+    for read in (read_image, read_mask):
+        with pytest.raises(UserError, match="not finite"):
+            read(tmp_path / "a.tif", SIZE)
+
+
 def test_missing_files_and_folders_are_one_sentence(tmp_path) -> None:
     for path in (tmp_path / "no.png", tmp_path):
         with pytest.raises(UserError, match="does not exist"):
@@ -139,11 +152,11 @@ def test_mask_is_read_from_grey_or_alpha(tmp_path) -> None:
     grey = np.zeros((64, 64), np.uint8)
     grey[16:48, 16:48] = 255
     Image.fromarray(grey).save(tmp_path / "m.png")
-    mask = read_mask(tmp_path / "m.png", SIZE, (64, 64))
+    mask = read_mask(tmp_path / "m.png", SIZE)
     assert mask.shape == (1, 1, SIZE, SIZE)
     assert float(mask.sum()) == 16 * 16
     Image.fromarray(np.dstack([np.zeros((64, 64, 3), np.uint8), grey])).save(tmp_path / "a.png")
-    assert torch.equal(read_mask(tmp_path / "a.png", SIZE, (64, 64)), mask)
+    assert torch.equal(read_mask(tmp_path / "a.png", SIZE), mask)
 
 
 def test_mask_of_a_sample_is_square(tmp_path) -> None:
@@ -154,7 +167,156 @@ def test_mask_of_a_sample_is_square(tmp_path) -> None:
 
 def test_mask_of_another_size_or_empty_is_one_sentence(tmp_path) -> None:
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "m.png")
+    Image.fromarray(picture(48, 40)).save(tmp_path / "a.png")
     with pytest.raises(UserError, match="64 x 64 pixels but the image is 48 x 40"):
-        read_mask(tmp_path / "m.png", SIZE, (48, 40))
+        read_image(tmp_path / "a.png", SIZE, tmp_path / "m.png")
     with pytest.raises(UserError, match="empty"):
-        read_mask(tmp_path / "m.png", SIZE, (64, 64))
+        read_mask(tmp_path / "m.png", SIZE)
+
+
+def box(height: int = 64, width: int = 64, top: int = 16, left: int = 16, side: int = 32) -> np.ndarray:
+    """A white square on black, uint8 [H, W]."""
+    grey = np.zeros((height, width), np.uint8)
+    grey[top : top + side, left : left + side] = 255
+    return grey
+
+
+def ramped(grey: np.ndarray) -> np.ndarray:
+    """A soft mask whose brightest pixel has .6."""
+    return (grey * np.linspace(0.56, 0.6, grey.shape[1])).astype(np.uint8)
+
+
+def with_alpha(grey: np.ndarray, alpha: np.ndarray) -> Image.Image:
+    """A grey picture with an alpha channel."""
+    return Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
+
+
+def stray(value: int) -> np.ndarray:
+    """An alpha channel that is opaque but for one pixel."""
+    alpha = np.full((64, 64), 255, np.uint8)
+    alpha[3, 5] = value
+    return alpha
+
+
+MASKS = {
+    "0 and 1": Image.fromarray(box() // 255),
+    "0 and 1 of 16 bits": Image.fromarray((box() // 255).astype(np.uint16)),
+    "red": Image.fromarray(np.dstack([box(), np.zeros((64, 64, 2), np.uint8)])),
+    "soft": Image.fromarray(ramped(box())),
+    "one transparent pixel": with_alpha(box(), stray(0)),
+    "all transparent": with_alpha(box(), np.zeros((64, 64), np.uint8)),
+    "alpha of 0 and 1": with_alpha(np.zeros((64, 64), np.uint8), box() // 255),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_of_every_kind_mark_their_object(name: str, tmp_path) -> None:
+    MASKS[name].save(tmp_path / "m.png")
+    Image.fromarray(picture(64, 64)).save(tmp_path / "a.png")
+    expected = torch.from_numpy(box()[::2, ::2] > 0)[None, None]
+    for mask in (read_mask(tmp_path / "m.png", SIZE), read_image(tmp_path / "a.png", SIZE, tmp_path / "m.png").mask):
+        assert torch.equal(mask > 0.5, expected)
+        assert float(mask.max()) == pytest.approx(1.0)
+
+
+def test_one_transparent_pixel_of_an_image_is_no_mask(tmp_path) -> None:
+    pixels = np.dstack([picture(64, 64), stray(0)])
+    assert read_image_of(tmp_path, pixels).mask is None
+    assert read_image_of(tmp_path, np.dstack([picture(64, 64), box() // 255])).mask.mean() == pytest.approx(0.25)
+
+
+BAD_MASKS = {
+    "inverted": (255 - box(), "seems to be inverted"),
+    "inverted and off the centre": (255 - box(top=2, left=30), "seems to be inverted"),
+    "inverted portrait": (255 - box(top=32), "seems to be inverted"),
+    "noise": (np.random.default_rng(0).integers(0, 6, (64, 64), np.uint8), "brightest pixel has 2.0 % of white"),
+    "the same everywhere": (np.full((64, 64), 90, np.uint8), "the same everywhere"),
+    "a speck": (box(side=3), "marks hardly anything"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MASKS)
+def test_masks_that_cannot_be_used_are_named_for_what_they_are(name: str, tmp_path) -> None:
+    grey, reason = BAD_MASKS[name]
+    Image.fromarray(grey).save(tmp_path / "m.png")
+    Image.fromarray(picture(64, 64)).save(tmp_path / "a.png")
+    for read in (lambda: read_mask(tmp_path / "m.png", SIZE),
+                 lambda: read_image(tmp_path / "a.png", SIZE, tmp_path / "m.png")):  # fmt: skip
+        with pytest.raises(UserError, match=reason):
+            read()
+
+
+@pytest.mark.parametrize("cut", [{"top": 20, "side": 44}, {"left": 2, "top": 2, "side": 60}, {"left": 0, "side": 20}])
+def test_objects_at_the_border_are_not_taken_for_inverted(cut: dict, tmp_path) -> None:
+    Image.fromarray(box(**cut)).save(tmp_path / "m.png")
+    assert float(read_mask(tmp_path / "m.png", SIZE).sum()) == pytest.approx(box(**cut).mean() / 255 * SIZE**2, rel=0.1)
+
+
+@pytest.mark.parametrize(("left", "first"), [(160, 128), (100, 84), (60, 44), (0, 0)])
+def test_the_square_follows_the_mask(left: int, first: int, tmp_path) -> None:
+    """In a picture of 192 x 64, an object that the centre square would cut."""
+    Image.fromarray(picture(192, 64)).save(tmp_path / "a.png")
+    Image.fromarray(box(64, 192, left=left)).save(tmp_path / "m.png")
+    got = read_image(tmp_path / "a.png", 64, tmp_path / "m.png")
+    assert float(got.mask.sum()) == 32 * 32
+    expected = torch.from_numpy(picture(192, 64)[:, first : first + 64]).permute(2, 0, 1)[None] / 127.5 - 1
+    torch.testing.assert_close(got.image, expected.float(), atol=1e-5, rtol=0)
+    Image.fromarray(np.dstack([picture(192, 64), box(64, 192, left=left)])).save(tmp_path / "b.png")
+    assert torch.equal(read_image(tmp_path / "b.png", 64).mask, got.mask)
+
+
+def test_an_object_longer_than_the_shorter_side_is_kept_whole(tmp_path) -> None:
+    Image.fromarray(picture(200, 64)).save(tmp_path / "a.png")
+    grey = np.zeros((64, 200), np.uint8)
+    grey[20:44, 10:150] = 255
+    Image.fromarray(grey).save(tmp_path / "m.png")
+    got = read_image(tmp_path / "a.png", SIZE, tmp_path / "m.png")
+    assert float(got.mask.sum()) == pytest.approx(24 * 140 * (SIZE / 154) ** 2, rel=0.02)
+    assert bool(got.image.isfinite().all())
+    torch.testing.assert_close(got.image[..., 0, :], got.image[..., 4, :])  # the edge's own colours above it
+
+
+@pytest.mark.parametrize("highest", [255, 1023, 4095, 16383])
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_fewer_bits_in_a_deeper_file_are_scaled_and_noted(highest: int, kind: type, tmp_path) -> None:
+    ramp = np.tile(np.linspace(0, highest, SIZE).round().astype(kind), (SIZE, 1))
+    Image.fromarray(ramp).save(tmp_path / "a.tif")
+    got = read_image(tmp_path / "a.tif", SIZE)
+    torch.testing.assert_close(got.image[0, 0, 0], torch.linspace(-1, 1, SIZE), atol=0.01, rtol=0)
+    assert f"no value above {highest}: {highest} is taken for white" in got.notes[0]
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+def test_large_pictures_are_reduced_first_and_look_the_same(suffix: str, tmp_path, monkeypatch) -> None:
+    """Colours, rotation, mask and named size are those of the picture at full size."""
+    large = np.repeat(np.repeat(picture(200, 120), 3, 0), 3, 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(large).save(path, exif=exif, **({"quality": 95} if suffix == "jpg" else {}))
+    turned = box(600, 360, top=380, left=120, side=150)
+    Image.fromarray(turned).save(tmp_path / "m.png")
+    whole = read_image(path, SIZE, tmp_path / "m.png")
+    monkeypatch.setattr(inputs, "MAX_PIXELS", 20_000)
+    reduced = read_image(path, SIZE, tmp_path / "m.png")
+    assert whole.original_size == reduced.original_size == (360, 600)
+    torch.testing.assert_close(reduced.image, whole.image, atol=0.03, rtol=0)
+    torch.testing.assert_close(reduced.mask, whole.mask, atol=0.25, rtol=0)  # at the outline
+    deep = np.repeat(np.linspace(0, 65535, 300).round().astype(np.uint16)[None], 200, 0)
+    Image.fromarray(deep).save(tmp_path / "d.png")
+    deep_reduced = read_image(tmp_path / "d.png", SIZE).image
+    monkeypatch.undo()
+    torch.testing.assert_close(deep_reduced, read_image(tmp_path / "d.png", SIZE).image, atol=0.03, rtol=0)
+
+
+def test_81_megapixels_need_less_than_a_gigabyte(tmp_path) -> None:
+    """In a process of its own, torch included."""
+    Image.new("RGB", (10_400, 7_800), (200, 90, 30)).save(tmp_path / "a.jpg", quality=30)
+    code = (
+        "import resource, sys; from pathlib import Path; from gan2shape.export.inputs import read_image;"
+        "read_image(Path(sys.argv[1]), 64); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    kilobytes = int(done.stdout) / (1024 if sys.platform == "darwin" else 1)
+    assert kilobytes < 1_000_000
