@@ -4,6 +4,8 @@ Files disagree about the outside of a surface, so an open part is seen from both
 triangle twice, facing opposite ways (a wall with another picture on each side), each is seen from its own side alone.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
@@ -14,20 +16,19 @@ SMOOTH_BELOW_DEG = 40.0  # angle between triangles up to which they are shaded a
 MOST_AT_A_CORNER = 200  # triangles; where more meet (the middle of a fan) each is shaded as flat
 SAME_PLACE = 1e-5  # of the longest side: vertices nearer to each other are one
 TO_OBJECT = np.array([1.0, -1.0, -1.0])  # +Y up, +Z front -> y down, z forward, the front faces -z
-SWEEP = (
-    1.2  # times the longest side: what a footprint's diagonal may reach, so that a turned object stays in the picture
-)
+SWEEP = 1.15  # times the longest side: what may be seen of an object that is turned, or seen from 25 degrees above
+FROM_ABOVE = 0.906, 0.423  # cosine and sine of that elevation
 
 
 def object_of(mesh: LooseMesh, longest_side: float) -> ObjectMesh:
-    """The mesh with its bounding box centred at 0 and its longest side `longest_side` scene units (less where its
-    footprint's diagonal would reach beyond `SWEEP` times that).
+    """The mesh with its bounding box centred at 0 and its longest side `longest_side` scene units (less where it
+    would leave the picture when turned, see `reach_of`).
     """
     starts = np.cumsum([0] + [len(part.vertices) for part in mesh.parts])
     points = np.concatenate([part.vertices for part in mesh.parts]).astype(np.float64)
     faces = np.concatenate([part.faces + start for part, start in zip(mesh.parts, starts, strict=False)]).astype(int)
     points = placed(points, faces, longest_side)
-    merged = _merged(points, faces, longest_side)
+    merged = merged_corners(points, faces, longest_side)
     textures, face_texture = _textures(mesh.parts)
     uv = [np.zeros((len(p.faces), 3, 2)) if p.corner_uv is None else p.corner_uv for p in mesh.parts]
     corner_uv = np.concatenate(uv)
@@ -39,7 +40,7 @@ def object_of(mesh: LooseMesh, longest_side: float) -> ObjectMesh:
         vertices=points.astype(np.float32),
         faces=faces,
         face_albedo=rgb.mean(1),
-        corner_normals=creased_normals(points, faces, merged),
+        corner_normals=corner_normals(points, faces, crease_pairs(points, faces, merged)),
         corner_albedo=rgb,
         style=mesh.name,
         textures=textures,
@@ -54,18 +55,30 @@ def placed(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], long
     """Points [V, 3] of a file (+Y up, +Z front) in the object frame, by the box of what the faces use."""
     used = points[np.unique(faces)]
     low, high = used.min(0), used.max(0)
-    size = high - low
-    reach = max(size.max(), np.hypot(size[0], size[2]) / SWEEP)
-    return (points - (low + high) / 2) * TO_OBJECT * (longest_side / max(reach, 1e-30))
+    return (points - (low + high) / 2) * TO_OBJECT * (longest_side / max(reach_of(high - low), 1e-30))
 
 
-def creased_normals(
+def reach_of(size: Float[np.ndarray, "3"]) -> float:
+    """What must become the longest side, so that a box of this size stays in the picture however it is turned."""
+    diagonal = float(np.hypot(size[0], size[2]))
+    seen = max(diagonal, FROM_ABOVE[0] * float(size[1]) + FROM_ABOVE[1] * diagonal)
+    return max(float(size.max()), seen / SWEEP)
+
+
+@dataclass(frozen=True)
+class CreasePairs:
+    """Which triangles each corner (of 3 F) is shaded with: pairs of a corner and a triangle."""
+
+    corner: Int[np.ndarray, " P"]
+    triangle: Int[np.ndarray, " P"]
+
+
+def crease_pairs(
     points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], merged: Int[np.ndarray, "F 3"]
-) -> Float[np.ndarray, "F 3 3"]:
-    """Unit normals at corners: the sum, by area, of those triangles meeting there that face nearly the same way."""
-    a, b, c = (points[faces[:, k]] for k in range(3))
-    area = np.cross(b - a, c - a)
-    own = area / np.maximum(np.linalg.norm(area, axis=1, keepdims=True), 1e-30)
+) -> CreasePairs:
+    """Each corner with the triangles that meet there and face nearly the same way, its own among them."""
+    own = triangle_areas(points, faces)
+    own /= np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-30)
     corner = merged.reshape(-1)
     order = np.argsort(corner, kind="stable")
     degree = np.bincount(corner)
@@ -75,12 +88,27 @@ def creased_normals(
     step = np.arange(len(one)) - np.repeat(np.cumsum(n_others) - n_others, n_others)
     other = order[first[corner[one]] + step] // 3
     alike = (own[one // 3] * own[other]).sum(1) > np.cos(np.deg2rad(SMOOTH_BELOW_DEG))
-    one, other = one[alike], other[alike]
-    total = np.stack([np.bincount(one, area[other, k], minlength=len(corner)) for k in range(3)], -1)
+    return CreasePairs(one[alike], other[alike])
+
+
+def corner_normals(
+    points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], pairs: CreasePairs
+) -> Float[np.ndarray, "F 3 3"]:
+    """Unit normals at corners: the sum, by area, of the triangles that `pairs` names, or the triangle's own."""
+    area = triangle_areas(points, faces)
+    given = area[pairs.triangle]
+    total = np.stack([np.bincount(pairs.corner, given[:, k], minlength=3 * len(faces)) for k in range(3)], -1)
+    total = np.where(np.abs(total).sum(1, keepdims=True) > 0, total, np.repeat(area, 3, 0))
     length = np.linalg.norm(total, axis=1, keepdims=True)
-    out = np.where(length > 0, total / np.maximum(length, 1e-30), np.repeat(own, 3, 0))
-    out[np.abs(out).sum(-1) == 0] = (0, 0, -1)  # triangles without area are never seen
+    out = np.where(length > 0, total / np.maximum(length, 1e-30), [0.0, 0.0, -1.0])  # without area: never seen
     return out.reshape(-1, 3, 3).astype(np.float32)
+
+
+def triangle_areas(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]) -> Float[np.ndarray, "F 3"]:
+    """Outward normals, as long as twice the triangle's area."""
+    a, b, c = (points[faces[:, k]] for k in range(3))
+    (ux, uy, uz), (vx, vy, vz) = (b - a).T, (c - a).T
+    return np.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx], -1)
 
 
 def open_pieces(merged: Int[np.ndarray, "F 3"]) -> Bool[np.ndarray, " F"]:
@@ -106,7 +134,9 @@ def open_pieces(merged: Int[np.ndarray, "F 3"]) -> Bool[np.ndarray, " F"]:
     return is_open[piece]
 
 
-def _merged(points: np.ndarray, faces: np.ndarray, longest_side: float) -> Int[np.ndarray, "F 3"]:
+def merged_corners(
+    points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], longest_side: float
+) -> Int[np.ndarray, "F 3"]:
     """Corners numbered so that vertices at one place have one number."""
     cells = np.round(points / (longest_side * SAME_PLACE)).astype(np.int64)
     _, number = np.unique(cells, axis=0, return_inverse=True)
