@@ -10,6 +10,7 @@ from gan2shape.core.resources import assets_dir
 from gan2shape.synth import building
 from gan2shape.synth.dataset import render_set, sample_item
 from gan2shape.synth.facade import facade_picture, sample_facade
+from gan2shape.synth.family import Deformation
 from gan2shape.synth.render import render_object, turntable_view
 from gan2shape.synth.repaint import materials, repainted
 from gan2shape.synth.shape_assets import base_mesh, shape_settings
@@ -26,9 +27,8 @@ def as_it_is(name: str) -> building.BuildingParams:
     """A base without deformation or new colours."""
     colours = replace(sampled(0).colours, clusters=tuple((None,) * 6 for _ in base_mesh("building", name).textures))
     none = (0.0, 0.0, 0.0)
-    return building.BuildingParams(
-        name, (1.0, 1.0, 1.0), none, none, 0.0, False, 0.12, replace(colours, gain=(1.0, 1.0, 1.0)), None
-    )
+    form = Deformation((1.0, 1.0, 1.0), none, none, (0.0, 0.0), -1.0, False, 0.12)
+    return building.BuildingParams(name, form, replace(colours, gain=(1.0, 1.0, 1.0)), None)
 
 
 def test_assets_are_small_and_hold_no_code():
@@ -67,17 +67,17 @@ def test_deformation_is_monotone_and_fills_what_it_should():
     axis = np.linspace(-1, 1, 101)
     diagonal = np.stack([axis] * 3, 1)
     for seed in range(60):
-        params = replace(sampled(seed), taper=0.0, mirrored=False)
-        points = building.deformed(diagonal, params)
+        form = replace(sampled(seed).form, taper=(0.0, 0.0), mirrored=False)
+        points = form.of(diagonal)
         assert (np.diff(points, axis=0) > 0).all()
         size = np.ptp(points, axis=0)
-        assert size.max() <= params.longest_side + 1e-9
+        assert size.max() <= form.longest_side + 1e-9
         np.testing.assert_allclose(points.max(0) + points.min(0), 0, atol=1e-9)
 
 
 def test_a_mirrored_building_is_the_mirror_image():
     params = as_it_is("gazebo_school")
-    one, other = (building.build(replace(params, mirrored=flag)) for flag in (False, True))
+    one, other = (building.build(replace(params, form=replace(params.form, mirrored=flag))) for flag in (False, True))
     light = torch.tensor([[0.5, 0.5, 0.0, -0.4]])
     views = torch.stack([turntable_view(0.5, 0.2), turntable_view(-0.5, 0.2)])
     left, right = (render_object(m, v[None], light, 64) for m, v in zip((one, other), views, strict=True))
