@@ -50,6 +50,7 @@ class SynthRequest:
     out: Path = Path("synth")
     rendering: str = "plain"  # plain or natural
     shards: bool = False  # training images only, without the truth
+    mesh: Path | None = None  # a mesh file or a folder of them, rendered under the category's views and lights
 
 
 @dataclass(frozen=True)
@@ -225,9 +226,20 @@ def synth(request: SynthRequest, report: Reporter = silent) -> RunResult:
     """Render objects with known 3D into a folder. Raises UserError for a category, size or rendering that is not
     there.
     """
-    from gan2shape.synth.dataset import generate, prerender
+    from gan2shape.synth.dataset import generate, generate_from_meshes, prerender
 
     began = time.perf_counter()
+    if request.mesh is not None:
+        from gan2shape.export.meshes_in import read_meshes
+
+        if request.shards:
+            raise UserError("--shards holds images of a category's own objects: leave it out with --mesh.")
+        meshes = read_meshes(request.mesh)
+        for note in (note for mesh in meshes for note in mesh.notes):
+            say(note)
+        what = (request.category, request.count, request.seed, request.out)
+        generate_from_meshes(meshes, *what, request.size, request.rendering)
+        return RunResult(request.out, seconds=time.perf_counter() - began)
     what = (request.category, request.count, request.seed, request.out)
     if request.shards:
         prerender(*what, size=request.size, report=report, rendering=request.rendering)

@@ -168,6 +168,9 @@ def synth(
     out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("synth"),
     rendering: Annotated[str, typer.Option(help="plain, or natural: as a camera takes it.")] = "plain",
     shards: Annotated[bool, typer.Option("--shards", help="Training images only, for `gan2shape train`.")] = False,
+    mesh: Annotated[
+        Path | None, typer.Option(help="Render this mesh (or a folder's) under the category's views and lights.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Render objects with known 3D: PNGs, one .npz with the truth, a contact sheet.
@@ -179,6 +182,8 @@ def synth(
       gan2shape synth --category face --rendering natural --out faces
 
       gan2shape synth --category car --count 48000 --shards --out car-shards
+
+      gan2shape synth --mesh model.glb --category car --count 8 --out model
     """
     with claimed(out):
         from gan2shape.api import SynthRequest
@@ -186,10 +191,11 @@ def synth(
         from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
-            result = run_synth(SynthRequest(category, count, seed, size, out, rendering, shards), report)
+            result = run_synth(SynthRequest(category, count, seed, size, out, rendering, shards, mesh), report)
     seconds = result.seconds
     payload = {"verb": "synth", "category": category, "count": count, "out_dir": out, "seconds": round(seconds, 2)}
-    emit(payload, as_json, [f"{count} images of {category} in {out} ({seconds:.1f} s)"])
+    what = category if mesh is None else mesh
+    emit(payload, as_json, [f"{count} images of {what} in {out} ({seconds:.1f} s)"])
 
 
 @app.command()

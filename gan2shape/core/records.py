@@ -11,7 +11,8 @@ Conventions (stated once, used everywhere)
 
 from dataclasses import dataclass, fields
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 
@@ -48,3 +49,24 @@ class Render:
     def pick(self, rows: Tensor) -> "Render":
         """Some of the views."""
         return Render(*(getattr(self, spec.name)[rows] for spec in fields(self)))
+
+
+@dataclass(frozen=True)
+class MeshPart:
+    """Triangles of one material, as a mesh file has them: +Y up, +Z front, any unit."""
+
+    vertices: Float[np.ndarray, "V 3"]
+    faces: Int[np.ndarray, "F 3"]  # counter-clockwise from outside
+    rgb: Float[np.ndarray, "F 3 3"]  # colour of each corner, in [0, 1] as stored; a texture is multiplied by its mean
+    texture: UInt8[np.ndarray, "_h _w _c"] | None = None  # alpha where c is 4: below a half there is nothing
+    corner_uv: Float[np.ndarray, "F 3 2"] | None = None  # u right, v down; beyond [0, 1] the texture repeats
+    both_sided: bool = False
+
+
+@dataclass(frozen=True)
+class LooseMesh:
+    """A mesh of any origin, in parts."""
+
+    name: str  # of its file, without the ending
+    parts: tuple[MeshPart, ...]
+    notes: tuple[str, ...] = ()  # what was missing and what stands in for it, a sentence each

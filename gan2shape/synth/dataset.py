@@ -24,6 +24,8 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_arrays_atomic, write_atomic, write_text_atomic
 from gan2shape.core.images import SheetLayout, contact_sheet, to_uint8, write_png
 from gan2shape.core.progress import PlainReporter, Reporter, silent
+from gan2shape.core.records import LooseMesh
+from gan2shape.synth.loose import object_of
 from gan2shape.synth.natural import NaturalLook, render_natural, render_natural_colour, sample_look
 from gan2shape.synth.objects import CategorySpec, ObjectMesh
 from gan2shape.synth.registry import get_category
@@ -58,6 +60,14 @@ class SyntheticItem:
 
 
 @dataclass(frozen=True)
+class MeshOrigin:
+    """What stands in the place of parameters where the object comes from a file."""
+
+    mesh: str  # name of the file, without the ending
+    category: str  # whose views and lights it is seen under
+
+
+@dataclass(frozen=True)
 class SyntheticSet:
     """Rendered items and their truth."""
 
@@ -80,20 +90,30 @@ def sample_item(spec: CategorySpec, seed: int) -> SyntheticItem:
     """The object, view, light and background of one seed. The object is sampled first: it alone fixes the mesh."""
     rng = np.random.default_rng([seed, zlib.crc32(spec.name.encode())])
     params = spec.sample(rng)
+    return _seen(spec, rng, seed, params, spec.build(params))
+
+
+def _seen(spec: CategorySpec, rng: np.random.Generator, seed: int, params: Any, mesh: ObjectMesh) -> SyntheticItem:
+    """The object under the next view, light and background that the generator gives."""
     azimuth, elevation, roll = spec.views.sample(rng)
     light = spec.lights.sample(rng).astype(np.float32)
     low, high = np.array(spec.background_low), np.array(spec.background_high)
     background = (low + rng.uniform() * (high - low)).astype(np.float32)
     view = turntable_view(azimuth, elevation, roll).numpy()
-    return SyntheticItem(seed, params, spec.build(params), azimuth, elevation, view, light, background)
+    return SyntheticItem(seed, params, mesh, azimuth, elevation, view, light, background)
 
 
 def render_set(category: str, seeds: list[int], size: int = 64, rendering: str = "plain") -> SyntheticSet:
     """Images and truth of the given seeds. Raises UserError for an unknown category or rendering."""
     spec = get_category(category)
-    items = [sample_item(spec, seed) for seed in seeds]
+    check_rendering(rendering)
+    return render_items(spec, [sample_item(spec, seed) for seed in seeds], size, rendering)
+
+
+def render_items(spec: CategorySpec, items: list[SyntheticItem], size: int, rendering: str) -> SyntheticSet:
+    """Images and truth of items that are there already, as the category's own objects are rendered."""
     if check_rendering(rendering) == "natural":
-        looks = [_look(spec, seed) for seed in seeds]
+        looks = [_look(spec, item.seed) for item in items]
         truth = render_natural(*_stack(items)[:3], looks, size)
         return SyntheticSet(items, truth, tuple(look.fov_deg for look in looks))
     truth = render_objects(*_stack(items), size=size, fov_deg=spec.fov_deg)
@@ -131,10 +151,43 @@ def generate(
     turntable [N,2] radians; seed int64; style and params (JSON) strings.
     Returns `out_dir`. Raises UserError for an unknown category or rendering, or a count below 1.
     """
+    _require_images(count)
+    return write_set(render_set(category, list(range(seed, seed + count)), size, rendering), Path(out_dir))
+
+
+def generate_from_meshes(
+    meshes: list[LooseMesh],
+    category: str,
+    count: int,
+    seed: int,
+    out_dir: str | Path,
+    size: int = 64,
+    rendering: str = "plain",
+) -> Path:
+    """The files of `generate`, of meshes from elsewhere, one after the other and then again from the first.
+
+    Views, lights and backgrounds are a category's; each image is a function of its mesh, the category and its seed.
+    """
+    _require_images(count)
+    spec = get_category(category)
+    objects = [object_of(mesh, spec.longest_side) for mesh in meshes[:count]]
+    items = [mesh_item(spec, objects[i % len(objects)], seed + i) for i in range(count)]
+    return write_set(render_items(spec, items, size, rendering), Path(out_dir))
+
+
+def mesh_item(spec: CategorySpec, mesh: ObjectMesh, seed: int) -> SyntheticItem:
+    """A given object under a view, light and background of the category, from a stream of their own."""
+    rng = np.random.default_rng([seed, zlib.crc32(f"mesh {spec.name}".encode())])
+    return _seen(spec, rng, seed, MeshOrigin(mesh.style, spec.name), mesh)
+
+
+def _require_images(count: int) -> None:
     if count < 1:
         raise UserError(f"There is nothing to render with a count of {count}; ask for 1 or more images.")
-    out_dir = Path(out_dir)
-    made = render_set(category, list(range(seed, seed + count)), size, rendering)
+
+
+def write_set(made: SyntheticSet, out_dir: Path) -> Path:
+    """Pictures, truth and a contact sheet of a set."""
     pixels = to_uint8(made.truth.image)
     for item, picture in zip(made.items, pixels, strict=True):
         write_png(out_dir / "images" / f"{item.seed:07d}.png", picture)

@@ -33,6 +33,7 @@ class ObjectMesh:
     textures: tuple[UInt8[np.ndarray, "_h _w _c"], ...] = ()  # colour as stored, and alpha where c is 4
     face_texture: Int[np.ndarray, " F"] | None = None  # number of each face's texture, -1: its albedo counts
     corner_uv: Float[np.ndarray, "F 3 2"] | None = None  # u right, v down, in [0, 1] of the texture
+    repeats: bool = False  # whether textures repeat beyond [0, 1]; otherwise their border is held
     cut_out: Bool[np.ndarray, " F"] | None = None  # where the texture's alpha must be tested; None: everywhere
     both_sided: Bool[np.ndarray, " F"] | None = None  # faces that are seen from behind too
     region: UInt8[np.ndarray, " F"] | None = None  # what a face belongs to, one of REGIONS; None: 1 everywhere
@@ -85,3 +86,4 @@ class CategorySpec:
     background_high: tuple[float, float, float] = (0.92, 0.92, 0.92)
     fov_deg: float = 10.0  # of the plain rendering
     clear_coat: tuple[float, float] = (0.0, 0.0)  # strength in the natural rendering, uniform
+    longest_side: float = 0.125  # scene units, of a mesh from a file that stands in for this category's objects

@@ -1,10 +1,16 @@
 """The categories that exist. A category is an entry of this dict, nothing else."""
 
 from gan2shape.core.errors import UserError
-from gan2shape.synth import car, face, head
+from gan2shape.synth import building, car, car2, face, head
 from gan2shape.synth.objects import CategorySpec
 
-CATEGORIES: dict[str, CategorySpec] = {"car": car.SPEC, "face": face.SPEC, "head": head.SPEC}
+CATEGORIES: dict[str, CategorySpec] = {
+    "building": building.SPEC,
+    "car": car.SPEC,
+    "car2": car2.SPEC,
+    "face": face.SPEC,
+    "head": head.SPEC,
+}
 
 
 def get_category(name: str) -> CategorySpec:

@@ -23,6 +23,7 @@ class TextureStack:
     texture: Int[Tensor, " N"]  # of each triangle, -1 for none
     uv: Float[Tensor, "N 3 2"]
     painted: Bool[Tensor, " N"]  # whether the triangle has a texture
+    repeats: Bool[Tensor, " K"]  # whether the texture repeats beyond its border
     cut_out: Bool[Tensor, " N"]  # whether that texture has holes there, so that its fragments must be tested
 
     @staticmethod
@@ -31,13 +32,14 @@ class TextureStack:
         if not any(mesh.textures for mesh in meshes):
             return None
         pictures: list[np.ndarray] = []
-        texture, uv, tested = [], [], []
+        texture, uv, tested, repeats = [], [], [], []
         for mesh, chosen in zip(meshes, kept, strict=True):
             if mesh.textures:
                 own = torch.from_numpy(mesh.face_texture)[chosen].long()
                 texture.append(torch.where(own >= 0, own + len(pictures), -1))
                 uv.append(torch.from_numpy(mesh.corner_uv)[chosen])
                 pictures.extend(mesh.textures)
+                repeats.extend([mesh.repeats] * len(mesh.textures))
                 asked = None if mesh.cut_out is None else torch.from_numpy(mesh.cut_out)[chosen]
                 tested.append(torch.ones(len(chosen), dtype=torch.bool) if asked is None else asked)
             else:
@@ -56,6 +58,7 @@ class TextureStack:
             texture=which,
             uv=torch.cat(uv),
             painted=which >= 0,
+            repeats=torch.tensor(repeats),
             cut_out=(which >= 0) & holes[which] & torch.cat(tested),
         )
 
@@ -68,22 +71,36 @@ class TextureStack:
         return self._fetch(face, bary, slice(3, 4))[:, 0] / OPAQUE
 
     def _fetch(self, face: Tensor, bary: Tensor, channels: slice) -> Float[Tensor, "M C"]:
-        """Bilinear between the four nearest texel centres, held at the borders."""
+        """Bilinear between the four nearest texel centres; beyond the borders held, or repeated."""
         which = self.texture[face]
         corners, (a, b, c) = self.uv.view(-1, 6)[face], bary.unbind(1)
         u = corners[:, 0] * a + corners[:, 2] * b + corners[:, 4] * c
         v = corners[:, 1] * a + corners[:, 3] * b + corners[:, 5] * c
         width, height = self.width[which], self.height[which]
-        x = torch.minimum((u * width - 0.5).clamp(min=0), (width - 1).float())
-        y = torch.minimum((v * height - 0.5).clamp(min=0), (height - 1).float())
-        left, top = x.long(), y.long()
-        right, low = torch.minimum(left + 1, width - 1), torch.minimum(top + 1, height - 1)
-        fx, fy = (x - left)[:, None], (y - top)[:, None]
+        again = self.repeats[which]
+        left, right, fx = _neighbours(u, width, again)
+        top, low, fy = _neighbours(v, height, again)
         upper, lower = self.start[which] + top * width, self.start[which] + low * width
         near = (upper + left, upper + right, lower + left, lower + right)
         a, b, c, d = (self.texels[:, channels][i].float() for i in near)
         above, below = torch.lerp(a, b, fx), torch.lerp(c, d, fx)
         return torch.lerp(above, below, fy)
+
+
+def _neighbours(
+    place: Float[Tensor, " M"], count: Int[Tensor, " M"], again: Bool[Tensor, " M"]
+) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"], Float[Tensor, "M 1"]]:
+    """The two nearest of `count` texels in a row at `place` (0 ... 1 along it), and the share of the second."""
+    x = torch.minimum((place * count - 0.5).clamp(min=0), (count - 1).float())
+    first = x.long()
+    second, share = torch.minimum(first + 1, count - 1), x - first
+    if again.any():
+        x = (place - place.floor()) * count - 0.5
+        low = x.floor()
+        first = torch.where(again, low.long() % count, first)
+        second = torch.where(again, (low.long() + 1) % count, second)
+        share = torch.where(again, x - low, share)
+    return first, second, share[:, None]
 
 
 def _with_alpha(picture: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "T 4"]:
