@@ -19,7 +19,7 @@ from gan2shape.core.files import as_before_if_bad, write_text_atomic
 from gan2shape.core.images import resized
 from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
-from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, require_inputs_kept
+from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, refuse_options, require_inputs_kept
 from gan2shape.export.inputs import read_image, read_mask
 from gan2shape.nn.generator import Generator
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
@@ -116,7 +116,7 @@ def reconstruct(
     features: str | Path | None = None,
     class_index: int | None = None,
     report: Reporter = silent,
-    state_dir: Path | None = None,
+    state_dir: str | Path | None = None,
     resume: bool = True,
 ) -> Reconstruction:
     """Depth, albedo, view and light of one image, latent, or (with neither) of the generator's sample `seed`.
@@ -135,25 +135,31 @@ def reconstruct(
     Raises UserError for what cannot be used, with cause and remedy.
     """
     began = time.perf_counter()
-    if isinstance(generator, MaskedGenerator):
-        if features is not None:
-            raise UserError("features belong to a generator that is named by its path: give that, or leave them away.")
-        known = generator.prior.calibration.settings
-        config = config or compose(ShapeConfig, category or ShapeConfig.category, preset, overrides, calibration=known)
+    if config is not None and overrides:
+        raise UserError("A whole config and overrides exclude each other: change the config, or leave it away.")
+    is_open = isinstance(generator, MaskedGenerator)
+    if is_open and features is not None:
+        raise UserError("features belong to a generator that is named by its path: give that, or leave them away.")
+    if is_open:
+        named = category or generator.prior.card.get("category") or ShapeConfig.category
+        known, resolution = generator.prior.calibration.settings, generator.resolution
+        own = config or compose(ShapeConfig, named, preset, overrides, calibration=known)
     else:
-        generator, own = open_prior(category, generator, preset, overrides, features, device, class_index)
-        config = (
-            own if config is None else replace(config, render=replace(config.render, resolution=own.render.resolution))
-        )
-    config = config.scaled()
-    check_inputs(image, mask, latent, generator.prior.generator.n_layers, generator.prior.w_mean.shape[-1])
+        named = category or (config.category if config is not None and generator is None else None)
+        generator, own = open_prior(named, generator, preset, overrides, features, device, class_index)
+        resolution = own.render.resolution
+    config = config or own
+    config = replace(config, render=replace(config.render, resolution=resolution)).scaled()
+    check_inputs(image, mask, latent, seed, generator.prior.generator.n_layers, generator.prior.w_mean.shape[-1])
     image, mask = (None if given is None else resized(given, config.render.resolution) for given in (image, mask))
     opened_at = time.perf_counter()
     observation = observe(generator, config, image, latent, seed, mask, report)
     observed_at = time.perf_counter()
-    made = shape.reconstruct(observation, generator, config, report, state_dir, resume=resume)
+    folder = None if state_dir is None else Path(state_dir)
+    made = shape.reconstruct(observation, generator, config, report, folder, resume=resume)
     ended = time.perf_counter()
-    seconds = {"open": opened_at - began, "observe": observed_at - opened_at, **made.seconds, "total": ended - began}
+    opening = {} if is_open else {"open": opened_at - began}
+    seconds = {**opening, "observe": observed_at - opened_at, **made.seconds, "total": ended - began}
     return replace(made, seconds=seconds)
 
 
@@ -257,6 +263,7 @@ def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
     from gan2shape.train.loop import train as train_gan
 
     began = time.perf_counter()
+    refuse_options(request.overrides)
     config = compose(TrainConfig, overrides=request.overrides)
     config = replace(config, kimg=request.kimg, device=request.device)
     state = train_gan(request.data, request.out, config, request.resume, request.start_from, report)

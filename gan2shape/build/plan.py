@@ -8,7 +8,6 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from gan2shape.core.compose import compose, nearest
 from gan2shape.core.devices import choose_device, choose_dtype, choose_threads
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import format_seconds
+from gan2shape.core.requests import refuse_options
 from gan2shape.core.resources import exam_dir, known_categories, pack_dir
 from gan2shape.nn.layers import n_parameters
 from gan2shape.prior.calibration import read_calibration
@@ -94,14 +94,6 @@ class BuildRequest:
         refuse_options(self.settings)
         config = compose(TrainConfig, overrides=("flips=true", *self.settings))
         return replace(config, kimg=self.kimg, device=self.device)
-
-
-def refuse_options(settings: Sequence[str]) -> None:
-    """Raises UserError for settings of a training that are options of the command: they would be passed over."""
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        if key in ("kimg", "device"):
-            raise UserError(f"{setting!r} is chosen by an option: write --{key} {value}.")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,11 @@ class RunResult:
         plain["out_dir"] = self.out_dir.as_posix()
         plain["files"] = {name: Path(path).as_posix() for name, path in self.files.items()}
         return plain
+
+
+def refuse_options(settings: Sequence[str], options: Sequence[str] = ("kimg", "device")) -> None:
+    """Raises UserError for settings that are options of the command: as settings they would be passed over."""
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key in options:
+            raise UserError(f"{setting!r} is chosen by an option: write --{key} {value}.")

@@ -76,6 +76,8 @@ def convert(path: str | Path, out: str | Path, class_index: int | None = None) -
         raise UserError(f"{out} does not end in .safetensors: name the output so.")
     if not out.parent.is_dir():
         raise UserError(f"The folder {out.parent} does not exist: make it first.")
+    if out.exists() and out.samefile(path):
+        raise UserError(f"{out} is the input itself: name another output.")
     checkpoint = open_checkpoint(path, class_index)
     prior = load_generator(path, "cpu", class_index)
     inside = {"source": summary(checkpoint)["source"], "card": prior.card}

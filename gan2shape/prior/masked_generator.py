@@ -26,6 +26,12 @@ class MaskedGenerator:
     needs_mask: bool = False  # without a head, the user has to give a mask
     notes: tuple[str, ...] = ()  # sentences for the user and the report
 
+    @property
+    def resolution(self) -> int:
+        """Of the images, pixels a side: a large generator is worked with at a smaller one than its own."""
+        generator = self.prior.generator
+        return getattr(generator.synthesis, "size", generator.config.resolution)
+
     def __call__(
         self, latents: Float[Tensor, "B *L D"]
     ) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 1 S S"] | None]:

@@ -13,7 +13,7 @@ interrupted and resumed gives what an uninterrupted one gives.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from gan2shape.core.compose import to_yaml
-from gan2shape.core.config import ShapeConfig
+from gan2shape.core.config import GREATEST_SEED, ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Observation, Render, Scene
@@ -32,6 +32,7 @@ from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import normals_from_depth, rotate_light, shade
 from gan2shape.scene.render import render_input_view, render_scene
 from gan2shape.shape.initialize import DEPTH_NETWORK, initialize
+from gan2shape.shape.observe import MIN_MASK_LEVEL
 from gan2shape.shape.stages import STEP_NAMES, run_step
 from gan2shape.shape.state import (
     STATE_NAME,
@@ -88,7 +89,7 @@ class Reconstruction:
         yaw_deg: float = 0.0,
         pitch_deg: float = 0.0,
         roll_deg: float = 0.0,
-        light: tuple[float, float, float, float] | None = None,
+        light: Sequence[float] | None = None,
         light_frame: str = "canonical",
     ) -> Render:
         """The scene in another view and under another light.
@@ -102,7 +103,7 @@ class Reconstruction:
         device = self.scene.depth.device
         angles = torch.tensor([pitch_deg, yaw_deg, roll_deg], device=device) * (math.pi / 180)
         view = torch.nn.functional.pad(angles, (0, 3))[None]
-        chosen = self.scene.light if light is None else torch.tensor([light], device=device)
+        chosen = self.scene.light if light is None else self.scene.light.new_tensor([list(light)])
         if light is not None and light_frame == "camera":
             chosen = rotate_light(chosen, rotation(angles[None]).transpose(1, 2))
         with torch.no_grad():
@@ -241,10 +242,12 @@ def substitutions(config: ShapeConfig) -> tuple[str, ...]:
     return ("Published losses; discriminator features take the place of LPIPS, whose VGG16 cannot be had offline.",)
 
 
-def check_inputs(image: object, mask: object, latent: object, n_layers: int, w_dim: int) -> None:
-    """Raises UserError for inputs that are no tensors, or tensors of other shapes than `api.reconstruct` states, and
-    for an image without a picture.
+def check_inputs(image: object, mask: object, latent: object, seed: object, n_layers: int, w_dim: int) -> None:
+    """Raises UserError for inputs that are no float tensors of the shapes that `api.reconstruct` states, for numbers
+    that are not finite, for an image without a picture, a mask without an object, and a seed that is none.
     """
+    if not isinstance(seed, int) or not 0 <= seed <= GREATEST_SEED:
+        raise UserError(f"seed={seed} has to be a whole number from 0 to {GREATEST_SEED}.")
     for name, given, channels in (("image", image, 3), ("mask", mask, 1)):
         is_right = isinstance(given, Tensor) and given.ndim == 4 and given.shape == (1, channels, *2 * given.shape[3:])
         if given is not None and not is_right:
@@ -252,8 +255,16 @@ def check_inputs(image: object, mask: object, latent: object, n_layers: int, w_d
                 f"{name} has to be a tensor of shape [1, {channels}, S, S]: read files with `gan2shape run --image` or "
                 "gan2shape.export.inputs.read_image."
             )
+    for name, given in (("image", image), ("mask", mask), ("latent", latent)):
+        if isinstance(given, Tensor) and given.dtype != torch.float32:
+            raise UserError(f"{name} has to hold float32 numbers, not {given.dtype}: give {name}.float().")
     if isinstance(image, Tensor):
         require_picture(image)
+    for name, given in (("mask", mask), ("latent", latent)):
+        if isinstance(given, Tensor) and not bool(given.isfinite().all()):
+            raise UserError(f"{name} holds numbers that are not finite.")
+    if isinstance(mask, Tensor) and (not mask.numel() or float(mask.max()) < MIN_MASK_LEVEL):
+        raise UserError("The mask is empty: mark the object with 1.")
     shapes = ((1, w_dim), (1, n_layers, w_dim))
     if latent is not None and not (isinstance(latent, Tensor) and tuple(latent.shape) in shapes):
         known = " or ".join(str(list(shape)) for shape in shapes)

@@ -13,6 +13,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.progress import silent
 from gan2shape.core.records import Scene
 from gan2shape.prior.masked_generator import observe_seed
+from gan2shape.prior.open import open_prior
 from gan2shape.shape.observe import observe_image
 from gan2shape.shape.reconstruct import Reconstruction, check_inputs, reconstruct
 from gan2shape.shape.strips import effect_strips
@@ -79,7 +80,37 @@ def test_a_light_may_be_given_in_the_camera_s_frame(made):
 )
 def test_inputs_of_other_kinds_are_one_sentence(given):
     with pytest.raises(UserError, match="has to be a tensor of shape"):
-        check_inputs(**{"image": None, "mask": None, "latent": None, **given}, n_layers=6, w_dim=8)
+        check_inputs(**{"image": None, "mask": None, "latent": None, "seed": 0, **given}, n_layers=6, w_dim=8)
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"seed": 1.5}, "whole number"),
+        ({"seed": 2**64}, "whole number"),
+        ({"image": torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8)}, "image has to hold float32"),
+        ({"latent": torch.full((1, 8), float("nan"))}, "latent holds numbers that are not finite"),
+        ({"mask": torch.zeros(1, 1, SIZE, SIZE)}, "mask is empty"),
+        ({"mask": torch.ones(1, 1, SIZE, SIZE, dtype=torch.bool)}, "mask has to hold float32"),
+    ],
+)
+def test_values_that_cannot_be_are_one_sentence(given, hint):
+    with pytest.raises(UserError, match=hint):
+        check_inputs(**{"image": None, "mask": None, "latent": None, "seed": 0, **given}, n_layers=6, w_dim=8)
+
+
+def test_a_light_may_be_given_in_whole_numbers(made):
+    assert made.render(light=(0, 1, 0, -1)).image.isfinite().all()
+
+
+def test_an_opened_generator_brings_its_category_and_resolution():
+    generator, _ = open_prior("head", device="cpu")
+    found = gan2shape.reconstruct(generator=generator, seed=1)
+    assert (found.config.category, found.config.initial.depth_scale) == ("head", 0.3)
+    named = gan2shape.reconstruct(config=found.config, seed=1, device="cpu")
+    assert torch.equal(named.scene.depth, found.scene.depth)
+    with pytest.raises(UserError, match="exclude each other"):
+        gan2shape.reconstruct(config=found.config, overrides=("seed=2",))
 
 
 def test_export_writes_every_file(made, tmp_path):
