@@ -286,4 +286,4 @@ def _marks_object(alpha: np.ndarray, what: str) -> bool:
     if alpha.max() == 0:
         return what == "image"  # said to be empty; of a mask the colours count
     clear = float((alpha < alpha.max() / 2).mean())
-    return alpha.min() < alpha.max() and clear >= MIN_CLEAR_SHARE
+    return bool(alpha.min() < alpha.max()) and clear >= MIN_CLEAR_SHARE

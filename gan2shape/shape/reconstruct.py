@@ -89,7 +89,7 @@ class Reconstruction:
         yaw_deg: float = 0.0,
         pitch_deg: float = 0.0,
         roll_deg: float = 0.0,
-        light: Sequence[float] | None = None,
+        light: Sequence[float | int] | None = None,
         light_frame: str = "canonical",
     ) -> Render:
         """The scene in another view and under another light.
