@@ -58,7 +58,8 @@ def calls_of(tree: ast.AST, name: str, inside: str = "") -> list[tuple[int, str]
     """(line, innermost `with`) of each call whose name ends in `name`."""
     found = []
     for node in ast.iter_child_nodes(tree):
-        within = ", ".join(ast.unparse(item.context_expr) for item in node.items) if isinstance(node, ast.With) else inside
+        entered = node.items if isinstance(node, ast.With) else ()
+        within = ", ".join(ast.unparse(item.context_expr) for item in entered) or inside
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(name):
             found.append((node.lineno, inside))
         found += calls_of(node, name, within)

@@ -157,6 +157,11 @@ def test_only_makes_steps_anew_and_never_the_gan() -> None:
     assert plan_build(BuildRequest("car", pack, only=("scene",))).to_do == ("scene", "calibration", "card")
 
 
+def test_another_category_s_pack_is_refused() -> None:
+    with pytest.raises(UserError, match="is a pack of head, not of car"):
+        plan_build(BuildRequest("car", pack_dir("head")))
+
+
 def test_a_calibration_that_was_interrupted_is_not_done(tmp_path, monkeypatch) -> None:
     shutil.copytree(pack_dir("head"), tmp_path / "head")
     write_calibration(tmp_path / "head", lights_of("head"))
@@ -174,7 +179,6 @@ BAD = {
     "category": (["cra"], "did you mean car"),
     "step": (["car", "--only", "mask"], "did you mean masks"),
     "option as a setting": (["car", "kimg=5"], "write --kimg 5"),
-    "another pack": (["car", "--out", str(pack_dir("head"))], "is a pack of head"),
     "order": (["car", "--only", "card"], "gan2shape build car --only masks"),
     "setting": (["car", "bach=3"], "bach"),
     "networks": (["car", "generator={resolution: 32, channels: [8, 8, 8, 8]}"], "differ"),
