@@ -35,6 +35,7 @@ from gan2shape.scene.camera import (
 )
 from gan2shape.scene.height_field import grid_faces
 from gan2shape.scene.mesh_normals import summed_normals
+from gan2shape.scene.mesh_pieces import piece_of_faces
 from gan2shape.scene.render import warp
 
 ERODE_PX = 0.75  # rim that mixes object and background in the photo
@@ -171,16 +172,7 @@ def large_pieces(faces: np.ndarray, n_vertices: int, min_piece: float) -> np.nda
     """Faces of the connected pieces that have at least `min_piece` times the triangles of the largest one."""
     if not len(faces):
         return faces
-    label = np.arange(n_vertices)
-    while True:  # smallest label of each piece, by spreading over faces and jumping pointers
-        before = label.copy()
-        lowest = label[faces].min(1)
-        for corner in range(3):
-            np.minimum.at(label, faces[:, corner], lowest)
-        label = label[label]
-        if np.array_equal(before, label):
-            break
-    piece = label[faces[:, 0]]
+    piece = piece_of_faces(faces, n_vertices)
     sizes = np.bincount(piece, minlength=n_vertices)
     return faces[sizes[piece] >= max(min_piece * sizes.max(), 1)]
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from gan2shape.core.records import LooseMesh, MeshPart
+from gan2shape.scene.mesh_pieces import piece_of_faces
 from gan2shape.synth.objects import ObjectMesh
 
 SMOOTH_BELOW_DEG = 40.0  # angle between triangles up to which they are shaded as one round surface
@@ -114,21 +115,12 @@ def triangle_areas(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3
 def open_pieces(merged: Int[np.ndarray, "F 3"]) -> Bool[np.ndarray, " F"]:
     """Triangles of connected pieces that have an edge which is not walked once each way."""
     edges = np.concatenate([merged[:, [0, 1]], merged[:, [1, 2]], merged[:, [2, 0]]])
-    count = merged.max() + 1
+    count = int(merged.max()) + 1
     forward, backward = edges[:, 0] * count + edges[:, 1], edges[:, 1] * count + edges[:, 0]
     values, where, uses = np.unique(forward, return_inverse=True, return_counts=True)
     place = np.minimum(np.searchsorted(values, backward), len(values) - 1)
     paired = (values[place] == backward) & (uses[where] == 1) & (uses[place] == 1)
-    label = np.arange(count)
-    while True:  # smallest label of each piece, by spreading over faces and jumping pointers
-        before = label.copy()
-        lowest = label[merged].min(1)
-        for corner in range(3):
-            np.minimum.at(label, merged[:, corner], lowest)
-        label = label[label]
-        if np.array_equal(before, label):
-            break
-    piece = label[merged[:, 0]]
+    piece = piece_of_faces(merged, count)
     is_open = np.zeros(count, bool)
     is_open[np.tile(piece, 3)[~paired]] = True
     return is_open[piece]

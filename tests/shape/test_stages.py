@@ -70,12 +70,8 @@ def test_a_run_gives_the_same_scenes_twice_and_one_more_per_stage(setup, whole):
         assert torch.equal(a.light, b.light)
 
 
-@pytest.mark.parametrize("stop_after", [2, 4])
-def test_an_interrupted_run_of_a_bundled_pack_continues_bit_for_bit(tmp_path, monkeypatch, stop_after):
-    """Its generator's images lie channels_last in memory, which chooses other convolutions than the plain order."""
-    generator, config = open_prior("head", overrides=("n_stages=2", "steps_scale=0.02", "steps.batch=4"), device="cpu")
-    observation = observe_seed(0, generator)
-    whole = method.reconstruct(observation, generator, config, silent)
+def die_before_step(stop_after, monkeypatch, observation, generator, config, folder) -> None:
+    """Reconstruct into the folder, interrupted after that many steps."""
     original, calls = method.run_step, []
 
     def step_that_dies(*arguments):
@@ -86,8 +82,17 @@ def test_an_interrupted_run_of_a_bundled_pack_continues_bit_for_bit(tmp_path, mo
 
     monkeypatch.setattr(method, "run_step", step_that_dies)
     with pytest.raises(KeyboardInterrupt):
-        method.reconstruct(observation, generator, config, silent, tmp_path)
+        method.reconstruct(observation, generator, config, silent, folder)
     monkeypatch.setattr(method, "run_step", original)
+
+
+@pytest.mark.parametrize("stop_after", [2, 4])
+def test_an_interrupted_run_of_a_bundled_pack_continues_bit_for_bit(tmp_path, monkeypatch, stop_after):
+    """Its generator's images lie channels_last in memory, which chooses other convolutions than the plain order."""
+    generator, config = open_prior("head", overrides=("n_stages=2", "steps_scale=0.02", "steps.batch=4"), device="cpu")
+    observation = observe_seed(0, generator)
+    whole = method.reconstruct(observation, generator, config, silent)
+    die_before_step(stop_after, monkeypatch, observation, generator, config, tmp_path)
     resumed = method.reconstruct(observation, generator, config, silent, tmp_path)
     assert torch.equal(resumed.scene.depth, whole.scene.depth)
 
@@ -95,18 +100,7 @@ def test_an_interrupted_run_of_a_bundled_pack_continues_bit_for_bit(tmp_path, mo
 @pytest.mark.parametrize("stop_after", [0, 1, 2, 4])
 def test_an_interrupted_run_continues_bit_for_bit(setup, whole, tmp_path, monkeypatch, stop_after):
     generator, observation = setup
-    original, calls = method.run_step, []
-
-    def step_that_dies(*arguments):
-        if len(calls) == stop_after:
-            raise KeyboardInterrupt
-        calls.append(1)
-        return original(*arguments)
-
-    monkeypatch.setattr(method, "run_step", step_that_dies)
-    with pytest.raises(KeyboardInterrupt):
-        method.reconstruct(observation, generator, CONFIG, silent, tmp_path)
-    monkeypatch.setattr(method, "run_step", original)
+    die_before_step(stop_after, monkeypatch, observation, generator, CONFIG, tmp_path)
     resumed = method.reconstruct(observation, generator, CONFIG, silent, tmp_path)
     for a, b in zip(whole.scenes, resumed.scenes, strict=True):
         assert torch.equal(a.depth, b.depth)
