@@ -32,12 +32,26 @@ INTEGER_TOPS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 
 
 
 @dataclass(frozen=True)
+class Framing:
+    """The square of a picture that the method sees, in pixels of the upright picture; it may reach over the edges."""
+
+    left: float
+    top: float
+    size: float
+
+    def scaled(self, factor: float | int) -> "Framing":
+        """The same square where the picture is `factor` times as large."""
+        return Framing(self.left * factor, self.top * factor, self.size * factor)
+
+
+@dataclass(frozen=True)
 class InputImage:
     """A picture as the method wants it."""
 
     image: Float[Tensor, "1 3 S S"]  # in [-1, 1]
     mask: Float[Tensor, "1 1 S S"] | None  # as it was given, or from an alpha channel that marks an object
     original_size: tuple[int, int]  # width and height of the file, pixels
+    framing: Framing  # what `image` shows of the file
     notes: tuple[str, ...] = ()  # what was assumed, in sentences
 
 
@@ -68,13 +82,16 @@ def read_image(path: Path, size: int, mask_path: Path | None = None) -> InputIma
         notes += further
         if cover.shape != rgb[:, :1].shape:  # where one of the two was reduced
             cover = F.interpolate(cover, size=tuple(rgb.shape[-2:]), mode="area")
+    # Large pictures were reduced by a whole factor, and the last block of a row or column may be an incomplete one.
+    factor = round(picture.original_size[0] / rgb.shape[-1])
     if cover is None:
-        return InputImage(centre_square(rgb, size).clamp(0, 1) * 2 - 1, None, picture.original_size, notes)
-    square = square_around(cover)
-    mask = resized(cropped(cover, square, "constant"), size, "bicubic").clamp(0, 1)
+        image, framing = centre_square(rgb, size), _centre(*rgb.shape[-2:])
+        return InputImage(image.clamp(0, 1) * 2 - 1, None, picture.original_size, framing.scaled(factor), notes)
+    framing = square_around(cover)
+    mask = resized(cropped(cover, framing, "constant"), size, "bicubic").clamp(0, 1)
     _require_object(mask, of, what)
-    image = resized(cropped(rgb, square, "replicate"), size, "bicubic").clamp(0, 1) * 2 - 1
-    return InputImage(image, mask, picture.original_size, notes)
+    image = resized(cropped(rgb, framing, "replicate"), size, "bicubic").clamp(0, 1) * 2 - 1
+    return InputImage(image, mask, picture.original_size, framing.scaled(factor), notes)
 
 
 def read_mask(path: Path, size: int) -> Float[Tensor, "1 1 S S"]:
@@ -93,32 +110,31 @@ def centre_square(image: Float[Tensor, "1 C H W"], size: int) -> Float[Tensor, "
     return resized(cropped(image, _centre(*image.shape[-2:]), "constant"), size, "bicubic")
 
 
-def _centre(height: int, width: int) -> tuple[int, int, int]:
-    """Top, left and side of the greatest square in the middle."""
+def _centre(height: int, width: int) -> Framing:
+    """The greatest square in the middle."""
     side = min(height, width)
-    return (height - side) // 2, (width - side) // 2, side
+    return Framing(float((width - side) // 2), float((height - side) // 2), float(side))
 
 
-def square_around(cover: Float[Tensor, "1 1 H W"]) -> tuple[int, int, int]:
-    """Top, left and side of the square that is cut out: the centre square where it holds the whole object; otherwise
-    one that follows the object's box, as large as the centre square or the box, which may reach over the edge.
+def square_around(cover: Float[Tensor, "1 1 H W"]) -> Framing:
+    """The square that is cut out, in whole pixels: the centre square where it holds the whole object; otherwise one
+    that follows the object's box, as large as the centre square or the box, which may reach over the edge.
     """
     height, width = cover.shape[-2:]
-    top, left, side = _centre(height, width)
+    centre = _centre(height, width)
+    left, top, side = round(centre.left), round(centre.top), round(centre.size)
     inside = cover[0, 0] > 0.5
     rows, columns = inside.any(1).nonzero().flatten().tolist(), inside.any(0).nonzero().flatten().tolist()
     if not rows:
-        return top, left, side
+        return centre
     box = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
     if box[0] >= top and box[1] >= left and box[2] <= top + side and box[3] <= left + side:
-        return top, left, side
+        return centre
     longer = max(box[2] - box[0], box[3] - box[1])
     side = max(side, math.ceil(longer * (1 + 2 * BOX_MARGIN))) if longer > side else side
-    return (
-        _start((box[0] + box[2]) // 2 - side // 2, side, height),
-        _start((box[1] + box[3]) // 2 - side // 2, side, width),
-        side,
-    )
+    left = _start((box[1] + box[3]) // 2 - side // 2, side, width)
+    top = _start((box[0] + box[2]) // 2 - side // 2, side, height)
+    return Framing(float(left), float(top), float(side))
 
 
 def _start(wanted: int, side: int, length: int) -> int:
@@ -126,9 +142,11 @@ def _start(wanted: int, side: int, length: int) -> int:
     return min(max(wanted, 0), length - side) if side <= length else (length - side) // 2
 
 
-def cropped(image: Float[Tensor, "1 C H W"], square: tuple[int, int, int], mode: str) -> Float[Tensor, "1 C N N"]:
-    """A square of `image`; beyond the edge zeros (mode "constant") or the edge's own colours ("replicate")."""
-    top, left, side = square
+def cropped(image: Float[Tensor, "1 C H W"], framing: Framing, mode: str) -> Float[Tensor, "1 C N N"]:
+    """A square of `image`, to whole pixels; beyond the edge zeros (mode "constant") or the edge's own colours
+    ("replicate").
+    """
+    left, top, side = round(framing.left), round(framing.top), round(framing.size)
     height, width = image.shape[-2:]
     part = image[..., max(top, 0) : top + side, max(left, 0) : left + side].float()
     beyond = (max(-left, 0), max(left + side - width, 0), max(-top, 0), max(top + side - height, 0))

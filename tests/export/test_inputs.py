@@ -11,7 +11,7 @@ from PIL import Image
 
 from gan2shape.core.errors import UserError
 from gan2shape.export import inputs
-from gan2shape.export.inputs import centre_square, read_image, read_mask
+from gan2shape.export.inputs import Framing, centre_square, read_image, read_mask
 
 SIZE = 32
 
@@ -78,6 +78,7 @@ def read_image_of(folder, pixels: np.ndarray):
 def test_wide_pictures_lose_their_ends(tmp_path) -> None:
     got = read_image_of(tmp_path, picture(96, SIZE))
     assert got.original_size == (96, SIZE)
+    assert got.framing == Framing(left=32.0, top=0.0, size=float(SIZE))
     middle = picture(96, SIZE)[:, 32:64]
     assert torch.allclose(got.image[0, 0], torch.from_numpy(middle[..., 0] / 127.5 - 1).float(), atol=1e-6)
 
@@ -263,6 +264,7 @@ def test_the_square_follows_the_mask(left: int, first: int, tmp_path) -> None:
     torch.testing.assert_close(got.image, expected.float(), atol=1e-5, rtol=0)
     Image.fromarray(np.dstack([picture(192, 64), box(64, 192, left=left)])).save(tmp_path / "b.png")
     assert torch.equal(read_image(tmp_path / "b.png", 64).mask, got.mask)
+    assert got.framing == Framing(left=float(first), top=0.0, size=64.0)
 
 
 def test_an_object_longer_than_the_shorter_side_is_kept_whole(tmp_path) -> None:
@@ -300,6 +302,8 @@ def test_large_pictures_are_reduced_first_and_look_the_same(suffix: str, tmp_pat
     monkeypatch.setattr(inputs, "MAX_PIXELS", 20_000)
     reduced = read_image(path, SIZE, tmp_path / "m.png")
     assert whole.original_size == reduced.original_size == (360, 600)
+    for name in ("left", "top", "size"):  # in pixels of the file, to a pixel of the reduced picture
+        assert getattr(reduced.framing, name) == pytest.approx(getattr(whole.framing, name), abs=3), name
     torch.testing.assert_close(reduced.image, whole.image, atol=0.03, rtol=0)
     torch.testing.assert_close(reduced.mask, whole.mask, atol=0.25, rtol=0)  # at the outline
     deep = np.repeat(np.linspace(0, 65535, 300).round().astype(np.uint16)[None], 200, 0)
