@@ -1,4 +1,4 @@
-"""SIDE, aligned SIDE, MAD, IoU, PSNR: one number per image, on a mask.
+"""SIDE, aligned SIDE, MAD, IoU, PSNR, SSIM: one number per image, on a mask.
 
 Conventions: depth [B,1,S,S] positive; normals [B,3,S,S] unit, towards the camera; masks [B,1,S,S] boolean; images in
 [-1, 1]. SIDE and MAD follow Wu et al., CVPR 2020 (unsup3d), section 4.1; tables print SIDE times 100.
@@ -82,3 +82,15 @@ def psnr_db(
     """Peak signal-to-noise ratio inside the mask for images in [-1, 1] (peak 2), in dB."""
     error = masked_mean((image - truth).square().mean(1, keepdim=True), mask)
     return 10.0 * torch.log10(4.0 / error.clamp_min(1e-12))
+
+
+def ssim(
+    image: Float[Tensor, "B 3 S S"], truth: Float[Tensor, "B 3 S S"], mask: Bool[Tensor, "B 1 S S"]
+) -> Float[Tensor, " B"]:
+    """Structural similarity (Wang et al. 2004: 11 x 11 Gaussian window, sd 1.5 pixels) of images in [-1, 1], averaged
+    over channels and over the windows whose centre lies in the mask; at most 1. The border is reflected.
+    """
+    from kornia.metrics import ssim as ssim_map  # late, as in `erode`
+
+    maps = ssim_map((image + 1) / 2, (truth + 1) / 2, 11, max_val=1.0)
+    return masked_mean(maps.mean(1, keepdim=True), mask)

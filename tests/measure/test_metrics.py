@@ -88,6 +88,26 @@ def test_iou_and_psnr_closed_forms():
     assert metrics.psnr_db(image + 0.2, image, a).item() == pytest.approx(20.0, abs=1e-4)
 
 
+def test_ssim_closed_forms_and_a_window_by_hand():
+    everywhere = torch.ones(1, 1, 16, 16, dtype=torch.bool)
+    level, other = (torch.full((1, 3, 16, 16), value) for value in (0.2, -0.4))  # .6 and .3 of the range
+    expected = (2 * 0.6 * 0.3 + 1e-4) / (0.6**2 + 0.3**2 + 1e-4)  # flat: only the luminance term
+    assert metrics.ssim(level, other, everywhere).item() == pytest.approx(expected, rel=1e-4)
+    rng = torch.Generator().manual_seed(0)
+    image, truth = (2 * torch.rand(1, 3, 16, 16, generator=rng) - 1 for _ in range(2))
+    assert metrics.ssim(image, image, everywhere).item() == pytest.approx(1.0, abs=1e-5)
+    taps = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    weight = np.outer(taps, taps) / taps.sum() ** 2
+    values = []
+    for x, y in zip(image[0, :, 3:14, 2:13].numpy() / 2 + 0.5, truth[0, :, 3:14, 2:13].numpy() / 2 + 0.5, strict=True):
+        mx, my = (weight * x).sum(), (weight * y).sum()
+        vx, vy, vxy = (weight * x * x).sum() - mx**2, (weight * y * y).sum() - my**2, (weight * x * y).sum() - mx * my
+        values.append((2 * mx * my + 1e-4) * (2 * vxy + 9e-4) / ((mx**2 + my**2 + 1e-4) * (vx + vy + 9e-4)))
+    centre = torch.zeros_like(everywhere)
+    centre[..., 8, 7] = True
+    assert metrics.ssim(image, truth, centre).item() == pytest.approx(np.mean(values), abs=1e-5)
+
+
 @pytest.mark.parametrize("n", [2, 5, 31, 32, 64, 200])
 def test_t_quantiles_against_scipy(n):
     assert statistics.t_quantile_975(n - 1) == pytest.approx(stats.t.ppf(0.975, n - 1), rel=5e-4)
