@@ -66,21 +66,25 @@ class TrainRequest:
     overrides: tuple[str, ...] = ()  # key=value of `TrainConfig`
 
 
-def run(request: RunRequest, report: Reporter = silent) -> RunResult:
-    """Reconstruct, export, and list what was written. Raises UserError for bad input, and where another run works in
-    the folder, which is then as it was.
+def run(
+    request: RunRequest, report: Reporter = silent, ready: tuple[MaskedGenerator, ShapeConfig] | None = None
+) -> RunResult:
+    """Reconstruct, export, and list what was written. `ready`: what `opened` gives for the request's settings, where
+    many images share it. Raises UserError for bad input, and where another run works in the folder, which is then as it
+    was.
     """
     with locked(Path(request.resume or request.out)):
-        return _run(request, report)
+        return _run(request, report, ready)
 
 
-def _run(request: RunRequest, report: Reporter) -> RunResult:
+def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, ShapeConfig] | None) -> RunResult:
     """`run` in a folder that is ours."""
     began = time.perf_counter()
     folder = Path(request.resume or request.out)
-    generator, config = opened(request)
+    require_inputs_kept(request)
+    generator, config = ready or opened(request)
     given = read_inputs(request, config, generator.prior.generator)
-    if request.generator is not None:
+    if request.generator is not None and ready is None:
         announce(request, generator, config, has_mask=given.get("mask") is not None)
     settings = {folder / CONFIG_NAME: to_yaml(config), folder / REQUEST_NAME: request.to_json()}
     with as_before_if_bad(settings, folder / STATE_NAME):  # bad input may show as late as in the first steps

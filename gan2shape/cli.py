@@ -1,7 +1,8 @@
 """The `gan2shape` command. Each verb parses, calls ONE function of `gan2shape.api` and prints the result.
 
 Nothing heavy is imported before a verb runs, so that `--help` answers at once. Exit codes: 0 done, 2 bad input (one
-sentence on stderr), 130 interrupted. With `--json` the last line on stdout is one JSON object.
+sentence on stderr), 3 some of many images could not be used (the others are done), 130 interrupted. With `--json` the
+last line on stdout is one JSON object.
 """
 
 import sys
@@ -41,6 +42,8 @@ Examples:
   gan2shape run --category car --seed 7 --preset full       another one, with more steps
 
   gan2shape run --category car --image photo.png --mask mask.png
+
+  gan2shape run --category car --image photos --preset instant    each image of a folder; again: go on
 
   gan2shape run --generator stylegan2-car.pkl --seed 7      your own StyleGAN2, once `gan2shape prior` has measured it
 
@@ -82,12 +85,17 @@ def run(
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
     class_index: ClassIndex = None,
-    image: Annotated[Path | None, typer.Option(help="Image to explain; alpha serves as the mask.")] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(help="Image to explain; alpha serves as the mask. A folder, a pattern or several: each of them."),
+    ] = None,
     latent: Annotated[Path | None, typer.Option(help="A saved w or W+ (.pt, .npy, .npz, .safetensors).")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of the generator's sample; 0 with no input at all.")
     ] = None,
-    mask: Annotated[Path | None, typer.Option(help="Object mask of the input, same size.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Object mask of the input, same size; of many images, a folder of equal names.")
+    ] = None,
     features: Annotated[
         Path | None,
         typer.Option(
@@ -97,31 +105,39 @@ def run(
     ] = None,
     preset: MaybePreset = None,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="Folder of the files [default: runs/NNNN-category-preset].")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the files [default: runs/NNNN-category-preset; of many runs/FOLDER-…]."),
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on in an earlier run's folder.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
     as_json: Json = False,
 ) -> None:
     """Recover the 3D shape of one image."""
+    from gan2shape.cli_many import images_and_settings, run_images
+    from gan2shape.core.many import is_one_file
     from gan2shape.core.requests import RunRequest, check_inputs, resumed
 
-    overrides = tuple(settings or ())
-    inputs = {"--image": image, "--latent": latent, "--seed": seed}
+    images, overrides = images_and_settings(image, settings)
+    is_many = bool(images) and not is_one_file(images)
+    only = images[0] if images and not is_many else None
+    inputs = {"--image": images if is_many else only, "--latent": latent, "--seed": seed}
     others = {"--category": category, "--preset": preset, "--mask": mask, "--out": out, "--generator": generator}
     check_inputs(inputs, {**others, "--features": features, "--class": class_index}, resume)
     label = None
     if resume is not None:
+        out = resume
         request = resumed(resume, device, overrides)
     else:
         if generator is None:
             category = category or DEFAULT_CATEGORY
         preset = preset or DEFAULT_PRESET
-        label = f"{generator.stem if generator else category}-{preset}" if out is None else None
+        label = f"{generator.stem if generator else category}-{preset}"
         request = RunRequest(
             category=category,
             preset=preset,
-            image=image,
-            mask=mask,
+            image=only,
+            mask=None if is_many else mask,
             latent=latent,
             seed=seed,
             device=device,
@@ -134,7 +150,10 @@ def run(
     if dry_run:
         _print_config(request, as_json)
         return
-    with claimed(request.out, label) as folder:
+    if is_many:
+        run_images(request, images, mask, out, label, as_json)
+        return
+    with claimed(request.out, label if out is None else None) as folder:
         from dataclasses import replace
 
         from gan2shape.api import run as run_request

@@ -19,9 +19,10 @@ CustomGenerator = Annotated[
 ]
 ClassIndex = Annotated[int | None, typer.Option("--class", min=0, help="Class of a class-conditional --generator.")]
 DEFAULT_PRESET = "draft"
-Preset = Annotated[str, typer.Option("--preset", "-p", help="smoke, draft, full or paper: how long to work.")]
+Preset = Annotated[str, typer.Option("--preset", "-p", help="instant, smoke, draft, full or paper: how long to work.")]
 MaybePreset = Annotated[
-    str | None, typer.Option("--preset", "-p", help="smoke, draft, full or paper: how long to work. [default: draft]")
+    str | None,
+    typer.Option("--preset", "-p", help="instant, smoke, draft, full or paper: how long to work. [default: draft]"),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]

@@ -6,8 +6,6 @@ depth (what the pack's depth network predicts, or the ellipsoid), each stage. Al
 scores of each object go to `objects.jsonl` in the output folder at once, so that an interrupted run continues.
 """
 
-import json
-import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +24,7 @@ from gan2shape.bench.score import METRICS, score_depth, table_row
 from gan2shape.core.compose import to_yaml
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import to_json, write_arrays_atomic, write_text_atomic
+from gan2shape.core.files import append_lines, read_lines, to_json, write_arrays_atomic, write_text_atomic
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.resources import pack_dir
 from gan2shape.measure.metrics import iou, psnr_db
@@ -106,34 +104,16 @@ def run_table(request: BenchRequest, split: str, folder: Path, report: Reporter 
         scores, arrays = score_object(item, average, opened, config, report)
         write_arrays_atomic(folder / f"{item.seed}.npz", arrays)
         done[item.seed] = scores
-        append_object(folder, {"seed": item.seed, **scores})
+        append_lines(folder / OBJECTS_NAME, [{"seed": item.seed, **scores}])
     wanted = [done[item.seed] for item in items]
     rows = make_rows(wanted, category, split, request.preset)
     write_text_atomic(folder / "rows.json", to_json(rows, indent=1))
     return rows
 
 
-def append_object(folder: Path, row: dict) -> None:
-    """Add one object's line, on disk at once; a line before it that was cut off is ended."""
-    path = folder / OBJECTS_NAME
-    is_cut = path.is_file() and not path.read_bytes().endswith(b"\n")
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write("\n" * is_cut + json.dumps(row) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
 def read_objects(folder: Path) -> dict[int, dict]:
-    """Scores by seed from an earlier call; a last line that was cut off is forgotten."""
-    path = folder / OBJECTS_NAME
-    done = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            scores = json.loads(line)
-        except ValueError:
-            continue
-        done[scores.pop("seed")] = scores
-    return done
+    """Scores by seed from an earlier call."""
+    return {scores.pop("seed"): scores for scores in read_lines(folder / OBJECTS_NAME)}
 
 
 def make_rows(objects: list[dict], category: str, split: str, preset: str) -> list[dict]:

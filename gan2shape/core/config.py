@@ -244,6 +244,7 @@ class ShapeConfig(Finite):
     # which already learnt from thousands of such stages; one more (preset full) adds fine form.
     n_stages: int | None = None
     steps_scale: float = 1.0  # times every number of steps, collected samples, starts and tracks (`scaled`)
+    files: str = "all"  # what is written: "all"; "few": mesh, depth, arrays, and two pictures for an index
     render: RenderConfig = field(default_factory=RenderConfig)
     initial: InitialShapeConfig = field(default_factory=InitialShapeConfig)
     views: ViewPriorConfig = field(default_factory=ViewPriorConfig)
@@ -257,6 +258,7 @@ class ShapeConfig(Finite):
         need(0 <= self.seed <= GREATEST_SEED, f"seed={self.seed} has to lie between 0 and {GREATEST_SEED}")
         need(self.n_stages is None or self.n_stages >= 0, f"n_stages={self.n_stages} is negative")
         need(self.steps_scale > 0, f"steps_scale={self.steps_scale} has to be above 0")
+        need(self.files in ("all", "few"), f"files={self.files} is unknown: all or few")
         is_mixed = self.networks.kind == "published" and self.ablation.depth == "pyramid"
         need(not is_mixed, "networks.kind=published has a depth network of its own: leave ablation.depth away")
 

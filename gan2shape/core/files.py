@@ -161,6 +161,33 @@ def write_state_atomic(path: Path, state: Mapping[str, Any]) -> Path:
     return write_atomic(path, save)
 
 
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add a line of JSON for each row, on disk at once; a line before them that was cut off is ended."""
+    is_cut = path.is_file() and path.stat().st_size > 0 and not _ends_line(path)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write("\n" * is_cut + "".join(to_json(row) + "\n" for row in rows))
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _ends_line(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The rows that `append_lines` has written; lines that were cut off are forgotten."""
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        rows += [row] if isinstance(row, dict) else []
+    return rows
+
+
 def to_json(payload: Any, indent: int | None = None) -> str:
     """JSON as other programs read it: paths with forward slashes, plain numbers, null for what is not finite."""
     return json.dumps(_plain(payload), indent=indent, allow_nan=False)

@@ -73,6 +73,7 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
     inputs, others: values by the option's name, None where it was not given; of `inputs` one is enough.
     """
     given = [name for name, value in inputs.items() if value is not None]
+    is_many = isinstance(inputs["--image"], tuple)  # then files are looked for later, and --mask is a folder
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude each other: give one input.")
     superfluous = [*given, *(name for name, value in others.items() if value is not None)]
@@ -85,9 +86,9 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
     for name, path in {**inputs, **others}.items():
         if isinstance(path, Path) and address_of(path):
             raise UserError(f"{name} {address_of(path)} is an address, and nothing is downloaded: give a file's path.")
-        if name in MUST_EXIST and path is not None and not path.exists():
+        if name in MUST_EXIST and isinstance(path, Path) and not path.exists():
             raise UserError(f"{name} {path} does not exist: check the path.")
-        if name in MUST_BE_FILES and path is not None and not path.is_file():
+        if name in MUST_BE_FILES and isinstance(path, Path) and not (path.is_file() or is_many):
             raise UserError(f"{name} {path} is not a file: check the path.")
 
 

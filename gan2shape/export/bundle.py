@@ -83,6 +83,23 @@ def write_all(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
     return files
 
 
+def write_few(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
+    """The shape alone, for many images: mesh, depth, arrays, camera and light, and two pictures for an index."""
+    out_dir = Path(out_dir)
+    photo_mesh, _ = meshes(bundle)
+    photo = to_uint8(bundle.image[0])
+    glb = glb_bytes(photo_mesh, photo, unlit=True, fov_deg=bundle.fov_deg)
+    normal = pictures.cut_out(pictures.normal_picture(bundle.normal), bundle.mask)
+    return {
+        "mesh": write_bytes_atomic(out_dir / "mesh.glb", glb),
+        "depth": write_png(out_dir / "depth.png", pictures.depth_to_uint16(bundle.depth, bundle.depth_half_range)),
+        "input": write_png(out_dir / "input.png", photo),
+        "normal": write_png(out_dir / "normal.png", normal),
+        "scene_npz": write_scene_npz(out_dir / "scene.npz", bundle),
+        "scene_json": write_text_atomic(out_dir / "scene.json", json.dumps(scene_description(bundle), indent=2)),
+    }
+
+
 def meshes(bundle: Bundle) -> tuple[Mesh, Mesh]:
     """The object with uv into the photo, and the same surface with uv into the canonical albedo."""
     inside = canonical_mask(bundle.mask, bundle.depth, bundle.view, bundle.fov_deg)

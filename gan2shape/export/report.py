@@ -11,6 +11,7 @@ from gan2shape.core.images import to_uint8
 from gan2shape.core.resources import viz_dir
 from gan2shape.export import charts, pictures
 from gan2shape.export.mesh import Mesh, vertex_normals
+from gan2shape.export.page import render_page
 
 if TYPE_CHECKING:
     from gan2shape.export.bundle import Bundle
@@ -40,21 +41,14 @@ STRIP_HINTS = {
 
 def render_report(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
     """The page as text. Raises nothing of its own: empty strips, losses or timings leave their sections out."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    from gan2shape import __version__
     from gan2shape.export.bundle import panels
 
-    folder = viz_dir()
-    environment = Environment(
-        loader=FileSystemLoader(str(folder)), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
     shown = {name: data_uri(pixels) for name, pixels in panels(bundle).items()}
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
         category=bundle.category,
-        version=__version__,
         panels=[{"name": name, "caption": CAPTIONS[name], "uri": uri} for name, uri in shown.items()],
         strips=[_strip(bundle, name) for name in bundle.strips],
         facts=facts(bundle),
@@ -66,8 +60,7 @@ def render_report(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
         ],
         timings=[{"name": name, "seconds": f"{seconds:.1f}"} for name, seconds in with_total(bundle.timings).items()],
         config_yaml=bundle.config_yaml,
-        style=Markup((folder / "report.css").read_text(encoding="utf-8")),
-        viewer_script=Markup((folder / "viewer.js").read_text(encoding="utf-8")),
+        viewer_script=Markup((viz_dir() / "viewer.js").read_text(encoding="utf-8")),
         viewer_data=Markup(viewer_json(bundle, photo_mesh, albedo_mesh)),
         fallback_uri=shown["recon"],
     )

@@ -17,6 +17,7 @@ from gan2shape.core.config import ShapeConfig
 from gan2shape.core.progress import Reporter
 from gan2shape.nn.scene_networks import SceneNetworks, as_depth
 from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.packs import Prior
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.ellipsoid import choose_slant, ellipsoid_model, fit_to_ellipsoid
 from gan2shape.shape.fusion import fused_depth
@@ -67,13 +68,29 @@ def from_depth_network(
     depth = measure(target.image)
     if shape.fusion_yaws_deg and prior.encoder is not None:
         depth = fused_depth(depth, measure, target, generator, shape.fusion_yaws_deg, config.render.fov_deg)
-    if any(shape.network_tilt):
-        upright = prior.generator.synthesis(prior.w_mean[None]).clamp(-1, 1)
-        slopes = depth.new_tensor(shape.network_tilt) * read_pitch_yaw_rad(known, target.image, upright)
-        depth = tilted(depth, slopes)
+    depth = tilted_by_view(depth, target.image, known, prior, shape.network_tilt)
+    take_view_and_light(model, known)
+    return replace(model, base=depth_base(depth, config.render.depth_half_range))
+
+
+def take_view_and_light(model: SceneModel, known: SceneNetworks) -> None:
+    """Copy the weights of the category's view and light networks into the model's."""
     for name in ("view_net", "light_net"):
         getattr(model.networks, name).load_state_dict(getattr(known, name).state_dict())
-    return replace(model, base=depth_base(depth, config.render.depth_half_range))
+
+
+def tilted_by_view(
+    depth: Float[Tensor, "B 1 S S"],
+    images: Float[Tensor, "B 3 S S"],
+    known: SceneNetworks,
+    prior: Prior,
+    slopes_per_rad: tuple[float, float],
+) -> Float[Tensor, "B 1 S S"]:
+    """Depth tilted by the pitch and yaw that the view network reads, relative to the generator's mean image."""
+    if not any(slopes_per_rad):
+        return depth
+    upright = prior.generator.synthesis(prior.w_mean[None]).clamp(-1, 1)
+    return tilted(depth, depth.new_tensor(slopes_per_rad) * read_pitch_yaw_rad(known, images, upright))
 
 
 def category_depth(

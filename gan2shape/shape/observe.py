@@ -51,6 +51,11 @@ def observe_image(
     if mask is None:
         with torch.no_grad():
             _, mask = generator(found.latent)
+    require_object(mask)
+    return Observation(image, mask, found.latent, is_inverted=True)
+
+
+def require_object(mask: Float[Tensor, "1 1 S S"]) -> None:
+    """Raises UserError where a mask shows no object."""
     if float(mask.max()) < MIN_MASK_LEVEL:
         raise UserError("No object was found in the image: give its mask with --mask.")
-    return Observation(image, mask, found.latent, is_inverted=True)

@@ -26,7 +26,7 @@ from gan2shape.core.config import GREATEST_SEED, ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Observation, Render, Scene
-from gan2shape.export.bundle import Bundle, write_all
+from gan2shape.export.bundle import Bundle, write_all, write_few
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.light import normals_from_depth, rotate_light, shade
@@ -111,7 +111,8 @@ class Reconstruction:
 
     def export(self, out_dir: str | Path) -> dict[str, Path]:
         """Write meshes, pictures, arrays and the report into a folder; returns short name -> path."""
-        return write_all(self.bundle(), Path(out_dir))
+        write = write_all if self.config.files == "all" else write_few
+        return write(self.bundle(), Path(out_dir))
 
     @torch.no_grad()
     def bundle(self) -> Bundle:
@@ -120,7 +121,10 @@ class Reconstruction:
         normals = normals_from_depth(scene.depth, camera.fov_deg)
         shading = shade(normals, scene.light)
         latent = self.observation.latent
-        images, labels = effect_strips(scene, self.target, self.state.encoder, latent, self.generator, self.config)
+        images, labels, config_yaml = {}, {}, ""
+        if self.config.files == "all":
+            images, labels = effect_strips(scene, self.target, self.state.encoder, latent, self.generator, self.config)
+            config_yaml = to_yaml(self.config)
         return Bundle(
             category=self.config.category,
             image=self.observation.image,
@@ -139,7 +143,7 @@ class Reconstruction:
             strip_labels=labels,
             losses=list(self.progress.losses),
             timings=self.seconds,
-            config_yaml=to_yaml(self.config),
+            config_yaml=config_yaml,
             inversion_psnr_db=self.inversion_psnr_db,
             notes=[
                 *self.warnings,
@@ -192,6 +196,19 @@ def reconstruct(
         progress = replace(progress, n_done=index + 1, losses=progress.losses + tuple(noted), seconds=seconds)
         if path is not None:
             save_state(path, state, progress, scenes, config, origin)
+    return finished(observation, scenes, state, target, progress, generator, config)
+
+
+def finished(
+    observation: Observation,
+    scenes: tuple[Scene, ...],
+    state: ObjectState,
+    target: Target,
+    progress: Progress,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+) -> Reconstruction:
+    """The result, whose last scene has the input's own albedo and background."""
     scenes = (*scenes[:-1], with_input_albedo(scenes[-1], observation, state, target, config.render.fov_deg))
     target = replace(target, canvas=make_target(observation).canvas)
     return Reconstruction(observation, scenes, state, target, progress, generator, config, progress.seconds)

@@ -121,7 +121,17 @@ def step_rng(config: ShapeConfig, index: int) -> torch.Generator:
 @torch.no_grad()
 def current_scene(model: SceneModel, target: Target, fov_deg: float) -> Scene:
     """The scene that the networks hold for the input, in the input's view (zero) and light."""
-    depth, light = model.depth(target.image), model.networks.lights(target.image)
+    return scene_with(model, target, model.depth(target.image), model.networks.lights(target.image), fov_deg)
+
+
+def scene_with(
+    model: SceneModel,
+    target: Target,
+    depth: Float[Tensor, "1 1 S S"],
+    light: Float[Tensor, "1 4"],
+    fov_deg: float,
+) -> Scene:
+    """The scene of this depth under this light, in the input's view."""
     shading = shade(normals_from_depth(depth, fov_deg), light)
     return Scene(depth, model.networks.albedo(target.surface, shading), light.new_zeros(1, 6), light)
 

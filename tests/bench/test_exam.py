@@ -12,10 +12,11 @@ from gan2shape.bench.score import (
     score_mask,
     table_row,
 )
-from gan2shape.bench.table import OBJECTS_NAME, append_object, read_objects
+from gan2shape.bench.table import OBJECTS_NAME, read_objects
 from gan2shape.bench.truth import render_truth, sample_true_lights, true_views
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
+from gan2shape.core.files import append_lines
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.canvas import Canvas, fill_background
 from gan2shape.scene.light import light_in_front
@@ -142,6 +143,6 @@ def test_a_rows_parts_of_flat_are_means_of_each_objects_own() -> None:
 
 def test_a_line_that_was_cut_off_takes_no_other_with_it(tmp_path) -> None:
     (tmp_path / OBJECTS_NAME).write_text('{"seed": 1, "flat": 2}\n{"seed": 3, "fl')
-    append_object(tmp_path, {"seed": 3, "flat": 4})
-    append_object(tmp_path, {"seed": 5, "flat": 6})
+    append_lines(tmp_path / OBJECTS_NAME, [{"seed": 3, "flat": 4}])
+    append_lines(tmp_path / OBJECTS_NAME, [{"seed": 5, "flat": 6}])
     assert read_objects(tmp_path) == {1: {"flat": 2}, 3: {"flat": 4}, 5: {"flat": 6}}

@@ -1,0 +1,173 @@
+"""Many images as one job: a folder for each, a page with all, and a journal that lets a repeated call go on.
+
+Images that cannot be used are listed with their reason and stop nothing. Where nothing is optimised for an image
+(preset instant), the networks see a batch at a time.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from gan2shape.api import announce, metrics, opened, read_inputs, run
+from gan2shape.core.compose import to_yaml
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.files import append_lines, write_text_atomic
+from gan2shape.core.locks import locked
+from gan2shape.core.many import (
+    DONE,
+    FAILED,
+    INDEX_NAME,
+    JOURNAL_NAME,
+    SETTINGS_NAME,
+    Item,
+    ManyRequest,
+    ManyResult,
+    items_of,
+    read_journal,
+    require_own,
+)
+from gan2shape.core.progress import Reporter, say, silent
+from gan2shape.core.requests import RunRequest, require_inputs_kept
+from gan2shape.core.resources import pack_dir
+from gan2shape.export.index import render_index
+from gan2shape.prior.cache import content_hash
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.shape.batch import BATCH, is_one_pass, reconstruct_batch
+from gan2shape.shape.reconstruct import check_inputs
+
+INDEX_INTERVAL_S = 60.0  # between two versions of the page while the job works
+
+
+def run_many(request: ManyRequest, report: Reporter = silent) -> ManyResult:
+    """Run every image that is not done yet, and list all of them in `index.html`.
+
+    An image is done where an earlier call with the same picture, mask, weights and settings has finished it; what has
+    changed is done anew. Interrupted, the job loses the image it works on. Raises UserError for settings, weights and
+    folders that cannot be used, and where another job works in the folder.
+    """
+    began, folder = time.perf_counter(), Path(request.run.out)
+    generator, config = opened(request.run)
+    items = items_of(request, _settings(request.run, config))
+    require_own(folder)
+    with locked(folder):
+        rows = read_journal(folder)
+        pending = [item for item in items if not _is_done(item, rows.get(item.folder), folder)]
+        _say_what_is_done(items, pending, rows)
+        if pending and request.run.generator is not None:
+            announce(request.run, generator, config, has_mask=all(item.mask for item in pending))
+        append_lines(folder / JOURNAL_NAME, [])
+        write_text_atomic(folder / SETTINGS_NAME, to_yaml(config))
+        works = _in_batches if is_one_pass(generator, config) else _one_by_one
+        tried, shown_at = [], time.perf_counter()
+        try:
+            for row in works(request.run, pending, generator, config, report):
+                append_lines(folder / JOURNAL_NAME, [row])
+                rows[row["folder"]] = row
+                tried.append(row)
+                report("images", len(tried), len(pending), failed=float(_n_failed(tried)))
+                if time.perf_counter() - shown_at > INDEX_INTERVAL_S:
+                    _write_index(folder, items, rows, config)
+                    shown_at = time.perf_counter()
+        finally:
+            _write_index(folder, items, rows, config)
+    failures = {item.image.name: rows[item.folder]["error"] for item in items if rows[item.folder]["status"] == FAILED}
+    n_done, n_skipped = len(tried) - _n_failed(tried), len(items) - len(pending)
+    return ManyResult(folder, folder / INDEX_NAME, n_done, n_skipped, failures, time.perf_counter() - began)
+
+
+def _settings(request: RunRequest, config: ShapeConfig) -> str:
+    """What decides, beside the picture and its mask, what is written."""
+    weights = content_hash(request.generator or pack_dir(config.category))
+    features = "" if request.features is None else content_hash(request.features)
+    return f"{to_yaml(config)}weights: {weights}\nclass: {request.class_index}\nfeatures: {features}\n"
+
+
+def _is_done(item: Item, row: dict | None, folder: Path) -> bool:
+    is_same = row is not None and row.get("key") == item.key and row.get("status") == DONE
+    return is_same and (folder / item.folder / "mesh.glb").is_file()
+
+
+def _n_failed(rows: list[dict]) -> int:
+    return sum(row["status"] == FAILED for row in rows)
+
+
+def _say_what_is_done(items: list[Item], pending: list[Item], rows: dict[str, dict]) -> None:
+    n_skipped = len(items) - len(pending)
+    changed = [i for i in pending if i.folder in rows and rows[i.folder].get("key") != i.key]
+    if n_skipped:
+        say(f"{n_skipped} of {len(items)} images are done already.")
+    if changed:
+        say(f"{len(changed)} are done anew: their picture, their mask, the weights or the settings have changed.")
+
+
+def _one_by_one(
+    request: RunRequest, items: list[Item], generator: MaskedGenerator, config: ShapeConfig, report: Reporter
+) -> Iterator[dict]:
+    for item in items:
+        began = time.perf_counter()
+        one = replace(request, image=item.image, mask=item.mask, out=Path(request.out) / item.folder)
+        try:
+            result = run(one, report, (generator, config))
+        except UserError as error:
+            yield _failed(item, error)
+        else:
+            yield _done(item, time.perf_counter() - began, result.notes, result.metrics)
+
+
+def _in_batches(
+    request: RunRequest, items: list[Item], generator: MaskedGenerator, config: ShapeConfig, report: Reporter
+) -> Iterator[dict]:
+    for start in range(0, len(items), BATCH):
+        yield from _one_batch(request, items[start : start + BATCH], generator, config)
+
+
+def _one_batch(
+    request: RunRequest, items: list[Item], generator: MaskedGenerator, config: ShapeConfig
+) -> Iterator[dict]:
+    began, read = time.perf_counter(), []
+    for item in items:
+        one = replace(request, image=item.image, mask=item.mask, out=Path(request.out) / item.folder)
+        try:
+            require_inputs_kept(one)
+            given = read_inputs(one, config, generator.prior.generator)
+            check_inputs(given["image"], given["mask"], None, 0, 1, 1)
+        except UserError as error:
+            yield _failed(item, error)
+        else:
+            read.append((item, one.out, given))
+    if not read:
+        return
+    images, masks = ([given[name] for _, _, given in read] for name in ("image", "mask"))
+    made = reconstruct_batch(images, masks, generator, config)
+    shared_s = (time.perf_counter() - began) / len(read)
+    for (item, folder, _), one in zip(read, made, strict=True):
+        if isinstance(one, UserError):
+            yield _failed(item, one)
+            continue
+        began = time.perf_counter()
+        try:
+            with locked(folder):
+                one.export(folder)
+        except UserError as error:
+            yield _failed(item, error)
+        else:
+            notes, numbers = (*one.warnings, *generator.notes), metrics(one)
+            yield _done(item, shared_s + time.perf_counter() - began, notes, numbers)
+
+
+def _done(item: Item, seconds: float, notes: tuple[str, ...], numbers: dict[str, float]) -> dict:
+    row = {"image": item.image.name, "folder": item.folder, "key": item.key, "status": DONE, "seconds": seconds}
+    return {**row, "notes": list(notes), "metrics": numbers}
+
+
+def _failed(item: Item, error: UserError) -> dict:
+    row = {"image": item.image.name, "folder": item.folder, "key": item.key, "status": FAILED}
+    return {**row, "error": str(error), "notes": []}
+
+
+def _write_index(folder: Path, items: list[Item], rows: dict[str, dict], config: ShapeConfig) -> None:
+    """The page with all images of this call, in their order; those that wait are left out."""
+    shown = [rows[item.folder] for item in items if item.folder in rows]
+    write_text_atomic(folder / INDEX_NAME, render_index(shown, folder, config.category, config.preset, len(items)))

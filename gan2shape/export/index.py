@@ -1,0 +1,41 @@
+"""The page of a job with many images: a card for each, and the ones that could not be used with their reasons."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+from gan2shape.export.page import render_page
+
+NORMAL, INPUT, REPORT, MESH = "normal.png", "input.png", "report.html", "mesh.glb"  # of an image's folder
+
+
+def render_index(rows: list[dict], folder: Path, category: str, preset: str, n_images: int) -> str:
+    """The page as text.
+
+    rows: of the journal, in the order of the page: image, folder, status, and error or notes, seconds, metrics.
+    n_images: of the job; those without a row still wait.
+    """
+    done = [row for row in rows if row["status"] == "done"]
+    return render_page(
+        "index.html.j2",
+        category=category,
+        preset=preset,
+        cards=[_card(row, folder) for row in done],
+        failures=[{"image": row["image"], "error": row["error"]} for row in rows if row["status"] != "done"],
+        n_waiting=n_images - len(rows),
+    )
+
+
+def _card(row: dict, folder: Path) -> dict:
+    """Links are relative and quoted: a file's name may hold anything."""
+    home = quote(row["folder"])
+    files = [name for name in (REPORT, MESH) if (folder / row["folder"] / name).is_file()]
+    warnings = [note for note in row["notes"] if note.startswith("Warning")]
+    return {
+        "image": row["image"],
+        "input": f"{home}/{INPUT}",
+        "normal": f"{home}/{NORMAL}",
+        "page": f"{home}/{files[0]}" if files else f"{home}/",
+        "mesh": f"{home}/{MESH}",
+        "seconds": f"{row['seconds']:.1f} s" if row["seconds"] >= 0.95 else f"{1000 * row['seconds']:.0f} ms",
+        "warning": warnings[0].removeprefix("Warning: ") if warnings else "",
+    }

@@ -1,0 +1,81 @@
+"""Many images in one pass: each gets what `reconstruct` gives it alone where nothing is optimised.
+
+That is so where the inversion is the encoder's guess, the initial depth is the depth network's without fusion, and no
+stage follows (preset instant). The networks then see whole batches; what depends on one image's mask is done for each.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.records import Observation
+from gan2shape.nn.scene_networks import SceneNetworks
+from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
+from gan2shape.prior.scene import pretrained_networks
+from gan2shape.shape.gauge import depth_base, depth_from_raw
+from gan2shape.shape.initialize import DEPTH_NETWORK, mirror_mean_depth, take_view_and_light, tilted_by_view
+from gan2shape.shape.observe import require_object
+from gan2shape.shape.reconstruct import Reconstruction, finished
+from gan2shape.shape.state import Progress, make_target, new_state, scene_with, target_from
+
+BATCH = 32  # images that the networks see at once
+
+
+def is_one_pass(generator: MaskedGenerator, config: ShapeConfig) -> bool:
+    """Whether nothing is optimised for an image under this configuration."""
+    shape = config.initial
+    is_bare = config.n_stages == 0 and config.invert.n_steps == 0 and not shape.fusion_yaws_deg
+    return is_bare and generator.prior.encoder is not None and category_networks_of(generator, config) is not None
+
+
+def category_networks_of(generator: MaskedGenerator, config: ShapeConfig) -> SceneNetworks | None:
+    """The pack's scene networks, where the initial depth is theirs."""
+    return pretrained_networks(generator.prior, config) if config.initial.use_depth_network else None
+
+
+@torch.no_grad()
+def reconstruct_batch(
+    images: Sequence[Float[Tensor, "1 3 S S"]],
+    masks: Sequence[Float[Tensor, "1 1 S S"] | None],
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+) -> list[Reconstruction | UserError]:
+    """A result for each image, or why there is none. `is_one_pass` holds; masks are predicted where there are none."""
+    began = time.perf_counter()
+    if any(mask is None for mask in masks):
+        require_mask(generator)
+    prior, half_range, fov_deg = generator.prior, config.render.depth_half_range, config.render.fov_deg
+    known, device = category_networks_of(generator, config), prior.w_mean.device
+    state = new_state(config, prior.w_mean.shape[-1], device)
+    take_view_and_light(state.model, known)
+    given = torch.cat(list(images)).to(device)
+    latents = prior.guess_latent(given)
+    made, predicted = generator(latents)
+    seen = made if config.ablation.learn_from_inversion else given
+    depths = mirror_mean_depth(known, seen, config.initial.network_depth_scale)
+    depths = tilted_by_view(depths, seen, known, prior, config.initial.network_tilt)
+    raws, lights = state.model.networks.depth_net(seen), state.model.networks.lights(seen)
+    seconds = {"batch": (time.perf_counter() - began) / len(given)}
+    progress, found = Progress(initial=DEPTH_NETWORK, seconds=seconds), []
+    for i, mask in enumerate(masks):
+        row = slice(i, i + 1)
+        mask = predicted[row] if mask is None else mask.to(device)
+        try:
+            require_object(mask)
+        except UserError as error:
+            found.append(error)
+            continue
+        observation = Observation(given[row], mask, latents[row], is_inverted=True)
+        base = depth_base(depths[row], half_range)
+        own = replace(state, model=replace(state.model, base=base))
+        target = target_from(seen[row], mask) if seen is made else make_target(observation)
+        depth = depth_from_raw(raws[row], base, half_range)
+        scene = scene_with(own.model, target, depth, lights[row], fov_deg)
+        found.append(finished(observation, (scene,), own, target, progress, generator, config))
+    return found
