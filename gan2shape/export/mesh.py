@@ -5,11 +5,11 @@ Conventions
 * Meshes are in the glTF frame: +Y up, +Z towards the viewer. Its origin is the object's centre of rotation, (0, 0, 1)
   in the camera frame. `gltf_axes` is the one place that converts.
 * uv has its origin at the image's lower left (u right, v up), as trimesh wants it; the GLB stores glTF's upper left.
-* The cut rule (which triangles belong to the object): all three corners lie in the mask after it has lost `erode_px`
-  pixels at its rim, and the triangle's normal is at most `max_angle_deg` from the viewing ray (steeper ones are
-  curtains between the object and what is behind it). Then pieces smaller than `min_piece` of the largest one go.
-* The outline of the cut is a staircase of pixels; its vertices are averaged along it (`RIM_PASSES` times) and the
-  texture coordinates follow, so that the rim is smooth. The inside is untouched.
+* The cut rule (what belongs to the object): the surface is cut along the mask's outline (`mesh_outline`), and its
+  triangles' normals are at most `max_angle_deg` from the viewing ray (steeper ones are curtains between the object and
+  what is behind it). Then pieces smaller than `min_piece` of the largest one go.
+* Vertices of the outline are averaged along it (`RIM_PASSES` times) and the texture coordinates follow. The inside is
+  untouched.
 """
 
 import math
@@ -18,13 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_bytes_atomic
-from gan2shape.core.images import resized
+from gan2shape.export.mesh_outline import ObjectSurface, compacted, cut_out_surface
 from gan2shape.scene.camera import (
     CENTRE_Z,
     DEFAULT_FOV_DEG,
@@ -33,16 +32,14 @@ from gan2shape.scene.camera import (
     project,
     unproject,
 )
-from gan2shape.scene.height_field import grid_faces
 from gan2shape.scene.mesh_normals import summed_normals
 from gan2shape.scene.mesh_pieces import piece_of_faces
 from gan2shape.scene.render import warp
 
-ERODE_PX = 0.75  # rim that mixes object and background in the photo
 MAX_ANGLE_DEG = 82.0  # from the viewing ray: 7 px of depth per px of image
-MIN_PIECE = 0.05  # of the largest piece's triangles
+MIN_PIECE = 0.01  # of the largest piece's triangles
 RIM_PASSES = 8  # averages along the outline
-FILL_STEPS = 4  # pixels by which depth is carried on beyond the mask before it is refined
+MAX_REPAIRS = 10  # rounds of taking back what folds triangles at the outline
 UNLIT = "KHR_materials_unlit"
 
 
@@ -67,7 +64,6 @@ def height_field_mesh(
     fov_deg: float = DEFAULT_FOV_DEG,
     *,
     upsample: int = 1,
-    erode_px: float = ERODE_PX,
     max_angle_deg: float = MAX_ANGLE_DEG,
     min_piece: float = MIN_PIECE,
     rim_passes: int = RIM_PASSES,
@@ -81,24 +77,27 @@ def height_field_mesh(
     Raises UserError where nothing is left.
     """
     depth, mask = depth.detach().float().cpu(), mask.detach().float().cpu()
-    inside = signed_rim_px(mask)
-    if upsample > 1:
-        size = depth.shape[-1] * upsample
-        depth = resized(carried_on(depth, mask), size, "bicubic")
-        inside = resized(inside, size)
-    size = depth.shape[-1]
-    K = intrinsics(size, fov_deg)
-    points = unproject(depth, K).flatten(1, 2)
-    faces = grid_faces(size)
-    faces = faces[(inside.flatten() >= erode_px)[faces].all(1)]
-    faces = faces[_angle_to_ray_deg(points[0], faces) <= max_angle_deg]
-    faces = large_pieces(faces.numpy(), size * size, min_piece)
+    surface = cut_out_surface(depth, mask, fov_deg, upsample)
+    faces = surface.faces[angle_to_ray_deg(surface) <= max_angle_deg]
+    faces = large_pieces(faces, len(surface.points), min_piece)
     if not len(faces):
         raise UserError("the object mask leaves no surface to export: give a mask that covers the object.")
-    used, faces = np.unique(faces, return_inverse=True)
-    faces = faces.reshape(-1, 3).astype(np.int32)
-    points = torch.from_numpy(smooth_rim(points[0].numpy()[used], faces, rim_passes))
-    return Mesh(gltf_axes(points).numpy(), faces, image_uv(points[None], fov_deg))
+    surface = compacted(surface.points, faces)
+    points = torch.from_numpy(with_smooth_rim(surface, rim_passes, max_angle_deg).points)
+    return Mesh(gltf_axes(points).numpy(), surface.faces, image_uv(points[None], fov_deg))
+
+
+def with_smooth_rim(surface: ObjectSurface, n_passes: int, max_angle_deg: float) -> ObjectSurface:
+    """`smooth_rim` of the surface; vertices that would make a triangle steeper than `max_angle_deg` stay."""
+    moved = ObjectSurface(smooth_rim(surface.points, surface.faces, n_passes), surface.faces)
+    for _ in range(MAX_REPAIRS):
+        steep = moved.faces[angle_to_ray_deg(moved) > max_angle_deg]
+        if not len(steep):
+            return moved
+        points = moved.points.copy()
+        points[steep] = surface.points[steep]
+        moved = ObjectSurface(points, moved.faces)
+    return surface
 
 
 def seen_in(mesh: Mesh, view: Float[Tensor, "1 6"], fov_deg: float) -> Mesh:
@@ -123,49 +122,12 @@ def canonical_mask(
     return warp(mask, (pixel * (2 / size) - 1).unflatten(1, (size, size)))
 
 
-def signed_rim_px(mask: Float[Tensor, "1 1 S S"], reach_px: int = 3) -> Float[Tensor, "1 1 S S"]:
-    """Rough distance to the rim in pixels, positive inside, 0 on the .5 level, within +-reach_px.
-
-    Each erosion by a pixel (3 x 3, alternating with a plus so that corners stay round) adds one; the mask's own grey
-    levels give the fraction.
-    """
-    level = mask * 2 - 1  # 0 on the rim, about 1 half a pixel inside
-    inner = outer = (mask > 0.5).float()
-    distance = level.clamp(-0.5, 0.5)
-    for step in range(reach_px):
-        round_off = F.max_pool2d if step % 2 == 0 else _plus_max
-        inner = -round_off(-inner, 3, 1, 1)
-        outer = round_off(outer, 3, 1, 1)
-        distance = distance + inner - (1 - outer)
-    return distance
-
-
-def _plus_max(x: Tensor, *_: int) -> Tensor:
-    """Maximum over the pixel and its four neighbours."""
-    return torch.maximum(F.max_pool2d(x, (3, 1), 1, (1, 0)), F.max_pool2d(x, (1, 3), 1, (0, 1)))
-
-
-def carried_on(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> Float[Tensor, "1 1 S S"]:
-    """Depth continued a few pixels beyond the mask by averages of the known neighbours.
-
-    Interpolating across the outline would otherwise mix in the background.
-    """
-    known = (mask > 0.5).float()
-    filled = depth
-    for _ in range(FILL_STEPS):
-        weight = F.avg_pool2d(known, 3, 1, 1)
-        mean = F.avg_pool2d(filled * known, 3, 1, 1) / weight.clamp(min=1e-6)
-        filled = torch.where((known == 0) & (weight > 0), mean, filled)
-        known = (weight > 0).float()
-    return filled
-
-
-def _angle_to_ray_deg(points: Float[Tensor, "V 3"], faces: Tensor) -> Float[Tensor, " F"]:
+def angle_to_ray_deg(surface: ObjectSurface) -> Float[np.ndarray, " F"]:
     """Angle between each triangle's normal and the ray from it to the camera at the origin, degrees."""
-    a, b, c = points[faces].double().unbind(1)
-    normal = F.normalize(torch.linalg.cross(b - a, c - a), dim=1, eps=1e-30)
-    to_camera = -F.normalize(a + b + c, dim=1)
-    return torch.rad2deg((normal * to_camera).sum(1).clamp(-1, 1).acos()).float()
+    a, b, c = surface.points.astype(np.float64)[surface.faces].transpose(1, 0, 2)
+    normal, to_camera = np.cross(b - a, c - a), -(a + b + c)
+    lengths = np.linalg.norm(normal, axis=1) * np.linalg.norm(to_camera, axis=1)
+    return np.degrees(np.arccos(((normal * to_camera).sum(1) / np.maximum(lengths, 1e-30)).clip(-1, 1)))
 
 
 def large_pieces(faces: np.ndarray, n_vertices: int, min_piece: float) -> np.ndarray:
