@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gan2shape.cli_bench import bench_app
+from gan2shape.cli_edit import directions, edit
 from gan2shape.cli_errors import PlainGroup, as_messages, complain, usable_streams
 from gan2shape.cli_options import (
     DEFAULT_CATEGORY,
     DEFAULT_PRESET,
+    RUNS,
     Category,
     ClassIndex,
     CustomGenerator,
@@ -31,7 +33,6 @@ from gan2shape.cli_options import (
 if TYPE_CHECKING:
     from gan2shape.core.requests import RunRequest
 
-RUNS = Path("runs")  # folder of numbered runs, where --out is not given
 RUN_EXAMPLES = """
 Recover the 3D shape of one image.
 
@@ -63,6 +64,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench_app, name="bench")
+for verb in (edit, directions):
+    app.command()(verb)
 
 
 @app.callback(invoke_without_command=True)

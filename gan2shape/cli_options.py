@@ -9,6 +9,7 @@ import typer
 
 from gan2shape.core import files as outdir
 
+RUNS = Path("runs")  # folder of numbered runs, where --out is not given
 DEFAULT_CATEGORY = "car"  # where neither --category nor --generator is given
 Category = Annotated[str, typer.Option("--category", "-c", help="Which generator and settings: car, head, …")]
 MaybeCategory = Annotated[

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.compose import to_yaml
@@ -29,10 +30,12 @@ from gan2shape.core.records import Observation, Render, Scene
 from gan2shape.export.bundle import Bundle, write_all, write_few
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.camera import rotation
+from gan2shape.scene.canvas import Canvas
 from gan2shape.scene.light import normals_from_depth, rotate_light, shade
 from gan2shape.scene.render import render_input_view, render_scene
-from gan2shape.shape.initialize import DEPTH_NETWORK, initialize
+from gan2shape.shape.initialize import DEPTH_NETWORK, initialize, read_pitch_yaw_rad
 from gan2shape.shape.observe import MIN_MASK_LEVEL
+from gan2shape.shape.projection import project, refine
 from gan2shape.shape.stages import STEP_NAMES, run_step
 from gan2shape.shape.state import (
     STATE_NAME,
@@ -68,6 +71,11 @@ class Reconstruction:
     def scene(self) -> Scene:
         """Depth, albedo, view (zero) and light."""
         return self.scenes[-1]
+
+    @property
+    def canvas(self) -> Canvas:
+        """Where the object is in the input, and what lies behind it."""
+        return self.target.canvas
 
     @cached_property
     def inversion_psnr_db(self) -> float | None:
@@ -108,6 +116,30 @@ class Reconstruction:
             chosen = rotate_light(chosen, rotation(angles[None]).transpose(1, 2))
         with torch.no_grad():
             return render_scene(self.scene, view, chosen, self.config.render.fov_deg, self.target.canvas)
+
+    def project(
+        self, rendered: Render, reference: Float[Tensor, "1 3 S S"], n_refine: int = 0
+    ) -> Float[Tensor, "B *L D"]:
+        """Latents of renders of this object, pulled onto the generator by what was learnt here.
+
+        `reference`, the render of the input's own view and light, has the input's latent. n_refine: Adam steps on each
+        latent after E, towards its render.
+        """
+        prior, ablation = self.generator.prior, self.config.ablation
+        with torch.no_grad():
+            latents, _ = project(
+                self.state.encoder, prior, self.observation.latent, rendered.image, reference, self.config
+            )
+        if not n_refine:
+            return latents
+        config = replace(self.config, ablation=replace(ablation, refine_steps=n_refine))
+        return refine(latents, rendered, prior, config)
+
+    @torch.no_grad()
+    def read_pose(self, image: Float[Tensor, "1 3 S S"]) -> tuple[Float[Tensor, "1 2"], Float[Tensor, "1 4"]]:
+        """(pitch and yaw in radians against the input, light) that the view and light networks see in a picture."""
+        networks = self.state.model.networks
+        return read_pitch_yaw_rad(networks, image, self.target.image), networks.lights(image)
 
     def export(self, out_dir: str | Path) -> dict[str, Path]:
         """Write meshes, pictures, arrays and the report into a folder; returns short name -> path."""

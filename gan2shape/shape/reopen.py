@@ -1,0 +1,50 @@
+"""A finished run, opened again from its folder: what editing, rendering and the viewer begin with."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gan2shape.core.config import ShapeConfig
+from gan2shape.core.errors import UserError
+from gan2shape.core.records import Observation
+from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.shape.initialize import DEPTH_NETWORK
+from gan2shape.shape.reconstruct import Reconstruction, finished
+from gan2shape.shape.stages import STEP_NAMES
+from gan2shape.shape.state import STATE_NAME, load_state, make_target, new_state
+
+SCENE_NAME = "scene.npz"  # a run's arrays: the observation among them
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
+
+
+def reopen(folder: Path, generator: MaskedGenerator, config: ShapeConfig, is_inverted: bool) -> Reconstruction:
+    """The result of the run in `folder`, with the generator and configuration that it was made with.
+
+    is_inverted: whether the run explained a given image. Raises UserError for a run that has not ended, for missing or
+    damaged files, and where configuration or weights are others.
+    """
+    observation = read_observation(folder / SCENE_NAME, generator.prior.w_mean.device, is_inverted)
+    target = make_target(observation, generator if config.ablation.learn_from_inversion else None)
+    state = new_state(config, observation.latent.shape[-1], observation.image.device)
+    if not (folder / STATE_NAME).is_file():
+        raise UserError(f"{folder} has lost its {STATE_NAME}: put it back, or reconstruct anew with `gan2shape run`.")
+    origin = {"image": observation.image, "w_mean": generator.prior.w_mean}
+    state, progress, scenes = load_state(folder / STATE_NAME, state, config, origin)
+    if not scenes or progress.n_done < len(STEP_NAMES) * config.stages_from(progress.initial == DEPTH_NETWORK):
+        raise UserError(f"The run in {folder} has not ended: finish it with `gan2shape run --resume {folder}`.")
+    return finished(observation, scenes, state, target, progress, generator, config)
+
+
+def read_observation(path: Path, device: torch.device, is_inverted: bool) -> Observation:
+    """Image, mask and latent of a run's arrays. Raises UserError where they are not there."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            image, mask, latent = (torch.from_numpy(stored[name]).to(device) for name in ("image", "mask", "latent"))
+    except UNREADABLE as error:
+        raise UserError(
+            f"{path} is missing, damaged or of another version: reconstruct anew with `gan2shape run`."
+        ) from error
+    return Observation(image, mask, latent, is_inverted)
