@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -32,6 +33,9 @@ from gan2shape.prior.open import open_prior
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.reconstruct import Reconstruction
 from gan2shape.shape.reopen import reopen
+
+if TYPE_CHECKING:
+    from gan2shape.bench.requests import BenchRequest
 
 SOURCE_NAME = "source"  # the run of an edit that began with an image
 SAME_WEIGHTS = 1e-4  # difference of two generators' mean latents up to which they count as one
@@ -195,6 +199,13 @@ def find_sliders(
     page = sliders.to_page(directions, config.category, weights)
     rows = [{"slider": one["name"], **one["changes"]} for one in page["sliders"]]
     return write_text_atomic(out, to_json(page, indent=1) + "\n"), rows
+
+
+def bench_edit(request: "BenchRequest", split: str, out: Path, report: Reporter = silent) -> list[dict]:
+    """Rows of edits against true renders on the frozen exam. Raises UserError as `run_edits` does."""
+    from gan2shape.bench.edits import run_edits
+
+    return run_edits(request, split, out, report)
 
 
 def _check(request: EditRequest) -> None:

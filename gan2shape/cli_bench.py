@@ -87,6 +87,36 @@ def bench_shape(
     emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
 
 
+@bench_app.command("edit")
+@as_messages
+def bench_edit(
+    category: MaybeCategory = None,
+    generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
+    preset: Preset = DEFAULT_PRESET,
+    count: Annotated[int, typer.Option(min=1, help="Objects, always the first seeds.")] = 16,
+    split: Annotated[str, typer.Option(help="val to tune on, test once a release.")] = "val",
+    out: Annotated[Path | None, typer.Option(help="Folder of the rows; a second call goes on there.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Compare edits, rendered and through the generator, with true renders of the turned and relit exam objects.
+
+    Example:  gan2shape bench edit --category car --count 16
+    """
+    name = generator.stem if generator else category or DEFAULT_CATEGORY
+    folder = out or Path("runs") / f"bench-edit-{name}-{split}-{preset}"
+    request = BenchRequest(category, preset, count, device, tuple(settings or ()), generator, class_index)
+    with claimed(folder):
+        from gan2shape.api_edit import bench_edit as run_edits
+        from gan2shape.core.progress import open_reporter
+
+        with open_reporter() as report:
+            rows = run_edits(request, split, folder, report)
+    emit({"verb": "bench edit", "rows": rows}, as_json, format_rows(rows))
+
+
 @bench_app.command("card")
 @as_messages
 def bench_card(

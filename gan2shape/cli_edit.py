@@ -1,4 +1,4 @@
-"""The verbs that go on from a finished run: `gan2shape edit` and `gan2shape directions`."""
+"""The verbs that go on from a finished run: `gan2shape edit`, `gan2shape directions` and `gan2shape render`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -115,3 +115,35 @@ def directions(
     with open_reporter() as report:
         path, rows = find_sliders(source, category, out, layers, count, device, report)
     emit({"verb": "directions", "file": path, "sliders": rows}, as_json, [*format_rows(rows), f"written to {path}"])
+
+
+@as_messages
+def render(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    views: Annotated[Path, typer.Option(help="CSV or JSON with yaw_deg, pitch_deg, roll_deg, light, … in each row.")],
+    light: Annotated[
+        str | None, typer.Option(help="Of rows that name none: left, right, above, below, front, or lx,ly.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="3d (rendered), gan (through the generator) or both.")] = "3d",
+    transparent: Annotated[bool, typer.Option("--transparent", help="The object alone, with alpha.")] = False,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder of the pictures [default: runs/NNNN-render].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Render a run in every view and light of a list.
+
+    Examples:
+
+      gan2shape render runs/0000-car-draft --views views.csv --light above
+
+      gan2shape render runs/0000-car-draft --views views.json --transparent --out turntable
+    """
+    with claimed(out or RUNS, None if out else "render") as folder:
+        from gan2shape.api_view import RenderRequest
+        from gan2shape.api_view import render as run_render
+        from gan2shape.core.progress import open_reporter
+
+        with open_reporter() as report:
+            result = run_render(RenderRequest(run, views, folder, light, mode, transparent, device), report)
+    count = int(result.metrics["n_views"])
+    emit({"verb": "render", **result.as_json()}, as_json, [f"{count} views in {folder} ({result.seconds:.1f} s)"])

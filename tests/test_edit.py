@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from gan2shape.api_edit import open_run
 from gan2shape.checkpoints.latents import read_latent
 from gan2shape.cli import app
-from gan2shape.edit.controls import Pose
+from gan2shape.core.images import to_uint8
+from gan2shape.edit.controls import LIGHTS, Pose
 from gan2shape.edit.effects import project_poses, render_poses
 from tests.tiny_pack import FEW_STEPS, SMALL, write_tiny_pack
 
@@ -181,3 +182,25 @@ def test_weights_that_were_exchanged_are_noticed(home, tmp_path, monkeypatch) ->
     record = json.loads((tmp_path / "a" / "edit.json").read_text())
     (tmp_path / "a" / "edit.json").write_text(json.dumps({**record, "weights": "0" * 16}))
     assert "made with other weights" in refused(tmp_path / "a", "--out", tmp_path / "b")
+
+
+def test_a_list_of_views_is_rendered_as_the_library_renders_it(home, tmp_path) -> None:
+    rows = [{"name": "side", "yaw_deg": 20}, {"light": "left"}]
+    (tmp_path / "views.json").write_text(json.dumps(rows))
+    run = home / "runs" / "0000"
+    arguments = ["render", str(run), "--views", str(tmp_path / "views.json"), "--light", "above", "--device", "cpu"]
+    result = runner.invoke(app, [*arguments, "--mode", "both", "--transparent", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "side_3d.png", "side_gan.png", "0001_3d.png", "0001_gan.png", "renders.json",
+    }  # fmt: skip
+    made = open_run(run, "cpu")
+    ambient, diffuse = made.scene.light[0, :2].tolist()
+    expected = made.render(yaw_deg=20.0, light=(ambient, diffuse, *LIGHTS["above"]))
+    with Image.open(tmp_path / "out" / "side_3d.png") as picture:
+        pixels = np.asarray(picture)
+    assert np.array_equal(pixels[..., :3], to_uint8(expected.image[0]))
+    assert pixels[..., 3] == pytest.approx(255 * expected.mask[0, 0].numpy(), abs=0.5001)
+    listed = json.loads((tmp_path / "out" / "renders.json").read_text())["views"]
+    assert listed[1]["light"] == pytest.approx([ambient, diffuse, *LIGHTS["left"]])
+    assert "holds a run" in refused(run, "--views", tmp_path / "views.json", "--out", run, verb="render")

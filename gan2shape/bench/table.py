@@ -93,9 +93,7 @@ def run_table(request: BenchRequest, split: str, folder: Path, report: Reporter 
     items = exam_objects(category, split, request.count or COUNT)  # first: a bad split should leave no folder behind
     opened, config = open_measured(replace(request, category=category))
     folder = Path(folder)
-    weights = content_hash(request.generator or pack_dir(category))
-    weights += f"-class{request.class_index}" if request.class_index else ""
-    _check_settings(folder, to_yaml(config) + f"split: {split}\nweights: {weights}\n")
+    check_settings(folder, settings_of(request, config, category, split))
     done = read_objects(folder)
     average = mean_depth(category, config.render.depth_half_range)
     for item in items:
@@ -139,7 +137,15 @@ def paired_difference(objects: list[dict], method: str, metric: str) -> list[flo
     return list(paired_interval(np.array([one[method][metric] for one in objects]), better))
 
 
-def _check_settings(folder: Path, settings: str) -> None:
+def settings_of(request: BenchRequest, config: ShapeConfig, category: str, split: str) -> str:
+    """What must be equal for rows of one folder: configuration, split and weights."""
+    weights = content_hash(request.generator or pack_dir(category))
+    weights += f"-class{request.class_index}" if request.class_index else ""
+    return to_yaml(config) + f"split: {split}\nweights: {weights}\n"
+
+
+def check_settings(folder: Path, settings: str) -> None:
+    """Note the settings in a folder of rows. Raises UserError where it holds rows of others."""
     stored = folder / "config.yaml"
     if stored.is_file() and stored.read_text(encoding="utf-8") != settings:
         raise UserError(f"The folder {folder} holds rows of other settings: choose another one with --out.")
