@@ -21,6 +21,7 @@ from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, refuse_options, require_inputs_kept
 from gan2shape.export.inputs import read_image, read_mask
+from gan2shape.export.photo import PHOTO_NAME, as_photo, keep_photo, read_photo, stored_photo
 from gan2shape.nn.generator import Generator
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import open_prior
@@ -84,12 +85,18 @@ def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, Sh
     require_inputs_kept(request)
     generator, config = ready or opened(request)
     given = read_inputs(request, config, generator.prior.generator)
+    framing, stored = given.pop("framing", None), stored_photo(request.resume) if request.resume else None
+    is_new = framing is not None and stored is None
+    photo = read_photo(request.image, framing, config.render.resolution, request.mask) if is_new else stored
     if request.generator is not None and ready is None:
         announce(request, generator, config, has_mask=given.get("mask") is not None)
     settings = {folder / CONFIG_NAME: to_yaml(config), folder / REQUEST_NAME: request.to_json()}
-    with as_before_if_bad(settings, folder / STATE_NAME):  # bad input may show as late as in the first steps
+    written = (*settings, folder / PHOTO_NAME)
+    with as_before_if_bad(written, folder / STATE_NAME):  # bad input may show as late as in the first steps
         for path, text in settings.items():
             write_text_atomic(path, text)
+        if stored is None:
+            keep_photo(folder, photo)
         made = reconstruct(
             **given,
             seed=request.seed or 0,
@@ -99,7 +106,7 @@ def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, Sh
             state_dir=folder,
             resume=request.resume is not None,  # a folder that is used again starts anew
         )
-        files = made.export(folder)
+        files = replace(made, photo=photo).export(folder)
     for warning in made.warnings:
         say(warning)
     return RunResult(folder, files, metrics(made), time.perf_counter() - began, (*made.warnings, *generator.notes))
@@ -126,7 +133,8 @@ def reconstruct(
     """Depth, albedo, view and light of one image, latent, or (with neither) of the generator's sample `seed`.
 
     Args:
-        image: in [-1, 1]. mask: its object, in [0, 1]; predicted through the inversion unless given. Both are resized.
+        image: in [-1, 1]. mask: its object, in [0, 1]; predicted through the inversion unless given. Both are resized;
+            meshes carry the image as it is given.
         latent: w, or W+, of the generator.
         category: whose bundled generator, and whose ranges of views, lights and depth. Unless given: car, or the
             category that was named to `gan2shape prior` for the `generator`.
@@ -155,6 +163,7 @@ def reconstruct(
     config = config or own
     config = replace(config, render=replace(config.render, resolution=resolution)).scaled()
     check_inputs(image, mask, latent, seed, generator.prior.generator.n_layers, generator.prior.w_mean.shape[-1])
+    photo = as_photo(image, mask) if image is not None and image.shape[-1] > config.render.resolution else None
     image, mask = (None if given is None else resized(given, config.render.resolution) for given in (image, mask))
     opened_at = time.perf_counter()
     observation = observe(generator, config, image, latent, seed, mask, report)
@@ -164,7 +173,7 @@ def reconstruct(
     ended = time.perf_counter()
     opening = {} if is_open else {"open": opened_at - began}
     seconds = {**opening, "observe": observed_at - opened_at, **made.seconds, "total": ended - began}
-    return replace(made, seconds=seconds)
+    return replace(made, seconds=seconds, photo=photo)
 
 
 def configuration(request: RunRequest) -> ShapeConfig:
@@ -211,7 +220,9 @@ def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfi
 
 
 def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) -> dict:
-    """The image or the latent that a request names, with its mask. Raises UserError for what cannot be read."""
+    """The image or the latent that a request names, with its mask and framing. Raises UserError for what cannot be
+    read.
+    """
     if request.image is None:
         given = {}
         if request.latent is not None:
@@ -222,7 +233,7 @@ def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) 
     picture = read_image(request.image, config.render.resolution, request.mask)
     for note in picture.notes:
         say(note)
-    return {"image": picture.image, "mask": picture.mask}
+    return {"image": picture.image, "mask": picture.mask, "framing": picture.framing}
 
 
 def metrics(made: Reconstruction) -> dict[str, float]:

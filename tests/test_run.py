@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -89,6 +90,12 @@ def test_images_of_every_kind_run(name: str, packs, inputs, tmp_path, monkeypatc
     assert result.exit_code == 0, result.output
     with np.load(tmp_path / "run" / "scene.npz", allow_pickle=False) as scene:
         assert 0.1 < scene["mask"].mean() < 0.5  # the mask that was given, not everything
+    photo = np.asarray(Image.open(tmp_path / "run" / "input_full.png"))  # with the mask as its last channel
+    texture = trimesh.load_mesh(tmp_path / "run" / "mesh.glb").visual.material.baseColorTexture
+    assert photo.shape == (64, 64, 4)
+    inside = photo[..., 3] == 255
+    inside[:, [16, 47]] = inside[[17, 46]] = False  # what may mix object and background
+    assert np.array_equal(np.asarray(texture.convert("RGB"))[inside], photo[inside][:, :3])
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -20,6 +20,7 @@ OUTPUT_NAMES = (  # every file that a run writes into its folder
     "mesh.glb", "mesh_lit.glb", *(f"{name}.png" for name in PICTURES), *(f"strip_{name}.png" for name in STRIPS),
     "scene.npz", "scene.json", "config.yaml", "report.html", REQUEST_NAME, "state.safetensors",
 )  # fmt: skip
+OPTIONAL_NAMES = ("input_full.png",)  # of larger photos
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def require_inputs_kept(request: RunRequest) -> None:
     """Raises UserError where a file that the run would write is one of its inputs, under whatever path or link."""
     for field_name in INPUT_FIELDS:
         path = getattr(request, field_name)
-        for output in () if path is None else (Path(request.out) / name for name in OUTPUT_NAMES):
+        for output in () if path is None else (Path(request.out) / name for name in (*OUTPUT_NAMES, *OPTIONAL_NAMES)):
             if output.exists() and Path(path).exists() and output.samefile(path):
                 raise UserError(
                     f"--{field_name} {path} would be replaced by the run's own {output.name}: "

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from gan2shape.core.files import write_arrays_atomic, write_bytes_atomic, write_text_atomic
@@ -23,6 +23,7 @@ from gan2shape.export.mesh import (
     height_field_mesh,
     seen_in,
 )
+from gan2shape.export.photo import Photo, bled
 
 GRID_RESOLUTION = 128  # smaller height fields are refined to about this many vertices in a row
 
@@ -51,6 +52,17 @@ class Bundle:
     inversion_psnr_db: float | None = None  # of the generator's image of the input, inside the mask
     config_yaml: str = ""  # the whole configuration
     notes: list[str] = field(default_factory=list)  # sentences for the reader
+    photo: Photo | None = None  # what `image` shows, at a higher resolution
+
+    @property
+    def texture(self) -> UInt8[np.ndarray, "P P 3"]:
+        """The picture of the photo's mesh: as large as there is one, the object's colours carried on beyond it."""
+        return bled(to_uint8(self.image[0]) if self.photo is None else self.photo, self.mask)
+
+    @property
+    def albedo_texture(self) -> UInt8[np.ndarray, "S S 3"]:
+        """The picture of the lit mesh."""
+        return bled(to_uint8(self.albedo[0]), canonical_mask(self.mask, self.depth, self.view, self.fov_deg))
 
 
 def write_all(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
@@ -58,7 +70,7 @@ def write_all(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
     from gan2shape.export.report import render_report
 
     out_dir = Path(out_dir)
-    photo, albedo_picture = to_uint8(bundle.image[0]), to_uint8(bundle.albedo[0])
+    photo, albedo_picture = bundle.texture, bundle.albedo_texture
     photo_mesh, albedo_mesh = meshes(bundle)
     files = {
         "mesh": write_bytes_atomic(
@@ -87,13 +99,12 @@ def write_few(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
     """The shape alone, for many images: mesh, depth, arrays, camera and light, and two pictures for an index."""
     out_dir = Path(out_dir)
     photo_mesh, _ = meshes(bundle)
-    photo = to_uint8(bundle.image[0])
-    glb = glb_bytes(photo_mesh, photo, unlit=True, fov_deg=bundle.fov_deg)
+    glb = glb_bytes(photo_mesh, bundle.texture, unlit=True, fov_deg=bundle.fov_deg)
     normal = pictures.cut_out(pictures.normal_picture(bundle.normal), bundle.mask)
     return {
         "mesh": write_bytes_atomic(out_dir / "mesh.glb", glb),
         "depth": write_png(out_dir / "depth.png", pictures.depth_to_uint16(bundle.depth, bundle.depth_half_range)),
-        "input": write_png(out_dir / "input.png", photo),
+        "input": write_png(out_dir / "input.png", to_uint8(bundle.image[0])),
         "normal": write_png(out_dir / "normal.png", normal),
         "scene_npz": write_scene_npz(out_dir / "scene.npz", bundle),
         "scene_json": write_text_atomic(out_dir / "scene.json", json.dumps(scene_description(bundle), indent=2)),

@@ -168,6 +168,18 @@ def _cover(
     return _levelled(grey, path, "mask"), found.notes
 
 
+def full_cover(image: Path, mask: Path | None, size: int) -> tuple[Float[Tensor, "1 1 H W"], int] | None:
+    """The mask in a file, or else in the image's alpha channel, at full resolution (large ones are reduced), and the
+    file's width; None where the alpha channel marks no object.
+    """
+    if mask is not None:
+        found = decoded(Path(mask), "mask", size)
+        grey = found.colour.amax(1, keepdim=True) if found.alpha is None else found.alpha
+        return _levelled(grey, mask, "mask"), found.original_size[0]
+    found = decoded(Path(image), "image", size)
+    return None if found.alpha is None else (_levelled(found.alpha, image, "alpha channel"), found.original_size[0])
+
+
 def _levelled(cover: Float[Tensor, "1 1 H W"], path: Path, what: str) -> Float[Tensor, "1 1 H W"]:
     """A mask whose brightest pixels are 1: soft ones and those of two values (0 and 1 of 255) are scaled.
 
@@ -227,9 +239,9 @@ def decoded(path: Path, what: str, size: int) -> Decoded:
                 opened.draft(None, (-(-width // factor), -(-height // factor)))
             opened.load()
             smaller = _reduced(opened, reduction(*opened.size, size))
-            upright = _upright(smaller)
-            original_size = (width, height) if upright.size == smaller.size else (height, width)
-            return _channels(upright, path, what, original_size, size)
+            turned = upright(smaller)
+            original_size = (width, height) if turned.size == smaller.size else (height, width)
+            return _channels(turned, path, what, original_size, size)
     except UnidentifiedImageError as error:
         raise UserError(f"the {what} {path} is not a picture that can be read: use PNG or JPEG.") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
@@ -253,7 +265,7 @@ def _reduced(picture, factor: int):
     return picture.reduce(factor)
 
 
-def _upright(picture):
+def upright(picture):
     """Rotated as its EXIF says; as it is stored where the EXIF cannot be read."""
     from PIL import ImageOps
 

@@ -1,6 +1,7 @@
 """One self-contained page about a run: pictures, a small 3D viewer, losses, configuration. No external address."""
 
 import base64
+import io
 import json
 import math
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from gan2shape.export.page import render_page
 if TYPE_CHECKING:
     from gan2shape.export.bundle import Bundle
 
+MAX_TEXTURE, SMALL_TEXTURE = 1024, 256  # of the page's mesh, pixels; the files beside it carry all
 CAPTIONS = {
     "input": "input",
     "recon": "reconstruction",
@@ -71,6 +73,18 @@ def data_uri(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(pictures.png_bytes(pixels)).decode("ascii")
 
 
+def texture_uri(pixels: np.ndarray) -> str:
+    """A texture as a `data:` address: as PNG where it is small, else reduced to `MAX_TEXTURE` pixels, as JPEG."""
+    from PIL import Image
+
+    if pixels.shape[0] <= SMALL_TEXTURE:
+        return data_uri(pixels)
+    image, buffer = Image.fromarray(pixels), io.BytesIO()
+    image.thumbnail((MAX_TEXTURE, MAX_TEXTURE))
+    image.save(buffer, format="JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
 def with_total(timings: dict[str, float]) -> dict[str, float]:
     """The parts with their sum as the last row, unless a total was measured."""
     parts = {name: seconds for name, seconds in timings.items() if name != "total"}
@@ -105,8 +119,8 @@ def viewer_json(bundle: "Bundle", photo_mesh: Mesh, albedo_mesh: Mesh) -> str:
         "uvAlbedo": _base64(albedo_mesh.uv, "<f4"),
         "faces": _base64(photo_mesh.faces, "<u4" if wide else "<u2"),
         "wide": wide,
-        "photo": data_uri(to_uint8(bundle.image[0])),
-        "albedo": data_uri(to_uint8(bundle.albedo[0])),
+        "photo": texture_uri(bundle.texture),
+        "albedo": texture_uri(bundle.albedo_texture),
         # glTF axes: the light's direction (lx, ly, -1) becomes (lx, -ly, 1).
         "light": {"ambient": light[0], "diffuse": light[1], "direction": [light[2], -light[3], 1.0]},
     }

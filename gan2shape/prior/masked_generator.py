@@ -47,6 +47,13 @@ class MaskedGenerator:
         return images.clamp(-1, 1), resized(self.head(used), images.shape[-1])
 
 
+@torch.no_grad()
+def full_image(generator: MaskedGenerator, latent: Float[Tensor, "1 *L D"]) -> Float[Tensor, "1 3 P P"] | None:
+    """The image at the generator's own resolution, in [-1, 1]; None where that is the working resolution."""
+    synthesis = generator.prior.generator.synthesis
+    return synthesis.synthesis(latent).clamp(-1, 1) if hasattr(synthesis, "size") else None
+
+
 def masked_generator(prior: Prior) -> MaskedGenerator:
     """Generator and mask head of a pack."""
     if "mask" not in prior.networks:

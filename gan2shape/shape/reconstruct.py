@@ -25,10 +25,12 @@ from torch import Tensor
 from gan2shape.core.compose import to_yaml
 from gan2shape.core.config import GREATEST_SEED, ShapeConfig
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_uint8
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Observation, Render, Scene
 from gan2shape.export.bundle import Bundle, write_all, write_few
-from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.export.photo import Photo
+from gan2shape.prior.masked_generator import MaskedGenerator, full_image
 from gan2shape.scene.camera import rotation
 from gan2shape.scene.canvas import Canvas
 from gan2shape.scene.light import normals_from_depth, rotate_light, shade
@@ -66,6 +68,7 @@ class Reconstruction:
     generator: MaskedGenerator
     config: ShapeConfig
     seconds: dict[str, float]  # wall time by part
+    photo: Photo | None = None  # the observed image at its own resolution, where that is higher
 
     @property
     def scene(self) -> Scene:
@@ -146,6 +149,13 @@ class Reconstruction:
         write = write_all if self.config.files == "all" else write_few
         return write(self.bundle(), Path(out_dir))
 
+    def _texture(self) -> Photo | None:
+        """The observed image at more than working resolution: the photo, or what the generator itself makes."""
+        if self.photo is not None or self.observation.is_inverted:
+            return self.photo
+        made = full_image(self.generator, self.observation.latent)
+        return None if made is None else to_uint8(made[0])
+
     @torch.no_grad()
     def bundle(self) -> Bundle:
         """Everything that is exported."""
@@ -176,6 +186,7 @@ class Reconstruction:
             losses=list(self.progress.losses),
             timings=self.seconds,
             config_yaml=config_yaml,
+            photo=self._texture(),
             inversion_psnr_db=self.inversion_psnr_db,
             notes=[
                 *self.warnings,
