@@ -1,11 +1,9 @@
-"""How well a prior reproduces what it knows and what it does not: PSNR of G(w) inside the mask, by kind of image.
+"""What an inversion tells of images that a prior knows and does not: PSNR of G(w) and the distance of w, by kind.
 
-    python benchmarks/inversion_figures.py --category car --count 16
+    python benchmarks/inversion_figures.py --category car --count 12
 
-Kinds: exam images, exam images of the other category, noise (pixel by pixel, and smooth), one flat colour. All are
-inverted as preset `draft` does, without a mask; the mask is the prior's own, as in a run. The threshold of
-`gan2shape.shape.verdict.OUTSIDE_PSNR_DB` was chosen on these validation images;
-`--split test` prints the rates on others.
+Kinds are those of `gan2shape.build.kinds`. All are inverted as preset `draft` does, without a mask; the mask is the
+prior's own, as in a run. Verdicts do not need the inversion (docs/trust.md); `metrics` print these two figures.
 """
 
 import argparse
@@ -14,58 +12,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan2shape.core.images import resized, to_float
+from gan2shape.build.kinds import all_kinds
 from gan2shape.core.progress import silent
-from gan2shape.core.resources import exam_dir
 from gan2shape.invert.w_space import invert
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.prior.open import open_prior
-from gan2shape.shape.verdict import OUTSIDE_PSNR_DB
+from gan2shape.shape.verdict import latent_distance
 
 BATCH = 8
 
 
-def exam_images(category: str, split: str, count: int) -> Tensor:
-    """The first images of a split, [N, 3, S, S]."""
-    with np.load(exam_dir() / category / f"{split}.npz", allow_pickle=False) as stored:
-        return to_float(stored["image"][:count])
-
-
-def kinds(category: str, split: str, count: int) -> dict[str, Tensor]:
-    """Images by kind."""
-    rng = torch.Generator().manual_seed(0 if split == "val" else 1)
-    other = {"car": "head", "head": "car"}[category]
-    own = exam_images(category, split, count)
-    size, n = own.shape[-1], len(own)
-    coarse = torch.rand(n, 3, 8, 8, generator=rng) * 2 - 1
-    return {
-        "own": own,
-        f"of {other}s": exam_images(other, split, count),
-        "noise": torch.rand(n, 3, size, size, generator=rng) * 2 - 1,
-        "smooth noise": resized(coarse, size, "bicubic").clamp(-1, 1),
-        "flat colour": (torch.rand(n, 3, 1, 1, generator=rng) * 2 - 1).expand(n, 3, size, size).contiguous(),
-    }
+def spread(values: Tensor) -> str:
+    """Least, median and greatest; images in which the prior shows no object are left out."""
+    seen = values.numpy()[np.isfinite(values.numpy())]
+    return "  ".join(f"{value:5.1f}" for value in np.quantile(seen, (0, 0.5, 1))) if len(seen) else "none"
 
 
 def main() -> None:
     """Command line of this script."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--category", default="car")
-    parser.add_argument("--split", default="val")
-    parser.add_argument("--count", type=int, default=16)
+    parser.add_argument("--count", type=int, default=12)
     options = parser.parse_args()
     generator, config = open_prior(options.category, None, "draft", (), None, "cpu")
-    for kind, images in kinds(options.category, options.split, options.count).items():
-        values = []
-        for batch in images.split(BATCH):
+    for kind in all_kinds(options.category, generator, options.count):
+        figures = []
+        for batch in kind.images.split(BATCH):
             found = invert(batch, generator.prior, config.invert, config.seed, None, silent)
             with torch.no_grad():
                 made, masks = generator(found.latent)
-            values += psnr_db(made, batch, masks > 0.5).tolist()
-        seen = np.sort([value for value in values if np.isfinite(value)])
-        empty, low = len(values) - len(seen), int((seen < OUTSIDE_PSNR_DB).sum())
-        spread = "  ".join(f"{value:.1f}" for value in np.quantile(seen, (0, 0.05, 0.5, 0.95, 1))) if len(seen) else "-"
-        print(f"{options.category} {kind:14s} n {len(values)}, no object {empty}, below {low}: {spread}", flush=True)
+                figures.append(torch.stack([psnr_db(made, batch, masks > 0.5),
+                                            latent_distance(found.latent, generator.prior)]))  # fmt: skip
+        psnr, distance = torch.cat(figures, 1)
+        print(f"{kind.name:24s} n {len(psnr)}  PSNR {spread(psnr)}  distance of w {spread(distance)}", flush=True)
 
 
 if __name__ == "__main__":

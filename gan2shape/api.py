@@ -109,7 +109,9 @@ def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, Sh
         files = replace(made, photo=photo).export(folder)
     for warning in made.warnings:
         say(warning)
-    return RunResult(folder, files, metrics(made), time.perf_counter() - began, (*made.warnings, *generator.notes))
+    level, sentences = (None, ()) if made.verdict is None else (made.verdict.level, (made.verdict.sentence,))
+    seconds = time.perf_counter() - began
+    return RunResult(folder, files, metrics(made), seconds, (*sentences, *generator.notes), level)
 
 
 def reconstruct(
@@ -237,10 +239,8 @@ def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) 
 
 
 def metrics(made: Reconstruction) -> dict[str, float]:
-    """Numbers for the last line: how near the generator comes to an image, and how long each part took."""
-    psnr = made.inversion_psnr_db
-    numbers = {} if psnr is None else {"inversion_psnr_db": psnr}
-    return {**numbers, **{f"{name}_s": value for name, value in made.seconds.items()}}
+    """Numbers for the last line: how well the prior knows an image, and how long each part took."""
+    return {**made.figures, **{f"{name}_s": value for name, value in made.seconds.items()}}
 
 
 def synth(request: SynthRequest, report: Reporter = silent) -> RunResult:

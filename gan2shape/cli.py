@@ -166,6 +166,7 @@ def run(
             result = run_request(replace(request, out=folder), report)
     lines = [f"{name:16s} {path}" for name, path in result.files.items()]
     lines += [f"{name:16s} {value:.4g}" for name, value in result.metrics.items()]
+    lines += [f"{'verdict':16s} {result.verdict}"] if result.verdict else []
     emit({"verb": "run", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
 
 

@@ -1,10 +1,12 @@
-"""Choosing what a pack's calibration holds: lights from the training images, depth scale and tilt with true depth.
+"""Choosing what a pack's calibration holds: lights from the training images, depth scale and tilt with true depth, and
+the limits of what the prior knows (build/limits.py).
 
 The lights are those of the category's renders. Depth scale and tilt are gauges that images do not fix: the
 values with the least SIDE on validation objects of the exam are taken, and the calibration says that true depth chose
 them. Everything else is neutral until somebody writes it into the file.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Observation
 from gan2shape.core.resources import exam_dir
 from gan2shape.nn.scene_networks import SceneNetworks
-from gan2shape.prior.calibration import Calibration, read_calibration, write_calibration
+from gan2shape.prior.calibration import LIMIT, Calibration, read_calibration, write_calibration
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.scene import pretrained_networks
@@ -31,13 +33,17 @@ CHOSEN = ("depth_scale", "tilt")
 DIGITS = 4
 
 
-def calibrate(category: str, pack: Path, report: Reporter = silent) -> Calibration:
+def calibrate(
+    category: str, pack: Path, report: Reporter = silent, limits: Mapping[str, tuple[float, float]] | None = None
+) -> Calibration:
     """Write the calibration of a pack and return it. Values of an existing file stay, unless they are chosen here.
 
+    limits: of figures, by name (`build.limits`).
     Raises UserError for a damaged pack or calibration.
     """
     there = read_calibration(pack)
-    values = {**lights_of(category).values, **there.values}
+    chosen = {LIMIT + figure: pair for figure, pair in (limits or {}).items()}
+    values = {**lights_of(category).values, **there.values, **chosen}
     calibration = Calibration(**values, chosen_with_true_depth=there.chosen_with_true_depth)
     generator, config = open_prior(category, pack, device="cpu")
     networks, items = pretrained_networks(generator.prior, config), validation_objects(category, config)

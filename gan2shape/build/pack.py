@@ -3,7 +3,7 @@
     gan           render training images, train generator, discriminator and image encoder, write the pack
     masks         teach the mask head
     scene         pre-train depth, view and light networks on single images that the generator reproduces
-    calibration   choose depth scale and tilt; write the lights (`build.calibrate`)
+    calibration   choose depth scale and tilt; write the lights (`build.calibrate`); limits of verdicts (`build.limits`)
     card          measure how controllable the generator is (`bench.card`)
 
 Every step leaves its result in the pack and is passed over where that exists. A build that was stopped continues from
@@ -17,6 +17,7 @@ from typing import Any
 
 from gan2shape.bench.card import measure_pack, write_measured
 from gan2shape.build.calibrate import calibrate, lights_of
+from gan2shape.build.limits import choose_limits
 from gan2shape.build.masks import train_mask_head, train_segmenter
 from gan2shape.build.plan import (
     RENDER_WORKERS,
@@ -175,9 +176,12 @@ def add_scene(
 
 
 def make_calibration(request: BuildRequest, report: Reporter = silent) -> None:
-    """Write the calibration, and on the card what true depth chose."""
-    calibration = calibrate(request.category, request.pack, report)
-    update_card(request.pack, {"chosen_with_true_depth": list(calibration.chosen_with_true_depth)})
+    """Write the calibration, and on the card what true depth chose and how often the verdict is right."""
+    generator = masked_generator(load_pack(request.pack))
+    found = choose_limits(request.category, generator, request.sizes.verdict_images, report)
+    calibration = calibrate(request.category, request.pack, report, found.limits)
+    entries = {"chosen_with_true_depth": list(calibration.chosen_with_true_depth)}
+    update_card(request.pack, {**entries, "verdict": found.rates} if found.rates else entries)
 
 
 def make_card(request: BuildRequest, report: Reporter = silent) -> None:

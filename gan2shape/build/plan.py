@@ -56,6 +56,7 @@ class BuildSizes:
     segmenter_steps: int = 400
     head_steps: int = 300
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    verdict_images: int = 64  # of each kind, that the limits of verdicts are chosen on and rated with
     card: CardSizes = field(default_factory=CardSizes)
 
 
@@ -304,7 +305,7 @@ def _scene_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int,
 
 
 def _calibration_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
-    return CALIBRATION_S, 0, "depth scale and tilt, chosen with true depth of validation objects; lights"
+    return CALIBRATION_S, 0, "depth scale and tilt, chosen with true depth of validation objects; lights; limits"
 
 
 def _card_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:

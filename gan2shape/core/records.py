@@ -24,6 +24,16 @@ class Observation:
     mask: Float[Tensor, "1 1 S S"]  # the object, in [0, 1]
     latent: Float[Tensor, "1 *L D"]  # w, or W+ with a row for each layer: the inversion of `image`
     is_inverted: bool = False  # the image was given and its latent found; otherwise the image is the latent's own
+    has_given_mask: bool = False  # otherwise the mask is what the generator shows of the latent
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an image lies inside what a prior knows."""
+
+    level: str  # "inside", "edge" or "outside"
+    sentence: str  # for the reader: the level, and the figure that decided
+    figures: dict[str, float]  # by name, see shape/verdict.py
 
 
 @dataclass(frozen=True)

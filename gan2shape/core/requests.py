@@ -120,6 +120,7 @@ class RunResult:
     metrics: dict[str, float] = field(default_factory=dict)  # measured numbers, units in the names
     seconds: float = 0.0  # wall time of the job
     notes: tuple[str, ...] = ()  # sentences for the reader
+    verdict: str | None = None  # "inside", "edge" or "outside" of what the prior knows; the sentence is the first note
 
     def as_json(self) -> dict:
         """Plain types for `--json`: paths become strings with forward slashes."""

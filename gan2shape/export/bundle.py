@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gan2shape.core.files import write_arrays_atomic, write_bytes_atomic, write_text_atomic
 from gan2shape.core.images import to_uint8, write_png
+from gan2shape.core.records import Verdict
 from gan2shape.export import pictures
 from gan2shape.export.mesh import (
     Mesh,
@@ -49,7 +50,8 @@ class Bundle:
     strip_labels: dict[str, list[str]] = field(default_factory=dict)  # a caption per image of a strip
     losses: list[dict] = field(default_factory=list)  # {"stage": str, "step": int, "<name>": float}
     timings: dict[str, float] = field(default_factory=dict)  # seconds by part
-    inversion_psnr_db: float | None = None  # of the generator's image of the input, inside the mask
+    figures: dict[str, float] = field(default_factory=dict)  # how well the prior knows the input, by name
+    verdict: Verdict | None = None  # whether it knows it
     config_yaml: str = ""  # the whole configuration
     notes: list[str] = field(default_factory=list)  # sentences for the reader
     photo: Photo | None = None  # what `image` shows, at a higher resolution
@@ -197,5 +199,7 @@ def scene_description(bundle: Bundle) -> dict:
             "Meshes: +Y up, +Z towards the viewer, point (x, y, z) of the canonical camera frame at (x, -y, 1 - z).",
         ],
         "latent": None if bundle.latent is None else "scene.npz, array latent (w or W+)",
+        "figures": bundle.figures,
+        "verdict": bundle.verdict and {"level": bundle.verdict.level, "sentence": bundle.verdict.sentence},
         "notes": list(bundle.notes),
     }

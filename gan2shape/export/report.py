@@ -95,7 +95,8 @@ def facts(bundle: "Bundle") -> list[dict]:
     """The numbers at the head of the page: name, value, hint."""
     pitch, yaw, roll = (math.degrees(angle) for angle in bundle.view[0, :3].tolist())
     ambient, diffuse, lx, ly = bundle.light[0].tolist()
-    psnr, hint = bundle.inversion_psnr_db, "how near the generator comes to the input on the object (PSNR)"
+    psnr = bundle.figures.get("inversion_psnr_db")
+    hint = "how near the generator comes to the input on the object (PSNR)"
     inversion = [] if psnr is None else [{"name": "inversion", "value": f"{psnr:.1f} dB", "hint": hint}]
     azimuth, elevation = math.degrees(math.atan2(lx, 1)), math.degrees(math.atan2(-ly, math.hypot(lx, 1)))
     return [

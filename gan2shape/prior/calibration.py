@@ -1,8 +1,9 @@
 """What describes one set of weights and is no weight: `calibration.json` beside `prior.safetensors`.
 
-The scale of the depth network's shapes, their tilt, the yaws of multi-view fusion, the high-pass filter of a stage, and
-the lights of the training images. For each value the file states whether true depth was used to choose it. A value
-that is missing, or a pack without this file, leaves the typed default of the configuration.
+The scale of the depth network's shapes, their tilt, the yaws of multi-view fusion, the high-pass filter of a stage,
+the lights of the training images, and the limits of what the prior knows (shape/verdict.py). For each value the file
+states whether true depth was used to choose it. A value that is missing, or a pack without this file, leaves the typed
+default of the configuration; without limits there is no verdict.
 
     {"format": "gan2shape-calibration-1",
      "depth_scale": {"value": 1.1, "chosen_with_true_depth": true}, …}
@@ -41,6 +42,7 @@ KEYS = {  # value of the calibration -> key of `ShapeConfig`
     "light_alpha": "lights.alpha",
     "light_mean": "lights.mean",
 }
+LIMIT = "limit_"  # begins the names of the values that are no settings: limits of figures, see `Calibration.limits`
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class Calibration(Finite):
     light_gain: tuple[float, float] | None = None
     light_alpha: float | None = None
     light_mean: tuple[float, float, float, float] | None = None
+    # Of figures that tell what the prior knows (shape/verdict.py): where its edge begins, and where it ends.
+    limit_guess_psnr_db: tuple[float, float] | None = None
+    limit_feature_distance: tuple[float, float] | None = None
+    limit_round_trip: tuple[float, float] | None = None
+    limit_mask_iou: tuple[float, float] | None = None
     chosen_with_true_depth: tuple[str, ...] = ()  # names of the values above that were
 
     def check(self) -> None:
@@ -74,12 +81,17 @@ class Calibration(Finite):
     @property
     def values(self) -> dict[str, float | tuple[float, ...]]:
         """What is set, by name."""
-        return {name: getattr(self, name) for name in KEYS if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in NAMES if getattr(self, name) is not None}
 
     @property
     def settings(self) -> dict[str, float | tuple[float, ...]]:
         """The values by dotted key of `ShapeConfig`."""
-        return {KEYS[name]: value for name, value in self.values.items()}
+        return {KEYS[name]: value for name, value in self.values.items() if name in KEYS}
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """(where the edge begins, where it ends) of each figure that has limits."""
+        return {name.removeprefix(LIMIT): value for name, value in self.values.items() if name.startswith(LIMIT)}
 
     def to_page(self) -> dict[str, Any]:
         """The file's contents."""
@@ -98,7 +110,7 @@ def from_page(page: Any) -> Calibration:
     for name, entry in page.items():
         if name == "format":
             continue
-        need(name in KEYS, f"it has an unknown key, {name}")
+        need(name in NAMES, f"it has an unknown key, {name}")
         is_entry = isinstance(entry, Mapping) and set(entry) == {"value", "chosen_with_true_depth"}
         need(is_entry, f"{name} needs a value and chosen_with_true_depth, and nothing else")
         need(isinstance(entry["chosen_with_true_depth"], bool), f"{name}.chosen_with_true_depth is not true or false")
@@ -150,3 +162,4 @@ def _plain(value: float | tuple[float, ...]) -> float | list[float]:
 
 
 _HINTS = {spec.name: typing.get_type_hints(Calibration)[spec.name] for spec in fields(Calibration)}
+NAMES = (*KEYS, *(name for name in _HINTS if name.startswith(LIMIT)))  # of all values, in the file's order

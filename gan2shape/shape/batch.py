@@ -23,6 +23,7 @@ from gan2shape.shape.initialize import DEPTH_NETWORK, mirror_mean_depth, take_vi
 from gan2shape.shape.observe import require_object
 from gan2shape.shape.reconstruct import Reconstruction, finished
 from gan2shape.shape.state import Progress, make_target, new_state, scene_with, target_from
+from gan2shape.shape.verdict import verdicts_of
 
 BATCH = 32  # images that the networks see at once
 
@@ -63,19 +64,22 @@ def reconstruct_batch(
     raws, lights = state.model.networks.depth_net(seen), state.model.networks.lights(seen)
     seconds = {"batch": (time.perf_counter() - began) / len(given)}
     progress, found = Progress(initial=DEPTH_NETWORK, seconds=seconds), []
-    for i, mask in enumerate(masks):
-        row = slice(i, i + 1)
-        mask = predicted[row] if mask is None else mask.to(device)
+    observations = [
+        Observation(given[i : i + 1], predicted[i : i + 1] if mask is None else mask.to(device), latents[i : i + 1],
+                    is_inverted=True, has_given_mask=mask is not None)
+        for i, mask in enumerate(masks)
+    ]  # fmt: skip
+    for i, (observation, verdict) in enumerate(zip(observations, verdicts_of(observations, generator), strict=True)):
+        row, mask = slice(i, i + 1), observation.mask
         try:
             require_object(mask)
         except UserError as error:
             found.append(error)
             continue
-        observation = Observation(given[row], mask, latents[row], is_inverted=True)
         base = depth_base(depths[row], half_range)
         own = replace(state, model=replace(state.model, base=base))
         target = target_from(seen[row], mask) if seen is made else make_target(observation)
         depth = depth_from_raw(raws[row], base, half_range)
         scene = scene_with(own.model, target, depth, lights[row], fov_deg)
-        found.append(finished(observation, (scene,), own, target, progress, generator, config))
+        found.append(finished(observation, (scene,), own, target, progress, generator, config, verdict))
     return found

@@ -46,13 +46,14 @@ def observe_image(
     if mask is None:
         require_mask(generator)
     image = image.to(generator.prior.w_mean.device)
-    mask = None if mask is None else mask.to(image.device)
+    is_given = mask is not None
+    mask = mask.to(image.device) if is_given else None
     found = invert(image, generator.prior, config.invert, config.seed, mask, report)
-    if mask is None:
+    if not is_given:
         with torch.no_grad():
             _, mask = generator(found.latent)
     require_object(mask)
-    return Observation(image, mask, found.latent, is_inverted=True)
+    return Observation(image, mask, found.latent, is_inverted=True, has_given_mask=is_given)
 
 
 def require_object(mask: Float[Tensor, "1 1 S S"]) -> None:

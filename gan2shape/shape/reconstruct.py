@@ -27,7 +27,7 @@ from gan2shape.core.config import GREATEST_SEED, ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import to_uint8
 from gan2shape.core.progress import Reporter, silent
-from gan2shape.core.records import Observation, Render, Scene
+from gan2shape.core.records import Observation, Render, Scene, Verdict
 from gan2shape.export.bundle import Bundle, write_all, write_few
 from gan2shape.export.photo import Photo
 from gan2shape.prior.masked_generator import MaskedGenerator, full_image
@@ -51,7 +51,7 @@ from gan2shape.shape.state import (
     save_state,
 )
 from gan2shape.shape.strips import effect_strips
-from gan2shape.shape.verdict import inversion_psnr_db, require_picture, warnings_about
+from gan2shape.shape.verdict import INSIDE, inversion_psnr_db, latent_distance, require_picture, verdicts_of
 
 OnScene = Callable[[Scene], None]
 
@@ -68,6 +68,8 @@ class Reconstruction:
     generator: MaskedGenerator
     config: ShapeConfig
     seconds: dict[str, float]  # wall time by part
+    # Whether the image lies inside what the prior knows; None for a sample or a latent, and without limits.
+    verdict: Verdict | None = None
     photo: Photo | None = None  # the observed image at its own resolution, where that is higher
 
     @property
@@ -88,7 +90,16 @@ class Reconstruction:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader has to know before trusting the shape, in sentences."""
-        return warnings_about(self.inversion_psnr_db, self.generator)
+        return () if self.verdict is None or self.verdict.level == INSIDE else (self.verdict.sentence,)
+
+    @cached_property
+    def figures(self) -> dict[str, float]:
+        """What was measured of an image that was given, by name (shape/verdict.py); nothing of a sample or a latent."""
+        if not self.observation.is_inverted:
+            return {}
+        distance = latent_distance(self.observation.latent, self.generator.prior).item()
+        found = {} if self.verdict is None else self.verdict.figures
+        return {"inversion_psnr_db": self.inversion_psnr_db, "latent_distance": distance, **found}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -187,9 +198,10 @@ class Reconstruction:
             timings=self.seconds,
             config_yaml=config_yaml,
             photo=self._texture(),
-            inversion_psnr_db=self.inversion_psnr_db,
+            figures=self.figures,
+            verdict=self.verdict,
             notes=[
-                *self.warnings,
+                *(() if self.verdict is None else (self.verdict.sentence,)),
                 origin_note(self.progress, len(self.scenes) - 1),
                 *substitutions(self.config),
                 *self.generator.notes,
@@ -239,7 +251,8 @@ def reconstruct(
         progress = replace(progress, n_done=index + 1, losses=progress.losses + tuple(noted), seconds=seconds)
         if path is not None:
             save_state(path, state, progress, scenes, config, origin)
-    return finished(observation, scenes, state, target, progress, generator, config)
+    (verdict,) = verdicts_of([observation], generator)
+    return finished(observation, scenes, state, target, progress, generator, config, verdict)
 
 
 def finished(
@@ -250,11 +263,12 @@ def finished(
     progress: Progress,
     generator: MaskedGenerator,
     config: ShapeConfig,
+    verdict: Verdict | None,
 ) -> Reconstruction:
     """The result, whose last scene has the input's own albedo and background."""
     scenes = (*scenes[:-1], with_input_albedo(scenes[-1], observation, state, target, config.render.fov_deg))
     target = replace(target, canvas=make_target(observation).canvas)
-    return Reconstruction(observation, scenes, state, target, progress, generator, config, progress.seconds)
+    return Reconstruction(observation, scenes, state, target, progress, generator, config, progress.seconds, verdict)
 
 
 def with_current(

@@ -1,19 +1,42 @@
-"""Whether a result can be trusted: how near the generator comes to the image, and what to say where it does not.
+"""Whether a result can be trusted: figures that tell what a prior knows from what it does not, and a verdict in words.
 
-The shape is learnt from what the generator makes of the image. Where that is another picture, the shape is one as well.
+The shape is learnt from what the generator makes of an image. Where that is another picture, the shape is one as well.
+What the pack's encoder sees at first sight tells this better than an inversion, which bends the latent until it fits:
+so the figures are taken of G(w) with w from the encoder, one pass and a few milliseconds an image.
+
+    guess_psnr_db     PSNR of G(w) against the image, inside the mask
+    feature_distance  relative L1 distance of the two in the discriminator's features (whole picture, so outlines count)
+    round_trip        distance between w and what the encoder sees in G(w), in standard deviations of w
+    mask_iou          intersection over union of the given mask and that of G(w); only where a mask was given
+
+A pack's calibration holds two limits of each, where the edge of the prior's knowledge begins and where it ends
+(build/limits.py chooses them; docs/trust.md has the measured rates). The worst figure decides. Without an encoder or
+without limits, as for custom generators, there is no verdict.
 """
+
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
-from gan2shape.core.records import Observation
-from gan2shape.measure.metrics import psnr_db
+from gan2shape.core.records import Observation, Verdict
+from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.packs import Prior
 
-OUTSIDE_PSNR_DB = 20.0  # of the inversion inside the mask: images that the bundled priors know reach more
 FLAT_SD = 0.01  # of an image's values in [-1, 1]: less is one flat colour
+N_FEATURE_BLOCKS = 3  # of the discriminator, or as many as a small one has
+LEAST_VARIANCE = 1e-3  # of a principal component of w, of the greatest: w hardly leaves a few dozen dimensions
+INSIDE, EDGE, OUTSIDE = "inside", "edge", "outside"  # `Verdict.level`
+FALLING = ("guess_psnr_db", "mask_iou")  # figures that are low for strange images; the others are high
+MEANINGS = {
+    "guess_psnr_db": "its own picture of the object comes within {value:.1f} dB; {limit:.1f} or more are usual",
+    "feature_distance": "its own picture differs in form and texture by {value:.2f}; {limit:.2f} at most are usual",
+    "round_trip": "it takes its own picture for another object, {value:.2f} away; {limit:.2f} at most are usual",
+    "mask_iou": "the mask and the object that it sees overlap by {value:.0%}; {limit:.0%} or more are usual",
+}  # of each figure where it decides
 
 
 def require_picture(image: Float[Tensor, "1 3 S S"]) -> None:
@@ -33,13 +56,96 @@ def inversion_psnr_db(observation: Observation, generator: MaskedGenerator) -> f
     return psnr_db(made, observation.image, observation.mask > 0.5).item()
 
 
-def warnings_about(psnr: float | None, generator: MaskedGenerator) -> tuple[str, ...]:
-    """What a reader has to know before trusting the shape, in sentences; nothing for custom generators, of which no
-    limit was measured.
+def latent_distance(latents: Float[Tensor, "B *L D"], prior: Prior) -> Float[Tensor, " B"]:
+    """How far each latent lies from the mean of w: the root mean square of its principal components, each in its own
+    standard deviation (1 is usual for samples). Of an inversion it is large where the image is strange.
     """
-    if psnr is None or psnr >= OUTSIDE_PSNR_DB or "checkpoint" in generator.prior.card:
-        return ()
-    return (
-        f"Warning: the generator does not know this image: it comes within {psnr:.1f} dB on the object, less than the "
-        f"{OUTSIDE_PSNR_DB:g} dB of images that it knows. The shape is the generator's guess, not that of the image.",
-    )
+    variances, axes = torch.linalg.eigh(prior.w_cov)
+    components = (latents - prior.w_mean) @ axes
+    relative = components.square() / variances.clamp_min(LEAST_VARIANCE * float(variances.max()))
+    return relative.flatten(1).mean(1).sqrt()
+
+
+@torch.no_grad()
+def trust_figures(
+    images: Float[Tensor, "B 3 S S"], generator: MaskedGenerator, masks: Float[Tensor, "B 1 S S"] | None = None
+) -> dict[str, Float[Tensor, " B"]] | None:
+    """The figures of each image, as above; None without an encoder, a mask head or a discriminator. A PSNR is 0 where
+    the generator shows no object.
+
+    masks: those that were given. Images do not depend on each other.
+    """
+    prior = generator.prior
+    latents = None if generator.head is None or prior.discriminator is None else prior.guess_latent(images)
+    if latents is None:
+        return None
+    made, seen = generator(latents)
+    compared = seen if masks is None else masks
+    found = {
+        "guess_psnr_db": psnr_db(made, images, compared > 0.5).nan_to_num(0.0),
+        "feature_distance": feature_distance(images, made, prior),
+        "round_trip": ((prior.guess_latent(made) - latents) / prior.w_std).square().mean(1).sqrt(),
+    }
+    return found if masks is None else {**found, "mask_iou": iou(masks > 0.5, seen > 0.5)}
+
+
+def feature_distance(
+    images: Float[Tensor, "B 3 S S"], made: Float[Tensor, "B 3 S S"], prior: Prior
+) -> Float[Tensor, " B"]:
+    """Mean over the discriminator's first blocks of |features of `images` - of `made`|, each in parts of the latter."""
+    n_blocks = min(N_FEATURE_BLOCKS, len(prior.discriminator.block_names))
+    pairs = zip(*(prior.discriminator.features(x, n_blocks) for x in (images, made)), strict=True)
+    parts = [(one - other).abs().mean((1, 2, 3)) / other.abs().mean((1, 2, 3)) for one, other in pairs]
+    return torch.stack(parts).mean(0)
+
+
+def excess(value: float, limits: tuple[float, float]) -> float:
+    """How far beyond its limits a figure lies: up to 0 inside, up to 1 at the edge, more outside.
+
+    Limits that rise are of a figure that grows with the distance from the prior, falling ones of one that falls.
+    """
+    edge, end = limits
+    return (value - edge) / (end - edge)
+
+
+def level_of(worst: float) -> str:
+    """The level of the greatest `excess`."""
+    return INSIDE if worst <= 0 else EDGE if worst <= 1 else OUTSIDE
+
+
+def judge(figures: Mapping[str, float], limits: Mapping[str, tuple[float, float]], name: str) -> Verdict | None:
+    """The verdict about an image of these figures by the prior `name`; None where none of them has limits."""
+    by_excess = {figure: excess(value, limits[figure]) for figure, value in figures.items() if figure in limits}
+    if not by_excess:
+        return None
+    decides = max(by_excess, key=by_excess.__getitem__)
+    level = level_of(by_excess[decides])
+    why = MEANINGS[decides].format(value=figures[decides], limit=limits[decides][0])
+    sentence = {
+        INSIDE: f"This image lies inside what the {name} prior knows.",
+        EDGE: f"This image lies at the edge of what the {name} prior knows ({why}): compare the shape with the image.",
+        OUTSIDE: f"Warning: this image lies outside what the {name} prior knows ({why}). The shape is the prior's "
+        "guess, not that of the image.",
+    }[level]
+    return Verdict(level, sentence, dict(figures))
+
+
+@torch.no_grad()
+def verdicts_of(observations: Sequence[Observation], generator: MaskedGenerator) -> list[Verdict | None]:
+    """The verdict about each image that was given, all in one pass; None for samples and latents, and where nothing
+    can tell.
+    """
+    limits, verdicts = generator.prior.calibration.limits, [None] * len(observations)
+    name = str(generator.prior.card.get("category", "generator's"))
+    for has_mask in (False, True):
+        places = [i for i, one in enumerate(observations) if one.is_inverted and one.has_given_mask == has_mask]
+        if not places or not limits:
+            continue
+        images, masks = (torch.cat([getattr(observations[i], part) for i in places]) for part in ("image", "mask"))
+        figures = trust_figures(images, generator, masks if has_mask else None)
+        if figures is None:
+            continue
+        columns = zip(*(values.tolist() for values in figures.values()), strict=True)
+        for i, row in zip(places, columns, strict=True):
+            verdicts[i] = judge(dict(zip(figures, row, strict=True)), limits, name)
+    return verdicts

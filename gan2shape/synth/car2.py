@@ -71,6 +71,7 @@ SPEC = CategorySpec(
     background_low=(0.55, 0.55, 0.55),
     background_high=(0.95, 0.95, 0.95),
     clear_coat=(0.3, 1.0),
+    same_as="car",
     longest_side=0.14,
 )
 HELD_OUT = replace(SPEC, sample=lambda rng: sample_real(rng, held_out=True))  # same stream of numbers, for exams

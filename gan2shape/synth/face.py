@@ -125,4 +125,5 @@ SPEC = CategorySpec(
     views=FaceViews(),
     background_low=(0.55, 0.55, 0.55),
     background_high=(0.95, 0.95, 0.95),
+    same_as="head",
 )

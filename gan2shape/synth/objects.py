@@ -86,4 +86,10 @@ class CategorySpec:
     background_high: tuple[float, float, float] = (0.92, 0.92, 0.92)
     fov_deg: float = 10.0  # of the plain rendering
     clear_coat: tuple[float, float] = (0.0, 0.0)  # strength in the natural rendering, uniform
+    same_as: str = ""  # the category whose subject this one shows too, if not one of its own: car2 shows cars
     longest_side: float = 0.125  # scene units, of a mesh from a file that stands in for this category's objects
+
+    @property
+    def subject(self) -> str:
+        """What the images show."""
+        return self.same_as or self.name
