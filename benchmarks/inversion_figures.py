@@ -2,8 +2,9 @@
 
     python benchmarks/inversion_figures.py --category car --count 12
 
-Kinds are those of `gan2shape.build.kinds`. All are inverted as preset `draft` does, without a mask; the mask is the
-prior's own, as in a run. Verdicts do not need the inversion (docs/trust.md); `metrics` print these two figures.
+Kinds are those of `gan2shape.build.kinds`, or those among them that begin with a `--kind`. All are inverted as preset
+`draft` does, without a mask; the mask is the prior's own, as in a run. Verdicts do not need the inversion
+(docs/trust.md); runs print these two figures.
 """
 
 import argparse
@@ -33,9 +34,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--category", default="car")
     parser.add_argument("--count", type=int, default=12)
+    parser.add_argument("--kind", nargs="*", default=[""])
     options = parser.parse_args()
     generator, config = open_prior(options.category, None, "draft", (), None, "cpu")
     for kind in all_kinds(options.category, generator, options.count):
+        if not kind.name.startswith(tuple(options.kind)):
+            continue
         figures = []
         for batch in kind.images.split(BATCH):
             found = invert(batch, generator.prior, config.invert, config.seed, None, silent)

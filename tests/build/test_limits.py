@@ -43,8 +43,8 @@ def test_where_known_and_unknown_overlap_the_edge_is_narrow_and_false_alarms_sta
     limits = limits_from([figures(1000, 0.0, 0)], [figures(1000, 0.5, 1)])
     rates = rates_of(figures(2000, 0.0, 3), limits)
     assert rates["outside"] < 0.05
-    middle, unit = unit_of(figures(1000, 0.0, 0)["round_trip"], "round_trip")
-    (edge, end) = limits["round_trip"]
+    middle, _ = unit_of(figures(1000, 0.0, 0)["round_trip"], "round_trip")
+    edge, end = limits["round_trip"]
     assert (end - middle) / (edge - middle) == pytest.approx(1.05, abs=0.01)
 
 

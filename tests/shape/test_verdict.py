@@ -142,7 +142,8 @@ def test_a_latents_distance_is_counted_in_its_own_deviations(bundled) -> None:
     found = latent_distance(torch.stack([prior.w_mean, prior.w_mean + 3 * strongest]), prior)
     torch.testing.assert_close(found, torch.tensor([0.0, 3 / math.sqrt(dims)]), atol=1e-3, rtol=1e-3)
     layered = prior.w_mean.expand(1, 5, -1) + torch.arange(5.0)[None, :, None] * strongest
-    assert latent_distance(layered, prior).item() == pytest.approx(math.sqrt(6 / dims), rel=1e-3)  # mean of 0 to 16 is 6
+    mean_square = sum(i**2 for i in range(5)) / 5
+    assert latent_distance(layered, prior).item() == pytest.approx(math.sqrt(mean_square / dims), rel=1e-3)
 
 
 def test_the_worst_figure_decides_and_is_named() -> None:
