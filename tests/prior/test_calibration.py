@@ -12,6 +12,7 @@ from gan2shape.core.resources import known_categories, pack_dir
 from gan2shape.prior.calibration import (
     CALIBRATION_NAME,
     KEYS,
+    NAMES,
     Calibration,
     read_calibration,
     write_calibration,
@@ -97,7 +98,7 @@ def test_bytes_that_are_no_text_and_folders_are_one_sentence(tmp_path) -> None:
 def test_shipped_packs_set_every_value_and_their_cards_list_what_true_depth_chose() -> None:
     for category in known_categories():
         calibration = read_calibration(pack_dir(category))
-        assert set(calibration.values) == set(KEYS)
+        assert set(calibration.values) == set(NAMES)
         card = json.loads((pack_dir(category) / "card.json").read_text(encoding="utf-8"))
         assert card["chosen_with_true_depth"] == list(calibration.chosen_with_true_depth)
 
