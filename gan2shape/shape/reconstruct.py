@@ -263,7 +263,7 @@ def finished(
     progress: Progress,
     generator: MaskedGenerator,
     config: ShapeConfig,
-    verdict: Verdict | None,
+    verdict: Verdict | None = None,
 ) -> Reconstruction:
     """The result, whose last scene has the input's own albedo and background."""
     scenes = (*scenes[:-1], with_input_albedo(scenes[-1], observation, state, target, config.render.fov_deg))
