@@ -51,6 +51,7 @@ class SynthRequest:
     out: Path = Path("synth")
     rendering: str = "plain"  # plain or natural
     shards: bool = False  # training images only, without the truth
+    labels: bool = False  # with `shards`: store each object's class beside its image
     mesh: Path | None = None  # a mesh file or a folder of them, rendered under the category's views and lights
 
 
@@ -64,6 +65,7 @@ class TrainRequest:
     device: str = "auto"
     resume: bool = True  # go on from the checkpoint in `out`
     start_from: Path | None = None  # a pack that a new training begins with
+    labels: bool = False  # learn the classes that stand beside the images: a class-conditional generator
     overrides: tuple[str, ...] = ()  # key=value of `TrainConfig`
 
 
@@ -250,6 +252,8 @@ def synth(request: SynthRequest, report: Reporter = silent) -> RunResult:
     from gan2shape.synth.dataset import generate, generate_from_meshes, prerender
 
     began = time.perf_counter()
+    if request.labels and not request.shards:
+        raise UserError("--labels belongs to --shards: give both (truth.npz of a folder without shards has the style).")
     if request.mesh is not None:
         from gan2shape.export.meshes_in import read_meshes
 
@@ -263,7 +267,7 @@ def synth(request: SynthRequest, report: Reporter = silent) -> RunResult:
         return RunResult(request.out, seconds=time.perf_counter() - began)
     what = (request.category, request.count, request.seed, request.out)
     if request.shards:
-        prerender(*what, size=request.size, report=report, rendering=request.rendering)
+        prerender(*what, size=request.size, report=report, rendering=request.rendering, labels=request.labels)
     else:
         generate(*what, request.size, request.rendering)
     return RunResult(request.out, seconds=time.perf_counter() - began)
@@ -280,7 +284,8 @@ def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
     began = time.perf_counter()
     refuse_options(request.overrides)
     config = compose(TrainConfig, overrides=request.overrides)
-    config = replace(config, kimg=request.kimg, device=request.device)
+    labels = config.labels or request.labels
+    config = replace(config, kimg=request.kimg, device=request.device, labels=labels)
     state = train_gan(request.data, request.out, config, request.resume, request.start_from, report)
     return RunResult(request.out, metrics={"kimg": state.n_images / 1000}, seconds=time.perf_counter() - began)
 

@@ -191,6 +191,7 @@ def synth(
     out: Annotated[Path, typer.Option(help="Folder of the files.")] = Path("synth"),
     rendering: Annotated[str, typer.Option(help="plain, or natural: as a camera takes it.")] = "plain",
     shards: Annotated[bool, typer.Option("--shards", help="Training images only, for `gan2shape train`.")] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="With --shards: store the class of each object.")] = False,
     mesh: Annotated[
         Path | None, typer.Option(help="Render this mesh (or a folder's) under the category's views and lights.")
     ] = None,
@@ -214,7 +215,7 @@ def synth(
         from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
-            result = run_synth(SynthRequest(category, count, seed, size, out, rendering, shards, mesh), report)
+            result = run_synth(SynthRequest(category, count, seed, size, out, rendering, shards, labels, mesh), report)
     seconds = result.seconds
     payload = {"verb": "synth", "category": category, "count": count, "out_dir": out, "seconds": round(seconds, 2)}
     what = category if mesh is None else mesh
@@ -230,6 +231,7 @@ def train(
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = True,
     start_from: Annotated[Path | None, typer.Option(help="A pack that a new training begins with.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Learn classes (`synth --shards --labels`).")] = False,
     as_json: Json = False,
     settings: Settings = None,
 ) -> None:
@@ -242,7 +244,7 @@ def train(
         from gan2shape.api import train as run_training
         from gan2shape.core.progress import open_reporter
 
-        request = TrainRequest(data, out, kimg, device, resume, start_from, tuple(settings or ()))
+        request = TrainRequest(data, out, kimg, device, resume, start_from, labels, tuple(settings or ()))
         with open_reporter() as report:
             result = run_training(request, report)
     shown_kimg = result.metrics["kimg"]

@@ -41,8 +41,8 @@ from gan2shape.prior.masked_generator import masked_generator
 from gan2shape.prior.packs import load_pack, make_prior, read_card, save_pack, update_card
 from gan2shape.prior.scene import NETWORK_NAME, settings
 from gan2shape.shape.pretrain import PretrainConfig, pretrain
-from gan2shape.synth.dataset import prerender, render_set
-from gan2shape.train.dataset import ShardedImages
+from gan2shape.synth.dataset import CLASSES_KEY, prerender, render_set
+from gan2shape.train.dataset import ShardedImages, class_names
 from gan2shape.train.loop import train
 from gan2shape.train.sheets import samples_sheet
 from gan2shape.train.state import load_encoder, load_networks
@@ -104,7 +104,10 @@ def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
     config = request.training()
     resolution = config.generator.resolution
     images_there(request.data)  # a damaged shard would be passed over in training
-    prerender(request.category, request.images, 0, request.data, workers=RENDER_WORKERS, size=resolution, report=report)
+    prerender(
+        request.category, request.images, 0, request.data, workers=RENDER_WORKERS, size=resolution, report=report,
+        labels=config.labels,
+    )  # fmt: skip
     train(request.data, request.folder, config, report=report)
     facts = last_statistics(request.folder)
     mirrored = ", mirrored at random" if config.flips else ""
@@ -115,6 +118,8 @@ def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
         "licence": "Apache-2.0",
         "limits": "A small demonstration trained on synthetic objects only; it knows no photograph.",
     }
+    if config.labels:
+        card[CLASSES_KEY] = list(class_names(request.data))
     prior, encoder = make_prior(*load_networks(request.folder), card), load_encoder(request.folder)
     prior = replace(prior, calibration=lights_of(request.category))
     if encoder is not None:
@@ -146,7 +151,10 @@ def make_scene(request: BuildRequest, report: Reporter = silent) -> Path:
     count = min(request.images, plan.n_objects + SPARE_IMAGES)
     if images_there(request.data) < count:
         resolution = config.generator.resolution
-        prerender(request.category, count, 0, request.data, workers=RENDER_WORKERS, size=resolution, report=report)
+        prerender(
+            request.category, count, 0, request.data, workers=RENDER_WORKERS, size=resolution, report=report,
+            labels=config.labels,
+        )  # fmt: skip
     state = request.folder / STATE_NAME
     path = add_scene(request.category, request.pack, state, plan, request.data, request.device, report)
     state.unlink(missing_ok=True)  # what it was kept for is in the pack; another call shall learn anew

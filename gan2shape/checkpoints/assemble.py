@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from gan2shape.checkpoints.errors import UnreadableError
 from gan2shape.checkpoints.inert import shown
 from gan2shape.checkpoints.stored import StoredTensor
-from gan2shape.nn.discriminator import DiscriminatorConfig
-from gan2shape.nn.generator import GeneratorConfig
+from gan2shape.nn.discriminator import LOGIT_NAME, PROJECTION_NAME, DiscriminatorConfig, critic_of_class
+from gan2shape.nn.generator import EMBEDDING_NAME, GeneratorConfig, state_of_class
 from gan2shape.nn.layers import fir_kernel, normalize_second_moment
 
 State = Mapping[str, StoredTensor | Tensor]
@@ -222,6 +222,26 @@ def generator_of_class(state: State, class_index: int) -> tuple[dict[str, Stored
     fixed["mapping.fc0.weight"] = first[:, :z_dim] * math.sqrt(z_dim / fan_in)
     fixed["mapping.fc0.bias"] = offset + first[:, z_dim:] @ embedding / math.sqrt(fan_in)
     return fixed, n_classes
+
+
+def own_of_class(
+    generator: State, critic: State | None, config: GeneratorConfig, class_index: int
+) -> tuple[dict[str, StoredTensor | Tensor], dict[str, StoredTensor | Tensor] | None]:
+    """Generator and discriminator of our own class-conditional pack with one class put in. The mean of w is that of all
+    classes: it is left out, and measured.
+    """
+    require_class(class_index, config.n_classes)
+    names = ("mapping.fc0.bias", EMBEDDING_NAME)
+    if shape_of(generator, EMBEDDING_NAME, 2) != (config.n_classes, *shape_of(generator, names[0], 1)):
+        raise UnreadableError("has a class embedding in a wrong shape")
+    bias = state_of_class({name: read(generator[name]) for name in names}, config, class_index)
+    fixed = {name: tensor for name, tensor in generator.items() if name not in (EMBEDDING_NAME, "mapping.w_avg")} | bias
+    if critic is None or PROJECTION_NAME not in critic:
+        return fixed, None if critic is None else dict(critic)
+    if shape_of(critic, PROJECTION_NAME, 2) != (config.n_classes, shape_of(critic, LOGIT_NAME, 2)[1]):
+        raise UnreadableError("has a class projection in a wrong shape")
+    logit = critic_of_class({name: read(critic[name]) for name in (LOGIT_NAME, PROJECTION_NAME)}, class_index)
+    return fixed, {name: tensor for name, tensor in critic.items() if name != PROJECTION_NAME} | logit
 
 
 def require_class(class_index: int, n_classes: int) -> None:

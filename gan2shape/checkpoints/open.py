@@ -12,7 +12,7 @@ published defaults.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from gan2shape.checkpoints.assemble import (
     empty_network,
     generator_config,
     generator_of_class,
+    own_of_class,
     shape_of,
 )
 from gan2shape.checkpoints.containers import map_file, read_container
@@ -96,6 +97,8 @@ def open_checkpoint(path: str | Path, class_index: int | None = None) -> Checkpo
         container, value, metadata = read_container(data)
         if metadata.get("format") == PACK_FORMAT:
             checkpoint = _own(file, value, metadata, len(data))
+            if checkpoint.generator_config.n_classes:
+                checkpoint = _of_own_class(checkpoint, class_index)
         elif metadata.get("format", "").startswith("gan2shape"):
             raise UnreadableError("was written by another version of gan2shape")
         else:
@@ -197,6 +200,30 @@ def _own(path: Path, value: dict, metadata: Mapping[str, str], n_bytes: int) -> 
         ignored=tuple(map(str, ignored)) if isinstance(ignored, list) else (),
         origins=_texts(source.get("origins")),
         further=further,
+    )
+
+
+def _of_own_class(checkpoint: Checkpoint, wanted: int | None) -> Checkpoint:
+    """A class-conditional pack as the ordinary one of a class; what is measured on all classes is left out."""
+    class_index, config, critic_config = wanted or 0, checkpoint.generator_config, checkpoint.discriminator_config
+    with remedy_of_networks():
+        generator, critic = own_of_class(checkpoint.generator, checkpoint.discriminator, config, class_index)
+    names = checkpoint.further.get("card", {}).get("classes", [])
+    notes = [*checkpoint.notes]
+    if wanted is None:
+        known = f" ({', '.join(map(str, names))})" if names else ""
+        last = config.n_classes - 1
+        notes.append(f"The network has the classes 0 to {last}{known}; class 0 is used unless --class names another.")
+    return replace(
+        checkpoint,
+        generator_config=replace(config, n_classes=0),
+        generator=generator,
+        discriminator_config=None if critic_config is None else replace(critic_config, n_classes=0),
+        discriminator=critic,
+        n_classes=config.n_classes,
+        class_index=class_index,
+        notes=tuple(notes),
+        further={**checkpoint.further, "statistics": {}},
     )
 
 

@@ -2,11 +2,15 @@
 
 Conventions: images float in [-1, 1]; parameter names are the published PyTorch ones (`b32.conv0.weight`).
 With `unshuffle`, the image's 2 x 2 pixel blocks become channels first, and the blocks start at half the resolution.
+A class-conditional discriminator adds to the logit the product of its last hidden layer with a vector of the class
+(projection: Miyato and Koyama 2018, equation 3), which is zero at first.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,6 +23,7 @@ from gan2shape.nn.layers import (
 )
 
 FINAL_RESOLUTION = 4  # resolution at which the convolutions end
+PROJECTION_NAME, LOGIT_NAME = "b4.embed", "b4.out.weight"  # in a state dict
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class DiscriminatorConfig:
     stddev_group: int = 4  # samples per group of the minibatch standard deviation
     clamp: float | None = None  # clamp of activations (published for half precision: 256)
     image_channels: int = 3  # RGB
+    n_classes: int = 0  # of a class-conditional discriminator
 
     def __post_init__(self) -> None:
         if self.architecture not in ("resnet", "orig"):
@@ -82,11 +88,16 @@ class DiscriminatorEpilogue(nn.Module):
         self.conv = Conv(width + 1, width, 3, clamp=config.clamp)
         self.fc = FullyConnected(width * FINAL_RESOLUTION**2, width, activate=True)
         self.out = FullyConnected(width, 1, activate=False)
+        self.embed = nn.Parameter(torch.zeros(config.n_classes, width)) if config.n_classes else None
 
-    def forward(self, x: Float[Tensor, "B C 4 4"]) -> Float[Tensor, "B 1"]:
-        """Logit: positive for real."""
+    def forward(self, x: Float[Tensor, "B C 4 4"], labels: Int[Tensor, " B"] | None = None) -> Float[Tensor, "B 1"]:
+        """Logit: positive for real, and of the class where `labels` are given."""
         x = self.conv(minibatch_stddev(x, self.stddev_group))
-        return self.out(self.fc(full_precision(x.flatten(1))))
+        hidden = self.fc(full_precision(x.flatten(1)))
+        logit = self.out(hidden)
+        if labels is None or self.embed is None:
+            return logit
+        return logit + (hidden * self.embed[labels]).sum(dim=1, keepdim=True) * self.out.weight_gain
 
 
 class Discriminator(nn.Module):
@@ -111,6 +122,13 @@ class Discriminator(nn.Module):
             outputs.append(x)
         return outputs
 
-    def forward(self, image: Float[Tensor, "B C S S"]) -> Float[Tensor, "B 1"]:
+    def forward(self, image: Float[Tensor, "B C S S"], labels: Int[Tensor, " B"] | None = None) -> Float[Tensor, "B 1"]:
         """Logit of each image: positive for real. Samples of a batch interact through the minibatch statistics."""
-        return self.b4(self.features(image, len(self.block_names))[-1])
+        return self.b4(self.features(image, len(self.block_names))[-1], labels)
+
+
+def critic_of_class(state: Mapping[str, Tensor], class_index: int) -> dict[str, Tensor]:
+    """The state dict of the ordinary discriminator that one class of a class-conditional one is."""
+    fixed = {name: tensor for name, tensor in state.items() if name != PROJECTION_NAME}
+    fixed[LOGIT_NAME] = state[LOGIT_NAME] + state[PROJECTION_NAME][class_index]
+    return fixed

@@ -7,16 +7,21 @@ Conventions
 * Images are float32 in about [-1, 1], not clipped.
 * Parameter names are the published PyTorch ones (`mapping.fc0.weight`, `synthesis.b8.conv0.affine.weight`): with
   `resample="fir"` its state dict loads as it is, but for the constant filter buffers (`networks.published_state`).
+* A class-conditional generator adds a vector of the class to the mapping network's first layer, before its activation.
+  That is what a label's embedding beside z amounts to (Karras et al. 2020, "Training generative adversarial networks
+  with limited data"), and at zero it is the generator without classes. Of one class it is a bias (`state_of_class`).
 """
 
+from collections.abc import Mapping as Named
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan2shape.nn.layers import (
+    LEAKY_GAIN,
     RESIDUAL_GAIN,
     Conv,
     FullyConnected,
@@ -31,6 +36,8 @@ from gan2shape.nn.layers import (
 CONST_RESOLUTION = 4  # resolution of the learnt constant input
 ARCHITECTURES = ("skip", "resnet", "orig")
 LAST_STAGES = ("full", "single", "shuffle")
+EMBEDDING_LR_MULTIPLIER = 0.1  # learning rate of the class vectors relative to the rest; of the mapping network .01
+EMBEDDING_NAME = "mapping.embed"  # in a state dict
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class GeneratorConfig:
     noise: bool = False  # per-pixel noise inputs; off, everything the image shows is in w
     clamp: float | None = None  # clamp of activations (published for half precision: 256)
     image_channels: int = 3  # RGB
+    n_classes: int = 0  # of a class-conditional generator
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES or self.last_stage not in LAST_STAGES:
@@ -73,18 +81,30 @@ class Mapping(nn.Module):
         for i in range(config.n_mapping):
             layer = FullyConnected(sizes[i], sizes[i + 1], activate=True, lr_multiplier=config.mapping_lr_multiplier)
             self.add_module(f"fc{i}", layer)
+        if config.n_classes:
+            self.embed = nn.Parameter(torch.zeros(config.n_classes, config.w_dim))
+        self.n_classes = config.n_classes
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
     def layers(self, start: int, stop: int) -> list[nn.Module]:
         """Fully connected layers `start` to `stop` - 1."""
         return [getattr(self, f"fc{i}") for i in range(start, stop)]
 
-    def front(self, z: Float[Tensor, "B Z"], n_last: int) -> Float[Tensor, "B H"]:
+    def front(
+        self, z: Float[Tensor, "B Z"], n_last: int, labels: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B H"]:
         """Hidden vector before the last `n_last` layers."""
         h = normalize_second_moment(full_precision(z))
-        for layer in self.layers(0, self.n_layers - n_last):
-            h = layer(h)
+        for number, layer in enumerate(self.layers(0, self.n_layers - n_last)):
+            h = layer(h, self.class_offset(len(z), labels) if number == 0 else None)
         return h
+
+    def class_offset(self, n: int, labels: Int[Tensor, " B"] | None) -> Float[Tensor, "B H"] | None:
+        """What the classes of `n` latents add to the first layer; nothing where there are no classes."""
+        if not self.n_classes:
+            return None
+        turns = torch.arange(n, device=self.w_avg.device) % self.n_classes if labels is None else labels
+        return self.embed[turns] * (EMBEDDING_LR_MULTIPLIER * LEAKY_GAIN)
 
     def tail(self, h: Float[Tensor, "B H"], n_last: int) -> Float[Tensor, "B D"]:
         """The last `n_last` layers."""
@@ -92,9 +112,14 @@ class Mapping(nn.Module):
             h = layer(h)
         return h
 
-    def forward(self, z: Float[Tensor, "B Z"], truncation_psi: float = 1.0) -> Float[Tensor, "B D"]:
-        """w of z, pulled to `w_avg`: w_avg + psi (w - w_avg)."""
-        w = self.front(z, 0)
+    def forward(
+        self, z: Float[Tensor, "B Z"], truncation_psi: float = 1.0, labels: Int[Tensor, " B"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        """w of z, pulled to `w_avg`: w_avg + psi (w - w_avg).
+
+        labels: numbers of the classes of a class-conditional generator; without them the classes take turns.
+        """
+        w = self.front(z, 0, labels)
         return w if truncation_psi == 1.0 else self.w_avg.lerp(w, truncation_psi)
 
 
@@ -225,10 +250,14 @@ class Generator(nn.Module):
         return self.synthesis.n_layers
 
     def forward(
-        self, z: Float[Tensor, "B Z"], truncation_psi: float = 1.0, noise: str = "const"
+        self,
+        z: Float[Tensor, "B Z"],
+        truncation_psi: float = 1.0,
+        noise: str = "const",
+        labels: Int[Tensor, " B"] | None = None,
     ) -> Float[Tensor, "B C S S"]:
-        """Image of a random latent."""
-        return self.synthesis(self.mapping(z, truncation_psi), noise)
+        """Image of a random latent; `labels` as for the mapping."""
+        return self.synthesis(self.mapping(z, truncation_psi, labels), noise)
 
     def mapping_front(self, z: Float[Tensor, "B Z"], n_last: int) -> Float[Tensor, "B H"]:
         """Hidden vector of z before the last `n_last` mapping layers."""
@@ -253,3 +282,14 @@ class Generator(nn.Module):
     def features(self, w: Float[Tensor, "B *L D"], noise: str = "const") -> list[Tensor]:
         """Feature maps of each resolution, coarse to fine (the image is discarded)."""
         return self.synthesis(w, noise, return_features=True)[1]
+
+
+def state_of_class(state: Named[str, Tensor], config: GeneratorConfig, class_index: int) -> dict[str, Tensor]:
+    """The state dict of the ordinary generator that one class of a class-conditional one is: its vector as a bias.
+
+    `config` is that of the conditional generator; the result's is the same with `n_classes` 0.
+    """
+    fixed = {name: tensor for name, tensor in state.items() if name != EMBEDDING_NAME}
+    gain = EMBEDDING_LR_MULTIPLIER / config.mapping_lr_multiplier  # the bias is stored in units of its own multiplier
+    fixed["mapping.fc0.bias"] = state["mapping.fc0.bias"] + gain * state[EMBEDDING_NAME][class_index]
+    return fixed

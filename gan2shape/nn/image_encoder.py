@@ -4,7 +4,7 @@ It gives the generator a target to reproduce (module `autoencoding`), which a sm
 that carries it inverts an image in one pass. Conventions: images float in [-1, 1]; z as the mapping network takes it.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -62,7 +62,7 @@ class ImageEncoder(nn.Module):
 
 def encoder_beside(discriminator: Discriminator, z_dim: int) -> ImageEncoder:
     """A new encoder whose trunk starts with the discriminator's weights: its features know the images already."""
-    encoder = ImageEncoder(ImageEncoderConfig(discriminator.config, z_dim))
+    encoder = ImageEncoder(ImageEncoderConfig(replace(discriminator.config, n_classes=0), z_dim))
     take_trunk(encoder, discriminator)
     return encoder
 

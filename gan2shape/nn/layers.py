@@ -80,9 +80,10 @@ class FullyConnected(nn.Module):
         self.bias_gain = lr_multiplier * (LEAKY_GAIN if activate else 1.0)
         self.weight_gain = self.bias_gain / math.sqrt(in_features)
 
-    def forward(self, x: Float[Tensor, "B I"]) -> Float[Tensor, "B O"]:
-        """Affine map, then leaky ReLU if `activate`."""
+    def forward(self, x: Float[Tensor, "B I"], offset: Float[Tensor, "B O"] | None = None) -> Float[Tensor, "B O"]:
+        """Affine map, plus `offset` if there is one, then leaky ReLU if `activate`."""
         y = torch.addmm(self.bias * self.bias_gain, x, (self.weight * self.weight_gain).t())
+        y = y if offset is None else y + offset
         return F.leaky_relu(y, LEAKY_SLOPE) if self.activate else y
 
 

@@ -28,7 +28,7 @@ from gan2shape.prior.cache import EstimatedPrior, find_estimated
 from gan2shape.prior.calibration import Calibration, read_calibration
 from gan2shape.prior.checkpoint import load_generator
 from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked_generator
-from gan2shape.prior.packs import Prior, load_pack
+from gan2shape.prior.packs import Prior, load_pack, of_class
 from gan2shape.prior.ranges import KEYS
 
 WORKING_RESOLUTION = 128  # at which larger generators are used (published)
@@ -65,23 +65,29 @@ def open_prior(
         script = None if features is None else Path(features)
         opened, config = _open_custom(Path(generator), category, preset, overrides, script, device, class_index)
         return opened, config.scaled()
-    if class_index is not None:
-        raise UserError("--class belongs to a class-conditional --generator: give both.")
     if features is not None:
         raise UserError("--features belongs to a --generator: give both.")
-    opened, config = _open_bundled(category or ShapeConfig.category, preset, overrides, device)
+    opened, config = _open_bundled(category or ShapeConfig.category, preset, overrides, device, class_index)
     return opened, config.scaled()
 
 
 def _open_bundled(
-    category: str, preset: str | None, overrides: tuple[str, ...], device: torch.device
+    category: str, preset: str | None, overrides: tuple[str, ...], device: torch.device, class_index: int | None
 ) -> tuple[MaskedGenerator, ShapeConfig]:
     config, folder = category_config(category, preset, overrides), pack_dir(category)
     if not folder.is_dir():
         raise UserError(
             f"There are no weights for {category} in {folder.parent}: make them with `gan2shape build {category}`."
         )
-    generator = masked_generator(load_pack(folder, device))
+    prior = load_pack(folder, device)
+    if prior.generator.config.n_classes:
+        prior = of_class(prior, class_index or 0)
+    elif class_index is not None:
+        raise UserError(
+            f"The bundled generator of {category} has no classes: leave out --class, or name a class-conditional "
+            "--generator."
+        )
+    generator = masked_generator(prior)
     resolution = generator.prior.generator.config.resolution
     if config.render.resolution != resolution and is_overridden(RESOLUTION_KEY.rstrip("="), overrides):
         raise UserError(

@@ -4,6 +4,8 @@
 statistics in float32 under `statistics/…`, and every configuration as JSON in the file's metadata. `card.json` is for
 people: training images, duration, seed, measured quality, licence, limits. `calibration.json`, where there is one, is
 read by `prior.calibration`. Nothing is pickled.
+
+A class-conditional pack is read as it is (for training), or as the ordinary prior of one class (`of_class`, for use).
 """
 
 import json
@@ -21,9 +23,9 @@ from gan2shape.checkpoints.open import CARD_NAME, PACK_FORMAT, PACK_NAME
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_atomic, write_text_atomic
 from gan2shape.core.seeding import seeded
-from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig, critic_of_class
 from gan2shape.nn.feature_metric import FeatureMetric
-from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.nn.generator import Generator, GeneratorConfig, state_of_class
 from gan2shape.nn.image_encoder import ENCODER_NAME, ImageEncoder, build_encoder
 from gan2shape.prior.calibration import Calibration, read_calibration, write_calibration
 
@@ -116,11 +118,11 @@ def save_pack(folder: str | Path, prior: Prior, dtype: torch.dtype = torch.float
 def write_prior(path: Path, prior: Prior, dtype: torch.dtype, further_metadata: dict[str, str] | None = None) -> Path:
     """One safetensors file with everything but the card, written whole or not at all. Returns its path."""
     tensors = {f"generator/{name}": tensor.to(dtype) for name, tensor in prior.generator.state_dict().items()}
-    metadata = {"format": PACK_FORMAT, "generator": json.dumps(asdict(prior.generator.config))}
+    metadata = {"format": PACK_FORMAT, "generator": _to_json(prior.generator.config)}
     if prior.discriminator is not None:
         state = prior.discriminator.state_dict()
         tensors |= {f"discriminator/{name}": tensor.to(dtype) for name, tensor in state.items()}
-        metadata["discriminator"] = json.dumps(asdict(prior.discriminator.config))
+        metadata["discriminator"] = _to_json(prior.discriminator.config)
     for network, state in prior.networks.items():
         tensors |= {
             f"networks/{network}/{name}": t.to(dtype) if t.is_floating_point() else t for name, t in state.items()
@@ -134,6 +136,11 @@ def write_prior(path: Path, prior: Prior, dtype: torch.dtype, further_metadata: 
         temporary.chmod(READABLE_BY_ALL)  # `save_file` leaves it to its owner, which breaks a shared install
 
     return write_atomic(path, save)
+
+
+def _to_json(config: GeneratorConfig | DiscriminatorConfig) -> str:
+    """A configuration; without classes it is what it was before there were any, so that earlier versions read it."""
+    return json.dumps({name: value for name, value in asdict(config).items() if name != "n_classes" or value})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -167,6 +174,31 @@ def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
     except (KeyError, ValueError, TypeError, RuntimeError) as error:  # parts missing, or of other shapes
         raise UserError(f"{path} is damaged: restore it, or make it anew with `gan2shape build`.") from error
     return replace(prior, card=read_card(path.with_name(CARD_NAME)), calibration=read_calibration(path.parent))
+
+
+def of_class(prior: Prior, class_index: int) -> Prior:
+    """The ordinary prior that one class of a class-conditional pack is. Its vector becomes a mapping bias
+    and part of the discriminator's last layer, and the statistics of w are those of the class.
+
+    Raises UserError for a class that is not there.
+    """
+    config = prior.generator.config
+    if not 0 <= class_index < config.n_classes:
+        raise UserError(f"The pack has the classes 0 to {config.n_classes - 1} and no class {class_index}.")
+    device = prior.w_mean.device
+    with seeded(0):
+        generator = Generator(replace(config, n_classes=0)).to(device, memory_format=torch.channels_last)
+    generator.load_state_dict(state_of_class(prior.generator.state_dict(), config, class_index))
+    critic = prior.discriminator
+    if isinstance(critic, Discriminator) and critic.config.n_classes:
+        state = critic_of_class(critic.state_dict(), class_index)
+        with seeded(0):
+            critic = Discriminator(replace(critic.config, n_classes=0)).to(device, memory_format=torch.channels_last)
+        critic.load_state_dict(state)
+        freeze(critic)
+    mean, covariance = latent_statistics(freeze(generator))
+    generator.mapping.w_avg.copy_(mean)
+    return replace(prior, generator=generator, discriminator=critic, w_mean=mean, w_cov=covariance)
 
 
 def build_prior(tensors: dict[str, Tensor], metadata: dict[str, str], device: torch.device | str) -> Prior:

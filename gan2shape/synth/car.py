@@ -344,4 +344,5 @@ SPEC = CategorySpec(
     views=ViewDistribution(azimuth_bands_deg=((0.85, 15.0, 65.0), (0.15, 65.0, 90.0)), elevation_deg=(0.0, 25.0)),
     clear_coat=(0.3, 1.0),
     longest_side=0.14,
+    styles=tuple(STYLES),
 )

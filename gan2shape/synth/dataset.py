@@ -40,7 +40,7 @@ from gan2shape.synth.render import (
 RENDERINGS = "plain", "natural"
 EXAM_FIRST_SEED = 1_000_000
 SHARD = 1000  # images in a file of pre-rendered ones
-SHARDS_NAME = "shards.json"  # beside them: what they show
+SHARDS_NAME, CLASSES_KEY = "shards.json", "classes"  # beside them: what they show; names of their classes in it
 SHEET_COLUMNS = 8
 SHEET_LAYOUT = SheetLayout(gap_px=0, ink=(0, 0, 0), label_px=14, font_px=10, indent_px=4, scale=2)
 
@@ -122,16 +122,22 @@ def render_items(spec: CategorySpec, items: list[SyntheticItem], size: int, rend
 
 def training_images(category: str, seeds: list[int], size: int = 64, rendering: str = "plain") -> np.ndarray:
     """uint8 [N, S, S, 3] of the given seeds: the same pixels as `render_set`, without the truth."""
+    return images_and_styles(category, seeds, size, rendering)[0]
+
+
+def images_and_styles(category: str, seeds: list[int], size: int, rendering: str) -> tuple[np.ndarray, list[str]]:
+    """`training_images`, and each object's style."""
     spec, natural = get_category(category), check_rendering(rendering) == "natural"
-    images = np.empty((len(seeds), size, size, 3), np.uint8)
+    images, styles = np.empty((len(seeds), size, size, 3), np.uint8), []
     for i in range(0, len(seeds), CHUNK):
         items = [sample_item(spec, seed) for seed in seeds[i : i + CHUNK]]
+        styles += [item.mesh.style for item in items]
         if natural:
             looks = [_look(spec, item.seed) for item in items]
             images[i : i + len(items)] = render_natural_colour(*_stack(items)[:3], looks, size)
         else:
             images[i : i + len(items)] = render_colour(*_stack(items), size=size, fov_deg=spec.fov_deg)
-    return images
+    return images, styles
 
 
 def check_rendering(rendering: str) -> str:
@@ -221,15 +227,20 @@ def prerender(
     size: int = 64,
     report: Reporter = silent,
     rendering: str = "plain",
+    labels: bool = False,
 ) -> int:
     """Write seeds first_seed ... first_seed + count - 1 as uint8 shards `images_00000.npy` [shard, S, S, 3].
 
-    Shards that exist are kept, so an interrupted run resumes; each is written under another name first. Returns the
-    number of shards written now. Raises UserError for an unknown category, exam seeds, and a folder with shards of
-    another category, rendering, resolution, first seed or length (`shards.json` says which they are).
+    labels: beside each shard `labels_00000.npy`, uint8 [shard], the number of each object's style; `shards.json` names
+    the classes in their order. Shards that exist are kept, so an interrupted run resumes; each is written under another
+    name first. Returns the number of shards written now. Raises UserError for an unknown category, one without styles
+    where labels are wanted, exam seeds, and a folder with shards of another category, rendering, resolution, first
+    seed or length, or without labels (`shards.json` says which they are).
     """
-    get_category(category)
+    spec = get_category(category)
     check_rendering(rendering)
+    if labels and not spec.styles:
+        raise UserError(f"Objects of {category} have no classes: leave out --labels.")
     if first_seed + count > EXAM_FIRST_SEED:
         raise UserError(f"Seeds from {EXAM_FIRST_SEED} on are kept for exams; choose a smaller first seed or count.")
     out_dir = Path(out_dir)
@@ -237,17 +248,24 @@ def prerender(
     made_of = {"category": category, "size": size, "first_seed": first_seed, "shard": shard}
     if rendering != "plain":
         made_of["rendering"] = rendering
+    if labels:
+        made_of[CLASSES_KEY] = list(spec.styles)
     _stamp_shards(out_dir, made_of)
     jobs = []
     for number, start in enumerate(range(first_seed, first_seed + count, shard)):
         path = out_dir / f"images_{number:05d}.npy"
         if not path.exists():
-            jobs.append((category, start, min(shard, first_seed + count - start), path, size, rendering))
+            jobs.append((category, start, min(shard, first_seed + count - start), path, size, rendering, labels))
     n_images, total = 0, sum(job[2] for job in jobs)
     for n_written in _run(jobs, workers):
         n_images += n_written
         report("images", n_images, total)
     return len(jobs)
+
+
+def labels_beside(shard: Path) -> Path:
+    """The file with the classes of a shard's images."""
+    return shard.with_name(shard.name.replace("images", "labels", 1))
 
 
 def _stamp_shards(folder: Path, made_of: dict) -> None:
@@ -279,8 +297,14 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _write_shard(category: str, first_seed: int, count: int, path: Path, size: int, rendering: str) -> int:
-    images = training_images(category, list(range(first_seed, first_seed + count)), size, rendering)
+def _write_shard(
+    category: str, first_seed: int, count: int, path: Path, size: int, rendering: str, labels: bool
+) -> int:
+    images, styles = images_and_styles(category, list(range(first_seed, first_seed + count)), size, rendering)
+    if labels:  # first: a shard that is there is not made again
+        known = get_category(category).styles
+        numbers = np.array([known.index(style) for style in styles], np.uint8)
+        write_atomic(labels_beside(path), lambda temporary: _write_npy(temporary, numbers))
     write_atomic(path, lambda temporary: _write_npy(temporary, images))
     return count
 

@@ -88,6 +88,7 @@ class CategorySpec:
     clear_coat: tuple[float, float] = (0.0, 0.0)  # strength in the natural rendering, uniform
     same_as: str = ""  # the category whose subject this one shows too, if not one of its own: car2 shows cars
     longest_side: float = 0.125  # scene units, of a mesh from a file that stands in for this category's objects
+    styles: tuple[str, ...] = ()  # every `ObjectMesh.style` of the category, in the order of their class numbers
 
     @property
     def subject(self) -> str:

@@ -4,13 +4,14 @@ Plain adversarial training of a small generator needs millions of images before 
 first `share` of each batch is encoded, and generator, mapping and encoder learn to give it back, in pixels and in the
 discriminator's features; the rest of the batch comes from random latents. All of it is judged by the
 discriminator. A divergence and an even coverage of directions keep its latents normally distributed, so that latents
-of real images and random latents are of one kind. The same images teach both; no label of any sort is used.
+of real images and random latents are of one kind. The same images teach both; no label is used but the class, in a
+class-conditional training.
 """
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -58,8 +59,10 @@ def generator_gradients(
     noise: Float[Tensor, "A Z"],
     instance_noise: Float[Tensor, "N C H W"],
     weights: AutoencodingWeights,
+    labels: Int[Tensor, " N"] | None = None,
 ) -> tuple[Float[Tensor, ""], Reproduction]:
-    """Gradients of generator and encoder, over A reproduced and B generated images (N = A + B; noise in that order).
+    """Gradients of generator and encoder, over A reproduced and B generated images (N = A + B; noise and, where classes
+    are learnt, labels in that order).
 
     The encoder sees the noisy images, the pixel loss the clean ones; the features of both carry the same noise.
     """
@@ -70,13 +73,13 @@ def generator_gradients(
     noisy = clean + instance_noise[:n]
     mean, log_variance = encoder(noisy)
     z_real = sample_posterior(mean, log_variance, noise)
-    w_real = generator.mapping(z_real)
+    w_real = generator.mapping(z_real, labels=None if labels is None else labels[:n])
     both = torch.cat([w_real[:, None].expand(-1, w.shape[1], -1), w])
     made = generator.synthesis(both, "random")
     features = discriminator.features(made + instance_noise, len(discriminator.block_names))
     with torch.no_grad():
         wanted = discriminator.features(noisy, len(discriminator.block_names))
-    adversarial = objectives.generator_loss(discriminator.b4(features[-1]))
+    adversarial = objectives.generator_loss(discriminator.b4(features[-1], labels))
     pixel = F.smooth_l1_loss(made[:n], clean, beta=SMALL_ERROR)
     feature = relative_distance([f[:n] for f in features], wanted)
     nats = divergence(mean, log_variance)

@@ -1,17 +1,20 @@
 """Training images: a folder of NumPy shards that may grow while training runs.
 
 A shard is `images_*.npy`, uint8 [N, S, S, 3]. Shards are memory-mapped, never unpickled; one that is
-still being written (too short for its header) is passed over and found by a later `rescan`.
+still being written (too short for its header) is passed over and found by a later `rescan`. Where classes are learnt,
+`labels_*.npy`, uint8 [N], lies beside each shard, and `shards.json` names the classes.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import to_float
+from gan2shape.synth.dataset import CLASSES_KEY, SHARDS_NAME, labels_beside
 
 SHARD_PATTERN = "images_*.npy"
 
@@ -21,12 +24,29 @@ def open_shard(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-class ShardedImages:
-    """Random access to the images of every complete shard of a folder."""
+def class_names(folder: str | Path) -> tuple[str, ...]:
+    """Names of the classes in a folder of labelled shards. Raises UserError where there are none."""
+    path = Path(folder) / SHARDS_NAME
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))[CLASSES_KEY]
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ValueError("no names")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder} holds no classes: render images with `gan2shape synth --shards --labels`, or train without "
+            "--labels."
+        ) from error
+    return tuple(names)
 
-    def __init__(self, folder: str | Path, resolution: int) -> None:
+
+class ShardedImages:
+    """Random access to the images of every complete shard of a folder, and to their classes if `labelled`."""
+
+    def __init__(self, folder: str | Path, resolution: int, labelled: bool = False) -> None:
         self.folder, self.resolution = Path(folder), resolution
+        self.classes = class_names(folder) if labelled else ()
         self._shards: dict[str, np.ndarray] = {}
+        self._labels: dict[str, np.ndarray] = {}
         self._ends = np.zeros(0, dtype=np.int64)
         self.rescan()
         if len(self) == 0:
@@ -47,16 +67,34 @@ class ShardedImages:
                 expected = (self.resolution, self.resolution, 3)
                 if shard.dtype != np.uint8 or shard.ndim != 4 or shard.shape[1:] != expected:
                     raise UserError(f"{path} holds {shard.dtype} {shard.shape}, not uint8 [N, {expected}]: remove it.")
+                if self.classes:
+                    self._labels[path.name] = self._read_labels(labels_beside(path), len(shard))
                 self._shards[path.name] = shard
         self._ends = np.cumsum([len(shard) for shard in self._shards.values()], dtype=np.int64)
         return len(self)
 
+    def _read_labels(self, path: Path, n: int) -> np.ndarray:
+        try:
+            labels = np.load(path, allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            raise UserError(f"{path} is missing or damaged: delete its images, and both are rendered again.") from error
+        if labels.dtype != np.uint8 or labels.shape != (n,) or labels.max(initial=0) >= len(self.classes):
+            raise UserError(f"{path} does not hold the classes of {n} images: delete its images and itself.")
+        return labels
+
     def fetch(self, indices: np.ndarray) -> np.ndarray:
         """Images of the given indices, uint8 [B, S, S, 3]."""
-        shards = list(self._shards.values())
+        return self._fetch(self._shards, indices)
+
+    def fetch_labels(self, indices: np.ndarray) -> Int[np.ndarray, " B"]:
+        """Classes of the images of these indices."""
+        return self._fetch(self._labels, indices).astype(np.int64)
+
+    def _fetch(self, shards: dict[str, np.ndarray], indices: np.ndarray) -> np.ndarray:
+        parts = list(shards.values())
         which = np.searchsorted(self._ends, indices, side="right")
-        starts = self._ends - np.array([len(shard) for shard in shards])
-        return np.stack([shards[s][i - starts[s]] for s, i in zip(which, indices, strict=True)])
+        starts = self._ends - np.array([len(part) for part in parts])
+        return np.stack([parts[s][i - starts[s]] for s, i in zip(which, indices, strict=True)])
 
     def first(self, n: int) -> Float[Tensor, "N 3 S S"]:
         """The first `n` images in [-1, 1], in their order; fewer where there are fewer."""
@@ -64,7 +102,11 @@ class ShardedImages:
 
     def sample(self, n: int, rng: np.random.Generator, flips: bool) -> Float[Tensor, "n 3 S S"]:
         """`n` random images in [-1, 1], each mirrored with probability one half if `flips`."""
-        images = self.fetch(rng.integers(0, len(self), size=n))
+        return self.images_at(rng.integers(0, len(self), size=n), rng, flips)
+
+    def images_at(self, indices: np.ndarray, rng: np.random.Generator, flips: bool) -> Float[Tensor, "n 3 S S"]:
+        """The images of these indices, each mirrored with probability one half if `flips`."""
+        n, images = len(indices), self.fetch(indices)
         if flips:
             mirrored = rng.random(n) < 0.5
             images[mirrored] = images[mirrored, :, ::-1]

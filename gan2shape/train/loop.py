@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gan2shape.core.config import GREATEST_SEED, Finite, need
@@ -71,6 +71,7 @@ class TrainConfig(Finite):
     feature_weight: float = 12.0  # of its relative difference in discriminator features
     divergence_weight: float = 3e-3  # per nat between the encoder's latents and a normal distribution
     coverage_weight: float = 0.1  # of the evenness of the latents' directions
+    labels: bool = False  # learn the classes that stand beside the images (`gan2shape synth --shards --labels`)
     flips: bool = False  # mirror images at random (symmetric categories, with light and view symmetric too)
     instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
     instance_noise_start: float = 0.3  # the same at the start: only coarse structure is judged at first
@@ -113,6 +114,8 @@ class StepSamples:
     instance_noise: Float[Tensor, "B 3 S S"]  # instance noise of the fakes; that of `real` is already in it
     clean: Float[Tensor, "B 3 S S"]  # the real batch without noise, which the reproductions are measured against
     posterior_noise: Float[Tensor, "B Z"]  # of the encoder's latents
+    labels: Int[Tensor, " B"] | None = None  # classes of the real images, where they are learnt
+    made_labels: Int[Tensor, " B"] | None = None  # of what is made: first of the reproductions, then random ones
 
 
 def sample_step(
@@ -124,7 +127,8 @@ def sample_step(
     z = upload(z, device)
     mixed = rng.random(config.batch) < config.mixing_probability
     cutoff = np.where(mixed, rng.integers(1, n_layers, size=config.batch), n_layers)
-    real = images.sample(config.batch, rng, config.flips)
+    indices = rng.integers(0, len(images), size=config.batch)
+    real = images.images_at(indices, rng, config.flips)
     noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
     noises = instance_noise_sd(config, step * config.batch) * torch.randn(2, *real.shape, generator=noise)
     posterior_noise = torch.randn(config.batch, config.generator.z_dim, generator=noise)
@@ -132,7 +136,19 @@ def sample_step(
         upload(x, device).contiguous(memory_format=torch.channels_last) for x in (real + noises[0], noises[1], real)
     )
     cutoff = upload(torch.from_numpy(cutoff), device)[:, None, None]
-    return StepSamples(noisy, z[0], z[1], cutoff, instance_noise, clean, upload(posterior_noise, device))
+    samples = StepSamples(noisy, z[0], z[1], cutoff, instance_noise, clean, upload(posterior_noise, device))
+    if not images.classes:
+        return samples
+    labels, made = images.fetch_labels(indices), rng.integers(0, len(images.classes), size=config.batch)
+    n = n_reproduced(config)
+    made[:n] = labels[:n]
+    both = (upload(torch.from_numpy(x), device) for x in (labels, made))
+    return replace(samples, **dict(zip(("labels", "made_labels"), both, strict=True)))
+
+
+def n_reproduced(config: TrainConfig) -> int:
+    """Images of a batch that the encoder reproduces."""
+    return round(config.autoencoding_share * config.batch)
 
 
 def instance_noise_sd(config: TrainConfig, n_images: int) -> float:
@@ -159,7 +175,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def styles(config: TrainConfig, state: TrainState, samples: StepSamples) -> Float[Tensor, "B L D"]:
     """W+ of a step, with style mixing; updates the running mean of w."""
     batch = samples.z.shape[0]
-    both = state.generator.mapping(torch.cat([samples.z, samples.z_mix]))
+    labels = None if samples.made_labels is None else samples.made_labels.repeat(2)
+    both = state.generator.mapping(torch.cat([samples.z, samples.z_mix]), labels=labels)
     with torch.no_grad():
         w_avg = state.generator.mapping.w_avg
         w_avg.lerp_(full_precision(both).mean(dim=0), 1.0 - config.w_avg_beta)
@@ -168,20 +185,21 @@ def styles(config: TrainConfig, state: TrainState, samples: StepSamples) -> Floa
 
 def autoencoding_step(config: TrainConfig, state: TrainState, samples: StepSamples) -> dict[str, Tensor]:
     """One update of both players and the encoder; the first `autoencoding_share` of the batch is reproduced."""
-    n = round(config.autoencoding_share * config.batch)
+    n = n_reproduced(config)
     weights = autoencoding.AutoencodingWeights(
         config.pixel_weight, config.feature_weight, config.divergence_weight, config.coverage_weight
     )
     w = styles(config, state, samples)
     loss_g, made = autoencoding.generator_gradients(
         state.generator, state.discriminator, state.encoder, w[n:], samples.clean[:n], samples.posterior_noise[:n],
-        samples.instance_noise, weights,
+        samples.instance_noise, weights, samples.made_labels,
     )  # fmt: skip
     state.generator_optimizer.step()
     state.encoder_optimizer.step()
     # The same images serve both players, which saves generating them anew.
     fake = made.made + samples.instance_noise
-    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real)
+    labels = (samples.made_labels, samples.labels)
+    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real, *labels)
     state.discriminator_optimizer.step()
     losses = asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
     return losses | {"pixel": made.pixel, "feature": made.feature, "nats": made.divergence, "cover": made.coverage}
@@ -190,11 +208,12 @@ def autoencoding_step(config: TrainConfig, state: TrainState, samples: StepSampl
 def adversarial_step(config: TrainConfig, state: TrainState, samples: StepSamples) -> dict[str, Tensor]:
     """One update of both players."""
     w = styles(config, state, samples)
-    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, samples.instance_noise)
+    noise, labels = samples.instance_noise, (samples.made_labels, samples.labels)
+    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, noise, samples.made_labels)
     state.generator_optimizer.step()
     with torch.no_grad():
-        fake = state.generator.synthesis(styles(config, state, samples), "random") + samples.instance_noise
-    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real)
+        fake = state.generator.synthesis(styles(config, state, samples), "random") + noise
+    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real, *labels)
     state.discriminator_optimizer.step()
     return asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
 
@@ -204,7 +223,7 @@ def regularise(config: TrainConfig, state: TrainState, samples: StepSamples) -> 
     logged = {}
     if config.r1_gamma > 0 and state.step % config.r1_interval == 0:
         objectives.clear_gradients(state.discriminator)
-        penalty = objectives.gradient_penalty(state.discriminator, samples.real)
+        penalty = objectives.gradient_penalty(state.discriminator, samples.real, samples.labels)
         (penalty * (0.5 * config.r1_gamma * config.r1_interval)).backward()
         state.discriminator_optimizer.step()
         logged["r1"] = penalty.detach()
@@ -212,7 +231,8 @@ def regularise(config: TrainConfig, state: TrainState, samples: StepSamples) -> 
     if config.path_weight > 0 and started and state.step % config.path_interval == 0:
         n = max(1, int(config.batch * config.path_batch_fraction))
         objectives.clear_gradients(state.generator)
-        w = state.generator.mapping(samples.z[:n])[:, None].expand(-1, state.generator.n_layers, -1)
+        labels = None if samples.made_labels is None else samples.made_labels[:n]
+        w = state.generator.mapping(samples.z[:n], labels=labels)[:, None].expand(-1, state.generator.n_layers, -1)
         noise = np.random.default_rng([config.seed, state.step, 1]).standard_normal(samples.real[:n].shape, np.float32)
         noise = upload(torch.from_numpy(noise), w.device)
         penalty, state.mean_path_length = objectives.path_length_penalty(
@@ -301,7 +321,8 @@ def train(
     device = choose_device(config.device)
     dtype = choose_dtype(config.precision, device)
     n_threads = choose_threads(config.n_threads, device)
-    images = ShardedImages(dataset_dir, config.generator.resolution)
+    images = ShardedImages(dataset_dir, config.generator.resolution, config.labels)
+    config = with_classes(config, len(images.classes))
     path_interval = config.path_interval if config.path_weight > 0 else 0
     r1_interval = config.r1_interval if config.r1_gamma > 0 else 0
     state = new_state(
@@ -324,6 +345,12 @@ def train(
     write_sheet(reals, out / "reals.png")
     run_loop(config, state, images, journal, out, dtype, device, report)
     return state
+
+
+def with_classes(config: TrainConfig, n_classes: int) -> TrainConfig:
+    """The same settings for networks of this many classes."""
+    generator, discriminator = (replace(one, n_classes=n_classes) for one in (config.generator, config.discriminator))
+    return replace(config, generator=generator, discriminator=discriminator)
 
 
 def run_loop(

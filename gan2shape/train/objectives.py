@@ -7,7 +7,7 @@ replacing what was there, and returns plain numbers to log. The optimisers step 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -43,10 +43,13 @@ def mix_styles(
     return torch.where(row < cutoff, w[:, None], w_other[:, None])
 
 
-def gradient_penalty(discriminator: nn.Module, real: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
+def gradient_penalty(
+    discriminator: nn.Module, real: Float[Tensor, "B C H W"], labels: Int[Tensor, " B"] | None = None
+) -> Float[Tensor, ""]:
     """R1: mean over samples of |dD/dx|^2 at real images (Mescheder et al. 2018, equation 9), differentiable."""
     real = real.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+    logits = discriminator(real) if labels is None else discriminator(real, labels)
+    (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
 
 
@@ -83,6 +86,7 @@ def generator_gradients(
     discriminator: Discriminator,
     w: Float[Tensor, "B *L D"],
     instance_noise: Float[Tensor, "B C H W"] | float = 0.0,
+    labels: Int[Tensor, " B"] | None = None,
 ) -> Float[Tensor, ""]:
     """Gradient of the generator's loss; the discriminator is frozen meanwhile (saves its weight gradients).
 
@@ -91,18 +95,22 @@ def generator_gradients(
     """
     clear_gradients(generator)
     set_requires_grad(discriminator, False)
-    loss = generator_loss(discriminator(generator.synthesis(w, "random") + instance_noise))
+    loss = generator_loss(discriminator(generator.synthesis(w, "random") + instance_noise, labels))
     loss.backward()
     set_requires_grad(discriminator, True)
     return loss.detach()
 
 
 def discriminator_gradients(
-    discriminator: Discriminator, fake: Float[Tensor, "B C H W"], real: Float[Tensor, "B C H W"]
+    discriminator: Discriminator,
+    fake: Float[Tensor, "B C H W"],
+    real: Float[Tensor, "B C H W"],
+    fake_labels: Int[Tensor, " B"] | None = None,
+    real_labels: Int[Tensor, " B"] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit. Both with instance noise."""
     clear_gradients(discriminator)
-    logit_fake, logit_real = discriminator(fake.detach()), discriminator(real)
+    logit_fake, logit_real = discriminator(fake.detach(), fake_labels), discriminator(real, real_labels)
     loss = discriminator_loss(logit_real, logit_fake)
     loss.backward()
     return loss.detach(), logit_real.detach().mean(), logit_fake.detach().mean()

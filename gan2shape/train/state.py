@@ -7,7 +7,7 @@ exception).
 
 import copy
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -101,14 +101,15 @@ def add_encoder(state: TrainState, lr: float, beta2: float, seed: int) -> None:
 def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
     """Take over a pack's networks (the averaged generator serves as both) and the number of images on its card.
 
+    A class-conditional training may start from a pack without classes: what the classes add is zero then.
     Raises UserError where the pack's networks are not those of `state` or it has no discriminator.
     """
-    same = prior.generator.config == state.generator.config
-    if prior.discriminator is None or not same or prior.discriminator.config != state.discriminator.config:
+    pairs = [(ours, prior.generator) for ours in (state.generator, state.average)]
+    pairs.append((state.discriminator, prior.discriminator))
+    if not all(theirs is not None and _continues(ours.config, theirs.config) for ours, theirs in pairs):
         raise UserError("The pack to start from has other networks than the configuration: train anew, or change it.")
-    for network in (state.generator, state.average):
-        network.load_state_dict(prior.generator.state_dict())
-    state.discriminator.load_state_dict(prior.discriminator.state_dict())
+    for ours, theirs in pairs:
+        ours.load_state_dict({**ours.state_dict(), **theirs.state_dict()})
     if state.encoder is not None and ENCODER_NAME in prior.networks:
         for encoder in (state.encoder, state.encoder_average):
             encoder.load_state_dict(prior.networks[ENCODER_NAME])
@@ -116,6 +117,11 @@ def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
         copy_trunk(state)
     state.n_images = int(1000 * prior.card.get("training", {}).get("kimg", 0))
     state.step = state.n_images // batch
+
+
+def _continues(ours: GeneratorConfig | DiscriminatorConfig, theirs: GeneratorConfig | DiscriminatorConfig) -> bool:
+    """Whether a network of `theirs` may become one of `ours`: the same, or the same without classes."""
+    return theirs.n_classes in (0, ours.n_classes) and replace(theirs, n_classes=ours.n_classes) == ours
 
 
 def save_state(state: TrainState, out_dir: str | Path) -> Path:
@@ -182,7 +188,8 @@ def load_state(state: TrainState, out_dir: str | Path, device: torch.device) -> 
         return False
     saved = read_training(path, device)
     configs = (asdict(state.generator.config), asdict(state.discriminator.config))
-    if (saved["generator_config"], saved["discriminator_config"]) != configs:
+    found = tuple({"n_classes": 0, **saved[f"{name}_config"]} for name in ("generator", "discriminator"))
+    if found != configs:  # checkpoints of earlier versions know no classes
         raise UserError(f"{path} holds networks of another configuration: choose another output folder or delete it.")
     state.generator.load_state_dict(saved["generator"])
     state.discriminator.load_state_dict(saved["discriminator"])
