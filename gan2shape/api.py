@@ -304,11 +304,18 @@ def bench_ladder(request: "BenchRequest", rungs: tuple[str, ...] = (), report: R
     return run_ladder(request, rungs, report)
 
 
-def bench_shape(request: "BenchRequest", split: str, out: Path, report: Reporter = silent) -> list[dict]:
+def bench_shape(
+    request: "BenchRequest",
+    split: str,
+    out: Path,
+    report: Reporter = silent,
+    by: tuple[str, ...] = (),
+    only_baselines: bool = False,
+) -> list[dict]:
     """Rows of the method and its baselines on the frozen exam. Raises UserError as `run_table` does."""
     from gan2shape.bench.table import run_table
 
-    return run_table(request, split, out, report)
+    return run_table(request, split, out, report, by, only_baselines)
 
 
 def bench_card(request: "BenchRequest", dry_run: bool = False, report: Reporter = silent) -> dict[str, Any]:

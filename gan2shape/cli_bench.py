@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gan2shape.bench.requests import BenchRequest
+from gan2shape.bench.requests import BenchRequest, named_split
 from gan2shape.cli_errors import as_messages
 from gan2shape.cli_options import (
     DEFAULT_CATEGORY,
@@ -65,7 +65,17 @@ def bench_shape(
     class_index: ClassIndex = None,
     preset: Preset = DEFAULT_PRESET,
     count: Annotated[int, typer.Option(min=1, help="Objects, always the first seeds.")] = 8,
-    split: Annotated[str, typer.Option(help="val to tune on, test once a release.")] = "val",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="val to tune on, test once a release; natural-… and cross-… where there are such; face-test is "
+            "--category face --split test."
+        ),
+    ] = "val",
+    by: Annotated[
+        list[str] | None, typer.Option(help="Rows of each group too: heading, style, base, ancestry, sex, age.")
+    ] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Only the rows that need no weights.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the rows; a second call goes on there.")] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -75,15 +85,16 @@ def bench_shape(
 
     Example:  gan2shape bench shape --category car --preset draft --count 8
     """
-    name = generator.stem if generator else category or DEFAULT_CATEGORY
-    folder = out or Path("runs") / f"bench-{name}-{split}-{preset}"
     request = BenchRequest(category, preset, count, device, tuple(settings or ()), generator, class_index)
+    request, split = named_split(request, split)
+    name = generator.stem if generator else request.category or DEFAULT_CATEGORY
+    folder = out or Path("runs") / f"bench-{name}-{split}-{'baselines' if baselines else preset}"
     with claimed(folder):
         from gan2shape.api import bench_shape as run_table
         from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
-            rows = run_table(request, split, folder, report)
+            rows = run_table(request, split, folder, report, tuple(by or ()), baselines)
     emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
 
 

@@ -1,4 +1,4 @@
-"""Freeze the exam of a category: render both splits from their seeds, write arrays and hashes.
+"""Freeze the exam of a category: render its splits from their seeds, write arrays and hashes.
 
     python scripts/make_exam.py --category car
     python scripts/make_exam.py --category car --nearest data/car64  # nearest training image of each image
@@ -13,29 +13,37 @@ from pathlib import Path
 import numpy as np
 
 from gan2shape.bench.exam import (
-    FIRST_SEED,
+    DEPTH_STEPS,
+    FORMAT,
+    FORMATS,
     array_hash,
+    images_of,
     load_split,
     make_split,
+    spec_of,
 )
+from gan2shape.core.files import write_arrays_atomic, write_text_atomic
 from gan2shape.core.resources import exam_dir
 
 NEAREST_NAME = "nearest.json"  # beside the exam's arrays
 
 
 def freeze(category: str, folder: Path) -> None:
-    """Write val.npz, test.npz and hashes.json; refuses to overwrite an exam that differs."""
-    hashes = {}
+    """Write SPLIT.npz of each split and hashes.json; refuses to overwrite an exam that differs."""
+    hashes: dict = {"versions": {}}
     folder.mkdir(parents=True, exist_ok=True)
     stored = folder / "hashes.json"
     before = json.loads(stored.read_text()) if stored.is_file() else {}
-    for split in FIRST_SEED:
+    for split in FORMATS.get(category, FORMAT).splits:
         arrays = make_split(category, split)
-        hashes[split] = array_hash(arrays)
+        inside = arrays["depth"][arrays["mask"] == 255]
+        if not 0 < inside.min() <= inside.max() < DEPTH_STEPS:
+            raise SystemExit(f"an object of the {split} exam of {category} leaves the range of stored depth")
+        hashes[split], hashes["versions"][split] = array_hash(arrays), spec_of(category, split).version
         if before.get(split, hashes[split]) != hashes[split]:
             raise SystemExit(f"the {split} exam of {category} would change: delete {folder} first if that is meant")
-        np.savez_compressed(folder / f"{split}.npz", **arrays)
-    stored.write_text(json.dumps(hashes, indent=1) + "\n")
+        write_arrays_atomic(folder / f"{split}.npz", arrays)
+    write_text_atomic(stored, json.dumps(hashes, indent=1) + "\n")
 
 
 def nearest_images(category: str, split: str, shards: Path) -> list[dict]:
@@ -43,7 +51,7 @@ def nearest_images(category: str, split: str, shards: Path) -> list[dict]:
     (0-255), as it is or mirrored.
     """
     arrays = load_split(category, split)
-    images = arrays["image"].astype(np.float32)
+    images = images_of(arrays).astype(np.float32)
     wanted = {False: images.reshape(len(images), -1), True: images[:, :, ::-1].reshape(len(images), -1)}
     least, found, first = np.full(len(images), np.inf), [{} for _ in images], 0
     for path in sorted(shards.glob("images_*.npy")):
@@ -72,7 +80,7 @@ def main() -> None:
     if options.nearest is None:
         freeze(options.category, exam_dir() / options.category)
         return
-    nearest = {split: nearest_images(options.category, split, options.nearest) for split in FIRST_SEED}
+    nearest = {split: nearest_images(options.category, split, options.nearest) for split in ("val", "test")}
     for split, rows in nearest.items():
         rms = np.array([row["rms"] for row in rows])
         print(f"{split}: least {rms.min():.2f}, median {np.median(rms):.2f}, greatest {rms.max():.2f} (rms, 0-255)")

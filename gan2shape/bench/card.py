@@ -137,7 +137,7 @@ def measure_card(
 ) -> dict:
     """Every metric of a card. Responses and spreads have no unit."""
     sizes = sizes or CardSizes()
-    items = exam_objects(category, "val", max(COUNT["val"], sizes.n_inverted))
+    items = exam_objects(category, "val", max(COUNT["val"], sizes.n_inverted), config.render.resolution)
     pairs = render_pairs(category, REGRESSOR_FIRST_SEED, sizes.regressor_objects)
     regressor = train_regressor(pairs, sizes.regressor_steps, report)
     held_out = render_pairs(category, HELD_OUT_FIRST_SEED, sizes.held_out)

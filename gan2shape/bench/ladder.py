@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.bench.exam import ExamObject
-from gan2shape.bench.score import score_depth
+from gan2shape.bench.score import score_object_depth
 from gan2shape.bench.truth import TrueViews, true_views
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.progress import Reporter, silent
@@ -45,7 +45,7 @@ def target_of(item: ExamObject) -> Target:
 
 def score(item: ExamObject, depth: Float[Tensor, "1 1 S S"], started_s: float) -> dict[str, float]:
     """Scores of a depth map for this object, with the seconds since `started_s`."""
-    return {**score_depth(depth, item.depth, item.mask, item.fov_deg), "seconds": time.perf_counter() - started_s}
+    return {**score_object_depth(item, depth), "seconds": time.perf_counter() - started_s}
 
 
 def new_model(config: ShapeConfig) -> SceneModel:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gan2shape.bench.exam import ExamObject
 from gan2shape.bench.ladder import N_TRUE_VIEWS, VIEW_SEED_OFFSET, score
-from gan2shape.bench.score import score_depth
+from gan2shape.bench.score import score_object_depth
 from gan2shape.bench.truth import LADDER_VIEWS, TrueViews, render_truth, true_views
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.progress import Reporter, silent
@@ -205,7 +205,7 @@ def real_loop(bench: Bench, report: Reporter = silent) -> tuple[dict[str, dict[s
         on_scene=lambda scene: seconds.append(time.perf_counter() - began),
     )
     item = bench.item
-    scores = [score_depth(scene.depth, item.depth, item.mask, item.fov_deg) for scene in made.scenes]
+    scores = [score_object_depth(item, scene.depth) for scene in made.scenes]
     named = zip(made.names, scores, seconds, strict=True)
     return {name: {**one, "seconds": until} for name, one, until in named}, made
 

@@ -1,11 +1,11 @@
 """Which generator a benchmark measures: the category's own, or a checkpoint in its place.
 
-The exam's images have one resolution, and the method has to work at it. A larger generator is averaged to that
-resolution; a smaller one cannot be measured. Masks have to come from a network, since no user marks the object of each
-image.
+The exam's images have one resolution. A larger generator is averaged to it. A smaller one sees the images averaged to
+its own, and its depth is enlarged to be scored; one below LEAST_SIZE cannot be measured. Masks have to come from a
+network, since no user marks the object of each image.
 """
 
-from gan2shape.bench.exam import exam_objects
+from gan2shape.bench.exam import LEAST_SIZE, exam_size
 from gan2shape.bench.requests import BenchRequest
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
@@ -33,23 +33,23 @@ def exam_category(request: BenchRequest) -> str:
 
 
 def open_measured(request: BenchRequest) -> tuple[MaskedGenerator, ShapeConfig]:
-    """The generator that is measured, at the resolution of the category's exam, and its configuration.
+    """The generator that is measured, at most at the resolution of the category's exam, and its configuration.
 
-    Raises UserError for weights or overrides that cannot be used, for a generator that is smaller than the exam's
-    images, and for one without a mask network.
+    Raises UserError for weights or overrides that cannot be used, for a generator below LEAST_SIZE pixels, and for one
+    without a mask network.
     """
     category, path, overrides = exam_category(request), request.generator, request.overrides
     further = {"device": request.device, "class_index": request.class_index}
     if path is None:
         return open_prior(category, None, request.preset, overrides, **further)
-    resolution = exam_objects(category, "val", 1)[0].image.shape[-1]
+    resolution = exam_size(category)
     overrides = (f"{RESOLUTION_KEY}{resolution}", *overrides)
     opened, config = open_prior(category, path, request.preset, overrides, **further)
-    if config.render.resolution != resolution:
+    if not LEAST_SIZE <= config.render.resolution <= resolution:
         own = opened.prior.generator.config.resolution
         cause = (
             f"it generates {own} x {own}"
-            if own < resolution
+            if own < LEAST_SIZE
             else f"render.resolution={config.render.resolution} was given"
         )
         raise UserError(f"{path} cannot be measured with an exam of {resolution} x {resolution} pixels: {cause}.")

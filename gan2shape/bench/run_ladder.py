@@ -33,7 +33,7 @@ def run_ladder(request: BenchRequest, rungs: tuple[str, ...] = (), report: Repor
     rows = []
     for rung in rungs or ORDER:
         if rung in ladder.TRUE_RUNGS:
-            items = exam_objects(category, "val", count or COUNT_TRUE)
+            items = exam_objects(category, "val", count or COUNT_TRUE, config.render.resolution)
             learnt = ladder.TRUE_RUNGS[rung]
             scores = [of_flat(learnt(item, config, report), ladder.rung_flat(item, config)) for item in items]
             rows.append(table_row(rung, category, "val", preset, scores, seeds=[item.seed for item in items]))
@@ -52,7 +52,7 @@ def gan_rows(
     report: Reporter,
 ) -> list[dict]:
     """Rows of one rung that needs a GAN: one, or for O5 one per stage."""
-    items = exam_objects(category, "val", count)
+    items = exam_objects(category, "val", count, config.render.resolution)
     benches = [ladder_gan.open_bench(item, generator, config, report) for item in items]
     results = [ladder_gan.RUNGS[rung](bench) for bench in benches]
     if rung == "C":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from gan2shape.bench.exam import COUNT, ExamObject, exam_objects
+from gan2shape.bench.exam import COUNT, LEAST_SIZE, ExamObject, exam_objects
 from gan2shape.bench.score import score_depth
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.progress import Reporter, silent
@@ -67,11 +67,10 @@ def lights_of(category: str) -> Calibration:
 
 
 def validation_objects(category: str, config: ShapeConfig) -> list[ExamObject]:
-    """Those of the exam; none where there is no exam, or one of another resolution."""
-    if not (exam_dir() / category).is_dir():
+    """Those of the exam, at the pack's resolution; none where there is no exam, or the pack is too small for one."""
+    if not (exam_dir() / category).is_dir() or config.render.resolution < LEAST_SIZE:
         return []
-    items = exam_objects(category, "val", COUNT["val"])
-    return items if items[0].image.shape[-1] == config.render.resolution else []
+    return exam_objects(category, "val", COUNT["val"], config.render.resolution)
 
 
 def choose_with_true_depth(

@@ -42,6 +42,7 @@ from gan2shape.prior.packs import load_pack, make_prior, read_card, save_pack, u
 from gan2shape.prior.scene import NETWORK_NAME, settings
 from gan2shape.shape.pretrain import PretrainConfig, pretrain
 from gan2shape.synth.dataset import CLASSES_KEY, prerender, render_set
+from gan2shape.synth.registry import get_category
 from gan2shape.train.dataset import ShardedImages, class_names
 from gan2shape.train.loop import train
 from gan2shape.train.sheets import samples_sheet
@@ -114,6 +115,7 @@ def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
     card = {
         "category": request.category,
         "training_images": f"{request.images} synthetic renders (seeds 0 to {request.images - 1}){mirrored}",
+        "objects_version": get_category(request.category).version,
         "training": {"kimg": facts.get("kimg"), "images_per_s_last": facts.get("images_per_s")},
         "licence": "Apache-2.0",
         "limits": "A small demonstration trained on synthetic objects only; it knows no photograph.",

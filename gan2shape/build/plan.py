@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gan2shape.bench.card import CardSizes
-from gan2shape.bench.exam import exam_objects
+from gan2shape.bench.exam import LEAST_SIZE
 from gan2shape.checkpoints.open import CARD_NAME, PACK_NAME
 from gan2shape.core.compose import compose, nearest
 from gan2shape.core.devices import choose_device, choose_dtype, choose_threads
@@ -196,6 +196,12 @@ def found_parts(pack: Path, category: str) -> dict[str, str]:
     tensors, card = read_tensors(pack / PACK_NAME)[0], read_card(pack / CARD_NAME)
     if card.get("category", category) != category:
         raise UserError(f"{pack} is a pack of {card['category']}, not of {category}: choose another folder with --out.")
+    version, now = card.get("objects_version", 1), get_category(category).version
+    if version != now:
+        raise UserError(
+            f"{pack} was trained on version {version} of the {category} objects and their seeds draw version {now}: "
+            "build another pack with --out."
+        )
     networks = {name.split("/")[1] for name in tensors if name.startswith("networks/")}
     kimg = card.get("training", {}).get("kimg")
     found = {"gan": "done" + (f" ({kimg:g} thousand images shown)" if isinstance(kimg, int | float) else "")}
@@ -209,11 +215,10 @@ def found_parts(pack: Path, category: str) -> dict[str, str]:
 
 
 def no_exam(category: str, resolution: int) -> str:
-    """Why a generator of this resolution has no card: there is no such exam; empty if there is."""
+    """Why a generator of this resolution has no card: there is no exam, or it is too small; empty if it has one."""
     if not (exam_dir() / category).is_dir():
         return ": there is no exam"
-    known = exam_objects(category, "val", 1)[0].image.shape[-1]
-    return "" if known == resolution else f": the exam has images of {known} x {known}"
+    return "" if resolution >= LEAST_SIZE else f": the exam needs images of at least {LEAST_SIZE} x {LEAST_SIZE}"
 
 
 def check_disk(plan: BuildPlan, folder: Path) -> None:

@@ -65,6 +65,11 @@ def build(params: BuildingParams) -> ObjectMesh:
     return with_textures(mesh, (*mesh.textures, facade_picture(params.facade)), texture, uv)
 
 
+def labels(params: BuildingParams) -> dict[str, str]:
+    """The real building, or the first of its twins."""
+    return {"base": shape_settings(CATEGORY).family(params.base)}
+
+
 SPEC = CategorySpec(
     name=CATEGORY,
     n_params=60,
@@ -73,5 +78,6 @@ SPEC = CategorySpec(
     views=ViewDistribution(azimuth_bands_deg=((1.0, 0.0, 60.0),), elevation_deg=(0.0, 25.0)),
     background_low=(0.55, 0.55, 0.55),
     background_high=(0.95, 0.95, 0.95),
+    labels=labels,
 )
 HELD_OUT = replace(SPEC, sample=lambda rng: sample_params(rng, held_out=True))  # same stream of numbers, for exams

@@ -62,6 +62,13 @@ def build(params: "RealCarParams | CarParams") -> ObjectMesh:
     return family_mesh(base, params.form.of(base.vertices), params.form, params.colours, style)
 
 
+def labels(params: "RealCarParams | CarParams") -> dict[str, str]:
+    """The real car, or the first of its twins."""
+    if not isinstance(params, RealCarParams):
+        return {"base": "parametric"}
+    return {"base": shape_settings(CATEGORY).family(params.base)}
+
+
 SPEC = CategorySpec(
     name=CATEGORY,
     n_params=car.N_PARAMS + 40,
@@ -73,5 +80,6 @@ SPEC = CategorySpec(
     clear_coat=(0.3, 1.0),
     same_as="car",
     longest_side=0.14,
+    labels=labels,
 )
 HELD_OUT = replace(SPEC, sample=lambda rng: sample_real(rng, held_out=True))  # same stream of numbers, for exams

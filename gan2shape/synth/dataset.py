@@ -26,7 +26,13 @@ from gan2shape.core.images import SheetLayout, contact_sheet, to_uint8, write_pn
 from gan2shape.core.progress import PlainReporter, Reporter, silent
 from gan2shape.core.records import LooseMesh
 from gan2shape.synth.loose import object_of
-from gan2shape.synth.natural import NaturalLook, render_natural, render_natural_colour, sample_look
+from gan2shape.synth.natural import (
+    NaturalLook,
+    render_natural,
+    render_natural_colour,
+    render_natural_files,
+    sample_look,
+)
 from gan2shape.synth.objects import CategorySpec, ObjectMesh
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.render import (
@@ -118,6 +124,11 @@ def render_items(spec: CategorySpec, items: list[SyntheticItem], size: int, rend
         return SyntheticSet(items, truth, tuple(look.fov_deg for look in looks))
     truth = render_objects(*_stack(items), size=size, fov_deg=spec.fov_deg)
     return SyntheticSet(items, truth, (spec.fov_deg,) * len(items))
+
+
+def natural_files(spec: CategorySpec, items: list[SyntheticItem], size: int) -> list[bytes]:
+    """The JPEG files whose pixels the natural rendering of these items shows."""
+    return render_natural_files(*_stack(items)[:3], [_look(spec, item.seed) for item in items], size)
 
 
 def training_images(category: str, seeds: list[int], size: int = 64, rendering: str = "plain") -> np.ndarray:

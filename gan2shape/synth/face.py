@@ -53,7 +53,7 @@ def build(params: FaceParams) -> ObjectMesh:
     frame = frame_of(points)
     parts = [head_surface(points, _beard_at(params.beard[0]), params, frame)]
     parts += [eye_surface(points, side, params.gaze_deg) for side in (0, 1)]
-    textures = [skin_texture(params), eye_texture(params)]
+    textures = [skin_texture(params), eye_texture(params.iris_rgb)]
     strands = np.zeros(0, bool)
     if params.hair:
         style = hair_style(params.hair)
@@ -117,6 +117,15 @@ def _beard_at(kind: str) -> np.ndarray:
     return out
 
 
+def labels(params: FaceParams) -> dict[str, str]:
+    """Which ancestry, sex and age weigh most."""
+    return {
+        "ancestry": max(params.ancestry, key=params.ancestry.get),
+        "sex": "male" if params.male > 0.5 else "female",
+        "age": max(params.age, key=params.age.get),
+    }
+
+
 SPEC = CategorySpec(
     name="face",
     n_params=len(shape_axes()) + len(fields(FaceParams)),
@@ -126,4 +135,5 @@ SPEC = CategorySpec(
     background_low=(0.55, 0.55, 0.55),
     background_high=(0.95, 0.95, 0.95),
     same_as="head",
+    labels=labels,
 )

@@ -55,10 +55,10 @@ def clothes_mask(params: FaceParams) -> Float[np.ndarray, "h w"]:
     return below_collar(params.collar_dm, height, sideways, 0.04) * on
 
 
-def eye_texture(params: FaceParams) -> UInt8[np.ndarray, "s s 3"]:
+def eye_texture(iris_rgb: tuple[float, float, float]) -> UInt8[np.ndarray, "s s 3"]:
     """Iris, pupil and sclera by the angle from the eyeball's front; darker under the upper lid."""
     angle, down, spoke = _eye_angles()
-    iris = np.array(params.iris_rgb)
+    iris = np.array(iris_rgb)
     depth = 0.75 + 0.45 * np.clip((angle - PUPIL_DEG) / (IRIS_DEG - PUPIL_DEG), 0, 1) * (0.6 + 0.4 * spoke)
     ring = np.clip((IRIS_DEG - angle) / LIMBUS_DEG, 0, 1)
     inner = iris * (depth * (0.45 + 0.55 * ring))[..., None]

@@ -100,8 +100,8 @@ def render_natural(
     parts = []
     for i in range(0, len(meshes), CHUNK):
         part = slice(i, i + CHUNK)
-        samples, pixels = _take(meshes[part], view[part], light[part], looks[part], size)
-        image = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        samples, files = _take(meshes[part], view[part], light[part], looks[part], size)
+        image = torch.from_numpy(decoded(files)).permute(0, 3, 1, 2).float() / 255
         parts.append(truth_of(samples, image, torch.zeros(samples.batch, 3), size))
     return join(parts)
 
@@ -114,7 +114,31 @@ def render_natural_colour(
     size: int = 64,
 ) -> UInt8[np.ndarray, "B S S 3"]:
     """The pixels of `render_natural` alone."""
-    return _take(meshes, view, light, looks, size)[1]
+    return decoded(_take(meshes, view, light, looks, size)[1])
+
+
+def render_natural_files(
+    meshes: list[ObjectMesh],
+    view: Float[Tensor, "B 6"],
+    light: Float[Tensor, "B 4"],
+    looks: list[NaturalLook],
+    size: int = 64,
+) -> list[bytes]:
+    """The JPEG files that the images of `render_natural` are decoded from."""
+    return [
+        file
+        for i in range(0, len(meshes), CHUNK)
+        for file in _take(*(part[i : i + CHUNK] for part in (meshes, view, light, looks)), size)[1]
+    ]
+
+
+def decoded(files: list[bytes]) -> UInt8[np.ndarray, "B S S 3"]:
+    """Pictures of one size from JPEG files."""
+    pictures = []
+    for file in files:
+        with Image.open(io.BytesIO(file)) as picture:
+            pictures.append(np.asarray(picture))
+    return np.stack(pictures)
 
 
 def jpeg(picture: UInt8[np.ndarray, "S S 3"], quality: int) -> bytes:
@@ -136,8 +160,8 @@ def to_stored(linear: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _take(meshes, view, light, looks, size) -> tuple[SurfaceSamples, UInt8[np.ndarray, "B S S 3"]]:
-    """Sub-samples, and the picture that the camera makes of them."""
+def _take(meshes, view, light, looks, size) -> tuple[SurfaceSamples, list[bytes]]:
+    """Sub-samples, and the JPEG file that the camera makes of each image's."""
     fov = [look.fov_deg for look in looks]
     distance = [distance_of(value) for value in fov]
     samples = sample_surfaces(meshes, view, size * SUPERSAMPLE, fov, distance)
@@ -145,16 +169,15 @@ def _take(meshes, view, light, looks, size) -> tuple[SurfaceSamples, UInt8[np.nd
     nothing = torch.zeros(samples.batch, 3)
     front = resolve(samples, colour, nothing, size)
     mask = resolve(samples, torch.ones(len(colour), 1), nothing[:, :1], size)
-    pixels = np.empty((samples.batch, size, size, 3), np.uint8)
+    files = []
     for i, look in enumerate(looks):
         rng = np.random.default_rng(look.seed)
         behind = torch.from_numpy(sample_backdrop(rng, size)).permute(2, 0, 1)
         picture = (front[i] + (1 - mask[i]) * behind).permute(1, 2, 0).numpy()
         grain = look.noise * np.sqrt(picture / 0.5 + 0.05) * rng.normal(size=picture.shape)
         stored = (255 * np.clip(picture + grain, 0, 1) + 0.5).astype(np.uint8)
-        with Image.open(io.BytesIO(jpeg(stored, look.jpeg_quality))) as decoded:
-            pixels[i] = np.asarray(decoded)
-    return samples, pixels
+        files.append(jpeg(stored, look.jpeg_quality))
+    return samples, files
 
 
 def _shade(samples, meshes, view, light, looks, distance) -> Float[Tensor, "N 3"]:

@@ -72,6 +72,11 @@ class LightDistribution:
         return np.array([ambient, min(diffuse, self.brightest - ambient), rng.uniform(*self.lx), rng.uniform(*self.ly)])
 
 
+def no_labels(params: Any) -> dict[str, str]:
+    """Of a category whose objects have nothing to group them by but their style."""
+    return {}
+
+
 @dataclass(frozen=True)
 class CategorySpec:
     """One category of synthetic objects."""
@@ -89,6 +94,8 @@ class CategorySpec:
     same_as: str = ""  # the category whose subject this one shows too, if not one of its own: car2 shows cars
     longest_side: float = 0.125  # scene units, of a mesh from a file that stands in for this category's objects
     styles: tuple[str, ...] = ()  # every `ObjectMesh.style` of the category, in the order of their class numbers
+    version: int = 1  # raised by every change of what a seed draws; exams and packs store theirs
+    labels: Callable[[Any], dict[str, str]] = no_labels  # what tables group an object by, from its parameters
 
     @property
     def subject(self) -> str:

@@ -43,6 +43,11 @@ class ShapeSettings:
     held_out: tuple[str, ...]  # kept for exams, with their twins
     plain: tuple[str, ...]  # without texture: facades are drawn on them
     trained: tuple[str, ...]  # all others
+    twins: tuple[tuple[str, ...], ...] = ()  # meshes with one geometry
+
+    def family(self, name: str) -> str:
+        """The mesh itself, or the first of its twins."""
+        return next((group[0] for group in self.twins if name in group), name)
 
 
 @cache
@@ -52,7 +57,9 @@ def shape_settings(category: str) -> ShapeSettings:
     settings = json.loads(str(file["settings"]))
     names = sorted({key.split("/")[0] for key in file if "/" in key})
     held_out = tuple(settings["held_out"])
-    return ShapeSettings(held_out, tuple(settings["plain"]), tuple(name for name in names if name not in held_out))
+    trained = tuple(name for name in names if name not in held_out)
+    twins = tuple(tuple(group) for group in settings["twins"])
+    return ShapeSettings(held_out, tuple(settings["plain"]), trained, twins)
 
 
 @cache

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from gan2shape.build import pack as build
 from gan2shape.build.calibrate import calibrate, lights_of
 from gan2shape.build.pack import add_scene, build_pack
-from gan2shape.build.plan import STEPS, BuildRequest, BuildSizes, plan_build
+from gan2shape.build.plan import STEPS, BuildRequest, BuildSizes, found_parts, plan_build
+from gan2shape.checkpoints.open import PACK_NAME
 from gan2shape.cli import app
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
@@ -22,10 +23,11 @@ from gan2shape.core.images import to_uint8
 from gan2shape.core.resources import pack_dir
 from gan2shape.prior.calibration import Calibration, read_calibration, write_calibration
 from gan2shape.prior.open import open_prior
-from gan2shape.prior.packs import load_pack
+from gan2shape.prior.packs import load_pack, update_card
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.synth.dataset import prerender
+from gan2shape.synth.registry import get_category
 from gan2shape.train.dataset import ShardedImages
 
 runner = CliRunner()
@@ -120,6 +122,7 @@ def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, c
     card = json.loads((request_.pack / "card.json").read_text())
     assert card["category"] == "car"
     assert card["training"]["kimg"] == 0.048
+    assert card["objects_version"] == get_category("car").version
     assert card["chosen_with_true_depth"] == []
     assert read_calibration(request_.pack).light_gain == (-0.15, 0.15)
     generator, config = open_prior(None, request_.pack, device="cpu")
@@ -132,6 +135,15 @@ def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, c
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "in all" in captured.err
+
+
+def test_a_pack_of_objects_that_seeds_draw_no_more_is_not_built_on(tmp_path) -> None:
+    for name in (PACK_NAME, "card.json"):
+        (tmp_path / name).write_bytes((pack_dir("car") / name).read_bytes())
+    assert "gan" in found_parts(tmp_path, "car")
+    update_card(tmp_path, {"objects_version": 2})
+    with pytest.raises(UserError, match="version 2 of the car objects and their seeds draw version 1"):
+        found_parts(tmp_path, "car")
 
 
 def test_a_plan_says_steps_seconds_and_disk_and_writes_nothing(request_, tmp_path) -> None:

@@ -121,3 +121,30 @@ def test_paired_interval_covers_the_truth_as_often_as_it_says():
         mean, half = statistics.paired_interval(before + rng.normal(-1, 0.5, 12), before)
         hits += abs(mean + 1) <= half
     assert 0.935 < hits / 2000 < 0.965
+
+
+def test_a_cluster_interval_covers_the_truth_about_as_often_as_it_says():
+    """Objects of one cluster share most of their error: Student's t over objects is far too sure there."""
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(25), 8)
+    hits, hits_of_t = 0, 0
+    for _ in range(400):
+        values = rng.normal(3, 1, 25)[clusters] + rng.normal(0, 0.3, 200)
+        mean, half = statistics.cluster_interval(values, clusters, n_resamples=500)
+        assert mean == pytest.approx(values.mean())
+        hits += abs(mean - 3) <= half
+        hits_of_t += abs(mean - 3) <= statistics.mean_interval(values)[1]
+    assert 0.90 < hits / 400 < 0.97
+    assert hits_of_t / 400 < 0.7
+
+
+def test_a_cluster_interval_of_two_reaches_from_mean_to_mean_and_of_one_is_unknown():
+    values, clusters = np.array([1.0, 1.0, 1.0, 3.0, 3.0, 3.0]), np.array(["a"] * 3 + ["b"] * 3)
+    assert statistics.cluster_interval(values, clusters) == (2.0, 1.0)
+    assert np.isnan(statistics.cluster_interval(values, np.array(["a"] * 6))[1])
+
+
+def test_a_cluster_interval_of_single_objects_is_that_of_the_ordinary_bootstrap():
+    values = np.random.default_rng(1).normal(0, 1, 60)
+    half = statistics.cluster_interval(values, np.arange(60))[1]
+    assert half == pytest.approx(1.96 * values.std() / np.sqrt(60), rel=0.05)
