@@ -31,7 +31,7 @@ def main() -> None:
     if options.depth_scale:
         config = replace(config, initial=replace(config.initial, depth_scale=options.depth_scale))
     rows = []
-    for item in exam_objects(options.category, "val", options.count):
+    for item in exam_objects(options.category, "val", options.count, config.render.resolution):
         with torch.no_grad():
             latent = generator.prior.guess_latent(item.image)
             _, mask = generator(latent)

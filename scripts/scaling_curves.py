@@ -177,7 +177,7 @@ def main() -> None:
     cache = options.cache or options.out.parent / "set"
     cache.mkdir(parents=True, exist_ok=True)
     data = training_set(options.category, options.images, cache)
-    items = exam_objects(options.category, "val", COUNT["val"])
+    items = exam_objects(options.category, "val", COUNT["val"], 64)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network, average = (new_network(options.width, options.skips) for _ in range(2))

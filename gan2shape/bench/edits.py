@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.bench.edit_rows import edit_rows
-from gan2shape.bench.exam import ExamObject, exam_objects
+from gan2shape.bench.exam import ExamObject, exam_objects, seen_at
 from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.regressor import Regressor, render_pairs, train_regressor
 from gan2shape.bench.requests import BenchRequest
@@ -171,6 +171,7 @@ def run_edits(request: BenchRequest, split: str, folder: Path, report: Reporter 
     opened, config = open_measured(replace(request, category=category))
     if opened.prior.encoder is None:
         raise UserError("Without an image encoder nothing projects an edit: measure a pack that has one.")
+    items = [seen_at(item, config.render.resolution) for item in items]
     check_settings(folder, settings_of(request, config, category, split))
     done = read_objects(folder)
     if any(item.seed not in done for item in items):

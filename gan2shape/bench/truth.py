@@ -12,7 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.bench.exam import ExamObject
+from gan2shape.bench.requests import NATURAL
 from gan2shape.core.config import ViewPriorConfig
+from gan2shape.core.errors import UserError
 from gan2shape.scene.camera import compose_views, rotation
 from gan2shape.scene.light import light_in_front, rotate_light
 from gan2shape.shape.sampling import sample_views
@@ -53,7 +55,9 @@ def sample_true_lights(category: str, views: Float[Tensor, "N 6"], rng: torch.Ge
 
 
 def render_truth(item: ExamObject, views: Float[Tensor, "N 6"], lights: Float[Tensor, "N 4"]) -> TrueViews:
-    """The object under views and lights given in the exam frame."""
+    """The object under views and lights given in the exam frame. Raises UserError for an object of a natural split."""
+    if item.split.startswith(NATURAL):
+        raise UserError("Other views of an exam object are rendered plain: give a split that is plain too.")
     whole = compose_views(item.view.expand(len(views), 6), views)
     camera_lights = rotate_light(lights, rotation(views[:, :3]))
     background = tuple(float(value) for value in item.background)
