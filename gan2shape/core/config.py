@@ -209,6 +209,24 @@ class StepConfig(Finite):
 
 
 @dataclass(frozen=True)
+class MeshConfig(Finite):
+    """The mesh that is exported; nothing of the method depends on it."""
+
+    subdivide: int = 0  # times that the grid (128 points in a row, or the resolution where that is more) is doubled
+    back: str = "open"  # "open"; closed behind by "cap", "mirror", "symmetric" (export/mesh_back.py)
+    # The object's yaw against the camera, for "symmetric". None: what the pack's view network reads in the input.
+    symmetry_yaw_deg: float | None = None
+    formats: tuple[str, ...] = ()  # files beside the GLBs: "obj" (with mtl and png), "ply", "stl"
+
+    def check(self) -> None:
+        need(0 <= self.subdivide <= 3, f"mesh.subdivide={self.subdivide} has to lie between 0 and 3")
+        backs, formats = ("open", "cap", "mirror", "symmetric"), ("obj", "ply", "stl")
+        need(self.back in backs, f"mesh.back={self.back} is unknown: {', '.join(backs)}")
+        unknown = [name for name in self.formats if name not in formats]
+        need(not unknown, f"mesh.formats={unknown} is unknown: {', '.join(formats)}")
+
+
+@dataclass(frozen=True)
 class AblationConfig(Finite):
     """What only experiments turn (docs/trials.md, docs/results.md)."""
 
@@ -253,6 +271,7 @@ class ShapeConfig(Finite):
     invert: InvertConfig = field(default_factory=InvertConfig)
     steps: StepConfig = field(default_factory=StepConfig)
     ablation: AblationConfig = field(default_factory=AblationConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def check(self) -> None:
         need(0 <= self.seed <= GREATEST_SEED, f"seed={self.seed} has to lie between 0 and {GREATEST_SEED}")

@@ -20,7 +20,7 @@ OUTPUT_NAMES = (  # every file that a run writes into its folder
     "mesh.glb", "mesh_lit.glb", *(f"{name}.png" for name in PICTURES), *(f"strip_{name}.png" for name in STRIPS),
     "scene.npz", "scene.json", "config.yaml", "report.html", REQUEST_NAME, "state.safetensors",
 )  # fmt: skip
-OPTIONAL_NAMES = ("input_full.png",)  # of larger photos
+OPTIONAL_NAMES = ("input_full.png", *(f"mesh.{suffix}" for suffix in ("obj", "mtl", "png", "ply", "stl")))
 
 
 @dataclass(frozen=True)

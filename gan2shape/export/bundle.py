@@ -7,12 +7,14 @@ own view. All tensors are single (batch 1) and may be on any device.
 import json
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from gan2shape.core.config import MeshConfig
 from gan2shape.core.files import write_arrays_atomic, write_bytes_atomic, write_text_atomic
 from gan2shape.core.images import to_uint8, write_png
 from gan2shape.core.records import Verdict
@@ -20,10 +22,10 @@ from gan2shape.export import pictures
 from gan2shape.export.mesh import (
     Mesh,
     canonical_mask,
-    glb_bytes,
     height_field_mesh,
     seen_in,
 )
+from gan2shape.export.mesh_files import glb_bytes, write_further
 from gan2shape.export.photo import Photo, bled
 
 GRID_RESOLUTION = 128  # smaller height fields are refined to about this many vertices in a row
@@ -55,13 +57,15 @@ class Bundle:
     config_yaml: str = ""  # the whole configuration
     notes: list[str] = field(default_factory=list)  # sentences for the reader
     photo: Photo | None = None  # what `image` shows, at a higher resolution
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    object_view: Float[Tensor, "1 6"] | None = None  # of the object's own frame, in the canonical one
 
-    @property
+    @cached_property
     def texture(self) -> UInt8[np.ndarray, "P P 3"]:
         """The picture of the photo's mesh: as large as there is one, the object's colours carried on beyond it."""
         return bled(to_uint8(self.image[0]) if self.photo is None else self.photo, self.mask)
 
-    @property
+    @cached_property
     def albedo_texture(self) -> UInt8[np.ndarray, "S S 3"]:
         """The picture of the lit mesh."""
         return bled(to_uint8(self.albedo[0]), canonical_mask(self.mask, self.depth, self.view, self.fov_deg))
@@ -89,6 +93,7 @@ def write_all(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
     for name, images in bundle.strips.items():
         pixels = pictures.strip(images, bundle.strip_labels.get(name, ()))
         files[f"strip_{name}"] = write_png(out_dir / f"strip_{name}.png", pixels)
+    files |= write_further(out_dir, photo_mesh, photo, bundle.mesh.formats)
     files["scene_npz"] = write_scene_npz(out_dir / "scene.npz", bundle)
     files["scene_json"] = write_text_atomic(out_dir / "scene.json", json.dumps(scene_description(bundle), indent=2))
     if bundle.config_yaml:
@@ -104,6 +109,7 @@ def write_few(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
     glb = glb_bytes(photo_mesh, bundle.texture, unlit=True, fov_deg=bundle.fov_deg)
     normal = pictures.cut_out(pictures.normal_picture(bundle.normal), bundle.mask)
     return {
+        **write_further(out_dir, photo_mesh, bundle.texture, bundle.mesh.formats),
         "mesh": write_bytes_atomic(out_dir / "mesh.glb", glb),
         "depth": write_png(out_dir / "depth.png", pictures.depth_to_uint16(bundle.depth, bundle.depth_half_range)),
         "input": write_png(out_dir / "input.png", to_uint8(bundle.image[0])),
@@ -117,7 +123,14 @@ def meshes(bundle: Bundle) -> tuple[Mesh, Mesh]:
     """The object with uv into the photo, and the same surface with uv into the canonical albedo."""
     inside = canonical_mask(bundle.mask, bundle.depth, bundle.view, bundle.fov_deg)
     upsample = max(1, round(GRID_RESOLUTION / bundle.depth.shape[-1]))
-    surface = height_field_mesh(bundle.depth, inside, bundle.fov_deg, upsample=upsample)
+    surface = height_field_mesh(
+        bundle.depth,
+        inside,
+        bundle.fov_deg,
+        upsample=upsample * 2**bundle.mesh.subdivide,
+        back=bundle.mesh.back,
+        object_view=bundle.object_view,
+    )
     return seen_in(surface, bundle.view, bundle.fov_deg), surface
 
 
@@ -197,6 +210,7 @@ def scene_description(bundle: Bundle) -> dict:
             "canonical frame; ly < 0 is a light above.",
             "Image = albedo * shading on values in [0, 1] as stored (gamma-encoded).",
             "Meshes: +Y up, +Z towards the viewer, point (x, y, z) of the canonical camera frame at (x, -y, 1 - z).",
+            "Scale: the camera is at distance 1 from the meshes' origin, and the image is 2 tan(fov / 2) wide there.",
         ],
         "latent": None if bundle.latent is None else "scene.npz, array latent (w or W+)",
         "figures": bundle.figures,

@@ -1,9 +1,10 @@
-"""Height field to textured mesh, and GLB files.
+"""Height field to textured mesh (files: `mesh_files`).
 
 Conventions
 -----------
 * Meshes are in the glTF frame: +Y up, +Z towards the viewer. Its origin is the object's centre of rotation, (0, 0, 1)
   in the camera frame. `gltf_axes` is the one place that converts.
+* Scale: the camera stands at distance 1 from the origin; the image is 2 tan(fov / 2) wide there, .175 at 10 degrees.
 * uv has its origin at the image's lower left (u right, v up), as trimesh wants it; the GLB stores glTF's upper left.
 * The cut rule (what belongs to the object): the surface is cut along the mask's outline (`mesh_outline`), and its
   triangles' normals are at most `max_angle_deg` from the viewing ray (steeper ones are curtains between the object and
@@ -12,9 +13,7 @@ Conventions
   untouched.
 """
 
-import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import write_bytes_atomic
+from gan2shape.export.mesh_back import closed, open_edges
 from gan2shape.export.mesh_outline import ObjectSurface, compacted, cut_out_surface
 from gan2shape.scene.camera import (
     CENTRE_Z,
@@ -40,7 +39,6 @@ MAX_ANGLE_DEG = 82.0  # from the viewing ray: 7 px of depth per px of image
 MIN_PIECE = 0.01  # of the largest piece's triangles
 RIM_PASSES = 8  # averages along the outline
 MAX_REPAIRS = 10  # rounds of taking back what folds triangles at the outline
-UNLIT = "KHR_materials_unlit"
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,8 @@ def height_field_mesh(
     max_angle_deg: float = MAX_ANGLE_DEG,
     min_piece: float = MIN_PIECE,
     rim_passes: int = RIM_PASSES,
+    back: str = "open",
+    object_view: Float[Tensor, "1 6"] | None = None,
 ) -> Mesh:
     """The object's surface as a mesh, cut by the rule above; uv points into the canonical image.
 
@@ -74,6 +74,8 @@ def height_field_mesh(
         depth: canonical depth at the pixel centres.
         mask: the object in the canonical image, in [0, 1]; above .5 is inside.
         upsample: refine the grid this many times, depth by cubic interpolation.
+        back: "open", or what closes the surface behind (`mesh_back`): "cap", "mirror", "symmetric".
+        object_view: of the object's own frame, for "symmetric"; zero unless given.
     Raises UserError where nothing is left.
     """
     depth, mask = depth.detach().float().cpu(), mask.detach().float().cpu()
@@ -83,7 +85,10 @@ def height_field_mesh(
     if not len(faces):
         raise UserError("the object mask leaves no surface to export: give a mask that covers the object.")
     surface = compacted(surface.points, faces)
-    points = torch.from_numpy(with_smooth_rim(surface, rim_passes, max_angle_deg).points)
+    surface = with_smooth_rim(surface, rim_passes, max_angle_deg)
+    if back != "open":
+        surface = closed(surface, back, torch.zeros(1, 6) if object_view is None else object_view, fov_deg)
+    points = torch.from_numpy(surface.points)
     return Mesh(gltf_axes(points).numpy(), surface.faces, image_uv(points[None], fov_deg))
 
 
@@ -141,9 +146,7 @@ def large_pieces(faces: np.ndarray, n_vertices: int, min_piece: float) -> np.nda
 
 def smooth_rim(points: np.ndarray, faces: np.ndarray, n_passes: int) -> np.ndarray:
     """Move the vertices of open edges [V, 3] half way to the mean of their neighbours along the outline, n times."""
-    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
-    edges, uses = np.unique(edges, axis=0, return_counts=True)
-    left, right = edges[uses == 1].T
+    left, right = open_edges(faces).T
     degree = np.bincount(np.concatenate([left, right]), minlength=len(points))[:, None]
     smoothed = points.astype(np.float64)
     for _ in range(n_passes):
@@ -158,51 +161,3 @@ def vertex_normals(mesh: Mesh) -> np.ndarray:
     """Area-weighted unit normals [V, 3]."""
     normals = summed_normals(mesh.vertices.astype(np.float64), mesh.faces)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
-
-
-def glb_bytes(mesh: Mesh, texture: np.ndarray, *, unlit: bool, fov_deg: float = DEFAULT_FOV_DEG) -> bytes:
-    """A GLB with one textured, double-sided mesh and the camera that took the picture.
-
-    texture: uint8 [H, W, 3]. unlit: KHR_materials_unlit (a photo has its light in it); else metallic 0, roughness 1.
-    """
-    import trimesh
-    from PIL import Image
-
-    if texture.dtype != np.uint8 or texture.ndim != 3 or texture.shape[2] != 3:
-        raise ValueError(f"texture must be uint8 [H, W, 3], not {texture.dtype} {texture.shape}")
-    material = trimesh.visual.material.PBRMaterial(
-        name="photo" if unlit else "albedo",
-        baseColorTexture=Image.fromarray(texture),
-        baseColorFactor=[255, 255, 255, 255],
-        metallicFactor=0.0,
-        roughnessFactor=1.0,
-        doubleSided=True,
-    )
-    solid = trimesh.Trimesh(
-        vertices=mesh.vertices,
-        faces=mesh.faces,
-        vertex_normals=vertex_normals(mesh),
-        visual=trimesh.visual.TextureVisuals(uv=mesh.uv, material=material),
-        process=False,
-    )
-
-    def finish(tree: dict) -> None:
-        tree["asset"]["generator"] = "gan2shape"
-        if unlit:
-            tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), UNLIT})
-            for entry in tree["materials"]:
-                entry.setdefault("extensions", {})[UNLIT] = {}
-        # The photo's own camera: glTF cameras look along -Z, and ours stands at (0, 0, 1) of the glTF frame.
-        perspective = {"aspectRatio": 1.0, "yfov": math.radians(fov_deg), "znear": 0.1}
-        tree["cameras"] = [{"name": "photo", "type": "perspective", "perspective": perspective}]
-        tree["nodes"].append({"name": "photo camera", "camera": 0, "translation": [0.0, 0.0, CENTRE_Z]})
-        tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)
-
-    scene = trimesh.Scene()
-    scene.add_geometry(solid, geom_name="object", node_name="object")
-    return scene.export(file_type="glb", include_normals=True, tree_postprocessor=finish)
-
-
-def write_glb(path: Path, mesh: Mesh, texture: np.ndarray, *, unlit: bool, fov_deg: float = DEFAULT_FOV_DEG) -> Path:
-    """`glb_bytes` at `path`, atomically."""
-    return write_bytes_atomic(Path(path), glb_bytes(mesh, texture, unlit=unlit, fov_deg=fov_deg))

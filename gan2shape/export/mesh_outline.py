@@ -25,8 +25,8 @@ from gan2shape.scene.height_field import grid_faces
 from gan2shape.scene.mesh_pieces import piece_of_faces
 
 LEVEL = 0.45  # of the smoothed mask, where the outline runs: corners that smoothing takes are given back
-MAX_FALL_PX = 5.0  # of depth a pixel, in widths of a pixel: 79 degrees
-MAX_SLOPE_PX = 4.0  # of the continued depth: 76 degrees
+MAX_FALL_PX = 6.0  # of depth a pixel, in widths of a pixel: 81 degrees
+MAX_SLOPE_PX = 5.0  # of the continued depth: 79 degrees
 SLOPE_KEPT = 0.8  # of the slope with each further pixel
 RIM_PX = 3
 MARGIN_PX = 4  # by which depth is continued beyond the mask: what cubic interpolation reaches

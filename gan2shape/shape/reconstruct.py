@@ -167,6 +167,17 @@ class Reconstruction:
         made = full_image(self.generator, self.observation.latent)
         return None if made is None else to_uint8(made[0])
 
+    def _object_view(self) -> Float[Tensor, "1 6"]:
+        """Of the object's own frame, for meshes that are closed symmetrically; zero where nothing is known of it."""
+        mesh, view = self.config.mesh, self.scene.view.new_zeros(1, 6)
+        if mesh.back == "symmetric" and mesh.symmetry_yaw_deg is not None:
+            view[:, 1] = math.radians(mesh.symmetry_yaw_deg)
+        elif mesh.back == "symmetric" and self.progress.initial == DEPTH_NETWORK:
+            prior = self.generator.prior
+            upright = prior.generator.synthesis(prior.w_mean[None]).clamp(-1, 1)
+            view[:, :2] = read_pitch_yaw_rad(self.state.model.networks, self.observation.image, upright)
+        return view
+
     @torch.no_grad()
     def bundle(self) -> Bundle:
         """Everything that is exported."""
@@ -200,6 +211,8 @@ class Reconstruction:
             photo=self._texture(),
             figures=self.figures,
             verdict=self.verdict,
+            mesh=self.config.mesh,
+            object_view=self._object_view(),
             notes=[
                 *(() if self.verdict is None else (self.verdict.sentence,)),
                 origin_note(self.progress, len(self.scenes) - 1),

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from gan2shape.core.config import GREATEST_SEED, ShapeConfig
+from gan2shape.core.config import GREATEST_SEED, MeshConfig, ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_bytes_atomic
 from gan2shape.core.records import Observation, Scene
@@ -220,5 +220,7 @@ def check_origin(path: Path, stored: dict[str, Tensor], origin: dict[str, Tensor
 
 
 def fingerprint(config: ShapeConfig) -> str:
-    """What must be equal for a state to be continued. `n_stages` may grow: the stages that are there stay valid."""
-    return repr(replace(config, n_stages=None))
+    """What must be equal for a state to be continued. `n_stages` may grow: the stages that are there stay valid. The
+    exported mesh may change.
+    """
+    return repr(replace(config, n_stages=None, mesh=MeshConfig()))
