@@ -14,6 +14,7 @@ from torch import Tensor
 from gan2shape.checkpoints.latents import read_latent
 from gan2shape.core.compose import compose, from_yaml, to_yaml
 from gan2shape.core.config import ShapeConfig
+from gan2shape.core.devices import one_thread_after_fork
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
 from gan2shape.core.images import resized
@@ -25,6 +26,7 @@ from gan2shape.export.photo import PHOTO_NAME, as_photo, keep_photo, read_photo,
 from gan2shape.nn.generator import Generator
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import open_prior
+from gan2shape.prior.opened import OpenPrior
 from gan2shape.shape import reconstruct as shape
 from gan2shape.shape.estimate import estimate_seconds
 from gan2shape.shape.observe import observe
@@ -128,6 +130,7 @@ def reconstruct(
     overrides: tuple[str, ...] = (),
     config: ShapeConfig | None = None,
     generator: MaskedGenerator | str | Path | None = None,
+    prior: OpenPrior | None = None,
     features: str | Path | None = None,
     class_index: int | None = None,
     report: Reporter = silent,
@@ -143,6 +146,7 @@ def reconstruct(
         category: whose bundled generator, and whose ranges of views, lights and depth. Unless given: car, or the
             category that was named to `gan2shape prior` for the `generator`.
         generator: a StyleGAN2 checkpoint in the place of the bundled one (or an opened one).
+        prior: what `gan2shape.Prior.open` has loaded, in the place of category, generator, features, class and device.
         features: a TorchScript module, which is code that runs, to compare images with.
         class_index: of a class-conditional `generator`, the class to generate; the first one unless given.
         overrides: `key=value` settings of the configuration; or give a whole `config`.
@@ -151,8 +155,13 @@ def reconstruct(
     Raises UserError for what cannot be used, with cause and remedy.
     """
     began = time.perf_counter()
+    one_thread_after_fork()
     if config is not None and overrides:
         raise UserError("A whole config and overrides exclude each other: change the config, or leave it away.")
+    if prior is not None:
+        if (category, generator, features, class_index) != (None,) * 4:
+            raise UserError("A prior is open already: leave category, generator, features and class_index away.")
+        generator, config = prior.generator, config or prior.config(preset, overrides)
     is_open = isinstance(generator, MaskedGenerator)
     if is_open and features is not None:
         raise UserError("features belong to a generator that is named by its path: give that, or leave them away.")

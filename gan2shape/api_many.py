@@ -6,14 +6,20 @@ Images that cannot be used are listed with their reason and stop nothing. Where 
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from gan2shape.api import announce, metrics, opened, read_inputs, run
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.api import announce, metrics, opened, read_inputs, reconstruct, run
 from gan2shape.core.compose import to_yaml
 from gan2shape.core.config import ShapeConfig
+from gan2shape.core.devices import one_thread_after_fork
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import append_lines, write_text_atomic
+from gan2shape.core.images import resized
 from gan2shape.core.locks import locked
 from gan2shape.core.many import (
     DONE,
@@ -34,8 +40,9 @@ from gan2shape.core.resources import pack_dir
 from gan2shape.export.index import render_index
 from gan2shape.prior.cache import content_hash
 from gan2shape.prior.masked_generator import MaskedGenerator
-from gan2shape.shape.batch import BATCH, is_one_pass, reconstruct_batch
-from gan2shape.shape.reconstruct import check_inputs
+from gan2shape.prior.opened import OpenPrior
+from gan2shape.shape.batch import BATCH, in_one_pass, is_one_pass
+from gan2shape.shape.reconstruct import Reconstruction, check_inputs
 
 INDEX_INTERVAL_S = 60.0  # between two versions of the page while the job works
 
@@ -75,6 +82,54 @@ def run_many(request: ManyRequest, report: Reporter = silent) -> ManyResult:
     failures = {item.image.name: rows[item.folder]["error"] for item in items if rows[item.folder]["status"] == FAILED}
     n_done, n_skipped = len(tried) - _n_failed(tried), len(items) - len(pending)
     return ManyResult(folder, folder / INDEX_NAME, n_done, n_skipped, failures, time.perf_counter() - began)
+
+
+def reconstruct_batch(
+    images: Float[Tensor, "B 3 S S"],
+    prior: OpenPrior,
+    masks: Float[Tensor, "M 1 N N"] | None = None,
+    *,
+    preset: str = "instant",
+    overrides: tuple[str, ...] = (),
+) -> tuple[Reconstruction, ...]:
+    """What `reconstruct` gives for each image, of any size; where nothing is optimised, the networks see batches.
+
+    images: in [-1, 1]. masks: their objects, in [0, 1]; predicted unless given. Raises UserError, which names the
+    image's number, for what cannot be used.
+    """
+    config, size = prior.config(preset, overrides), prior.resolution
+    single = [None] * len(images) if masks is None else list(masks.split(1))
+    if len(single) != len(images):
+        raise UserError(f"{len(single)} masks for {len(images)} images: give one for each.")
+    pairs = []
+    for index, (image, mask) in enumerate(zip(images.split(1), single, strict=True)):
+        with _naming(index):
+            check_inputs(image, mask, None, 0, 1, 1)
+        pairs.append((resized(image, size), None if mask is None else resized(mask, size)))
+    if not is_one_pass(prior.generator, config):
+        made = []
+        for index, (image, mask) in enumerate(pairs):
+            with _naming(index):
+                made.append(reconstruct(image, mask=mask, prior=prior, config=config))
+        return tuple(made)
+    one_thread_after_fork()
+    found: list[Reconstruction | UserError] = []
+    for start in range(0, len(pairs), BATCH):
+        found += in_one_pass(*zip(*pairs[start : start + BATCH], strict=True), prior.generator, config)
+    for index, one in enumerate(found):
+        with _naming(index):
+            if isinstance(one, UserError):
+                raise one
+    return tuple(found)
+
+
+@contextmanager
+def _naming(index: int) -> Iterator[None]:
+    """UserErrors say which image of a batch they are about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"Image {index}: {error}") from error
 
 
 def _settings(request: RunRequest, config: ShapeConfig) -> str:
@@ -140,7 +195,7 @@ def _one_batch(
     if not read:
         return
     images, masks = ([given[name] for _, _, given in read] for name in ("image", "mask"))
-    made = reconstruct_batch(images, masks, generator, config)
+    made = in_one_pass(images, masks, generator, config)
     shared_s = (time.perf_counter() - began) / len(read)
     for (item, folder, _), one in zip(read, made, strict=True):
         if isinstance(one, UserError):

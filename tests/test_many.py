@@ -27,7 +27,7 @@ from gan2shape.core.many import (
 )
 from gan2shape.core.requests import RunRequest
 from gan2shape.prior.open import open_prior
-from gan2shape.shape.batch import is_one_pass, reconstruct_batch
+from gan2shape.shape.batch import in_one_pass, is_one_pass
 from tests.tiny_pack import FEW_STEPS, SMALL, disc_mask, write_tiny_pack
 
 SIZE = 32
@@ -129,7 +129,7 @@ def test_networks_see_the_batch_at_once_with_given_and_predicted_masks(weights, 
     assert not is_one_pass(generator, replace(config, initial=replace(config.initial, fusion_yaws_deg=(10.0,))))
     images = list(torch.rand(3, 3, SIZE, SIZE).mul(2).sub(1).split(1))
     masks = [disc_mask(SIZE), None, disc_mask(SIZE).flip(-1).roll(3, -1)]
-    made = reconstruct_batch(images, masks, generator, config)
+    made = in_one_pass(images, masks, generator, config)
     assert isinstance(made[1], UserError)  # an untrained mask head sees no object anywhere
     for index in (0, 2):
         alone = reconstruct(images[index], mask=masks[index], generator=generator, config=config)

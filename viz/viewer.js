@@ -1,4 +1,19 @@
-// A small WebGL viewer for one textured height field. glTF axes: +Y up, +Z towards the viewer.
+// The report's script: a small WebGL viewer for one textured mesh, and the before/after slider. glTF axes: +Y up, +Z
+// towards the viewer.
+(function () {
+  "use strict";
+  const figure = document.getElementById("compare");
+  const cut = figure.querySelector("input");
+  cut.addEventListener("input", function () { figure.style.setProperty("--cut", cut.value + "%"); });
+  const afters = Array.from(figure.querySelectorAll(".after")), names = Array.from(figure.querySelectorAll("button"));
+  names.forEach(function (button, chosen) {
+    button.addEventListener("click", function () {
+      afters.forEach(function (image, i) { image.hidden = i !== chosen; });
+      names.forEach(function (one, i) { one.setAttribute("aria-pressed", String(i === chosen)); });
+    });
+  });
+})();
+
 (function () {
   "use strict";
   const box = document.getElementById("viewer");
@@ -16,15 +31,17 @@
       vUv = vec2(uv.x, 1.0 - uv.y); vNormal = normal; vSeen = mat3(view) * normal;
       gl_Position = projection * seen;
     }`;
-  // mode 0: the photo as it is; 1: albedo under a light; 2: white clay under the same light.
+  // mode 0: the photo as it is; 1: albedo under the light; 2: clay under the same light, with some from the sky.
   const FRAGMENT = `
     precision mediump float;
     varying vec2 vUv; varying vec3 vNormal; varying vec3 vSeen;
     uniform sampler2D texture; uniform int mode; uniform vec3 light; uniform float ambient; uniform float diffuse;
     void main() {
-      float shading = ambient + diffuse * max(0.0, dot(normalize(vNormal), light));
-      vec3 colour = mode == 2 ? vec3(0.86, 0.85, 0.83) : texture2D(texture, vUv).rgb;
-      if (mode > 0) colour *= shading;
+      vec3 normal = normalize(vNormal);
+      float lit = max(0.0, dot(normal, light));
+      vec3 colour = texture2D(texture, vUv).rgb;
+      if (mode == 1) colour *= ambient + diffuse * lit;
+      if (mode == 2) colour = vec3(0.90, 0.87, 0.83) * (0.30 + 0.10 * normal.y + 0.68 * lit);
       if (!gl_FrontFacing) colour = mix(colour, vec3(0.80, 0.81, 0.83), 0.85);
       gl_FragColor = vec4(colour, 1.0);
     }`;
@@ -67,8 +84,26 @@
   const centre = low.map(function (v, i) { return (v + high[i]) / 2; });
   const radius = Math.hypot(high[0] - low[0], high[1] - low[1], high[2] - low[2]) / 2;
   const lightStart = data.light.direction;
-  const start = { yaw: 0, pitch: 0, zoom: 1 };
-  const state = { yaw: 0, pitch: 0, zoom: 1, mode: 0, lightX: lightStart[0], lightY: lightStart[1], touched: false };
+  const start = { yaw: 0, pitch: 0, zoom: 1, lightX: lightStart[0], lightY: lightStart[1] };
+  const state = Object.assign({ mode: 2, touched: false }, start);
+  const limits = { yaw: [-1.484, 1.484], pitch: [-1.222, 1.222], lightX: [-2, 2], lightY: [-2, 2], zoom: [0.5, 6] };
+  const sliders = Array.from(box.querySelectorAll("[data-slider]"));
+  const DEGREES = 180 / Math.PI;
+
+  // Every change of view and light goes through here, so that sliders, drags and keys show the same.
+  function change(values) {
+    Object.keys(values).forEach(function (name) {
+      state[name] = Math.max(limits[name][0], Math.min(limits[name][1], values[name]));
+    });
+    sliders.forEach(function (slider) {
+      const name = slider.dataset.slider, isAngle = name === "yaw" || name === "pitch";
+      slider.value = isAngle ? state[name] * DEGREES : state[name];
+      const text = isAngle ? Math.round(state[name] * DEGREES) + "°" : state[name].toFixed(1);
+      slider.parentElement.querySelector("output").textContent = text;
+      slider.setAttribute("aria-valuetext", text);
+    });
+    render();
+  }
 
   function texture(uri, unit) {
     const made = gl.createTexture(), image = new Image();
@@ -119,33 +154,55 @@
     gl.drawElements(gl.TRIANGLES, faces.length, data.wide ? gl.UNSIGNED_INT : gl.UNSIGNED_SHORT, 0);
   }
 
-  let last = null;
-  canvas.addEventListener("pointerdown", function (event) {
-    state.touched = true; last = event; canvas.setPointerCapture(event.pointerId);
+  sliders.forEach(function (slider) {
+    slider.addEventListener("input", function () {
+      const name = slider.dataset.slider, isAngle = name === "yaw" || name === "pitch";
+      state.touched = true;
+      if (!isAngle && state.mode === 0) select(2);  // the photo's own light does not move
+      change({ [name]: Number(slider.value) / (isAngle ? DEGREES : 1) });
+    });
   });
-  canvas.addEventListener("pointerup", function () { last = null; });
+
+  // Pointers: one turns the shape (of a finger only what goes sideways, the page scrolls by the rest), two zoom it.
+  const pointers = new Map();
+  function spread() {
+    const ends = Array.from(pointers.values());
+    return Math.hypot(ends[0].clientX - ends[1].clientX, ends[0].clientY - ends[1].clientY);
+  }
+  canvas.addEventListener("pointerdown", function (event) {
+    state.touched = true; pointers.set(event.pointerId, event); canvas.setPointerCapture(event.pointerId);
+  });
+  ["pointerup", "pointercancel"].forEach(function (name) {
+    canvas.addEventListener(name, function (event) { pointers.delete(event.pointerId); });
+  });
   canvas.addEventListener("pointermove", function (event) {
-    if (!last) return;
-    const dx = event.clientX - last.clientX, dy = event.clientY - last.clientY;
-    last = event;
-    if (event.shiftKey) {
-      state.lightX = Math.max(-3, Math.min(3, state.lightX + dx * 0.01));
-      state.lightY = Math.max(-3, Math.min(3, state.lightY - dy * 0.01));
-      if (state.mode === 0) select(1);
-    } else {
-      state.yaw = Math.max(-1.5, Math.min(1.5, state.yaw + dx * 0.008));
-      state.pitch = Math.max(-1.3, Math.min(1.3, state.pitch + dy * 0.008));
-    }
-    render();
+    const before = pointers.get(event.pointerId);
+    if (!before) return;
+    const apart = pointers.size === 2 ? spread() : 0;
+    pointers.set(event.pointerId, event);
+    const dx = event.clientX - before.clientX, dy = event.clientY - before.clientY;
+    if (pointers.size === 2) change({ zoom: state.zoom * spread() / Math.max(apart, 1) });
+    else if (event.shiftKey) { if (state.mode === 0) select(2); change({ lightX: state.lightX + dx * 0.01, lightY: state.lightY - dy * 0.01 }); }
+    else change({ yaw: state.yaw + dx * 0.008, pitch: state.pitch + (event.pointerType === "touch" ? 0 : dy * 0.008) });
   });
   canvas.addEventListener("wheel", function (event) {
-    event.preventDefault(); state.touched = true;
-    state.zoom = Math.max(0.4, Math.min(6, state.zoom * Math.exp(-event.deltaY * 0.0012))); render();
+    if (!event.ctrlKey && !event.metaKey) return;  // a plain wheel scrolls the page
+    event.preventDefault(); state.touched = true; change({ zoom: state.zoom * Math.exp(-event.deltaY * 0.004) });
   }, { passive: false });
-  canvas.addEventListener("dblclick", function () {
-    Object.assign(state, start, { lightX: lightStart[0], lightY: lightStart[1] }); render();
+  function reset() { state.touched = true; change(start); }
+  canvas.addEventListener("dblclick", reset);
+  box.querySelector("[data-reset]").addEventListener("click", reset);
+  canvas.addEventListener("keydown", function (event) {
+    const across = { ArrowLeft: -1, ArrowRight: 1 }[event.key] || 0, up = { ArrowUp: 1, ArrowDown: -1 }[event.key] || 0;
+    const zoom = { "+": 1.15, "=": 1.15, "-": 1 / 1.15 }[event.key];
+    if (event.ctrlKey || event.metaKey || event.altKey || !(across || up || zoom || event.key === "0")) return;
+    event.preventDefault(); state.touched = true;
+    if (zoom) change({ zoom: state.zoom * zoom });
+    else if (event.key === "0") reset();
+    else if (event.shiftKey) { if (state.mode === 0) select(2); change({ lightX: state.lightX + 0.1 * across, lightY: state.lightY + 0.1 * up }); }
+    else change({ yaw: state.yaw + 0.087 * across, pitch: state.pitch - 0.087 * up });
   });
-  const buttons = Array.from(box.querySelectorAll("button"));
+  const buttons = Array.from(box.querySelectorAll("[data-mode]"));
   function select(mode) {
     state.mode = mode;
     buttons.forEach(function (b) { b.setAttribute("aria-pressed", String(Number(b.dataset.mode) === mode)); });
@@ -154,14 +211,14 @@
   buttons.forEach(function (b) { b.addEventListener("click", function () { select(Number(b.dataset.mode)); }); });
   window.addEventListener("resize", render);
 
-  texture(data.photo, 0); texture(data.albedo, 1); render();
+  texture(data.photo, 0); texture(data.albedo, 1); change({});
   // Swings gently until it is touched, so that one sees it is solid.
   if (!window.matchMedia("(prefers-reduced-motion: reduce)").matches) {
     const began = performance.now();
     (function swing(now) {
       if (state.touched) return;
       const t = (now - began) / 1000;
-      state.yaw = 0.5 * Math.sin(t * 0.8); state.pitch = 0.08 * Math.sin(t * 0.5); render();
+      change({ yaw: 0.5 * Math.sin(t * 0.8), pitch: 0.08 * Math.sin(t * 0.5) });
       requestAnimationFrame(swing);
     })(began);
   }

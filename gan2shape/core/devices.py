@@ -18,6 +18,17 @@ THREAD_PROBE_RUNS = 30
 PROBE_GAIN = 1.2  # bf16 must be this much faster to be chosen
 
 
+_LOADED_IN = os.getpid()
+
+
+def one_thread_after_fork() -> None:
+    """In a process that was forked off one that has imported this, work with one CPU thread: the parent's threads are
+    not there, and OpenMP would wait for them for ever.
+    """
+    if os.getpid() != _LOADED_IN and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+
+
 def choose_device(name: str) -> torch.device:
     """The device of a name such as cpu, cuda, cuda:1 or mps; "auto" is CUDA where there is any, else the CPU.
 

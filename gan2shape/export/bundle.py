@@ -96,9 +96,12 @@ def write_all(bundle: Bundle, out_dir: Path) -> dict[str, Path]:
     files |= write_further(out_dir, photo_mesh, photo, bundle.mesh.formats)
     files["scene_npz"] = write_scene_npz(out_dir / "scene.npz", bundle)
     files["scene_json"] = write_text_atomic(out_dir / "scene.json", json.dumps(scene_description(bundle), indent=2))
+    carried = {files[name].name: files[name].read_bytes() for name in ("mesh", "depth", "scene_json")}
     if bundle.config_yaml:
         files["config"] = write_text_atomic(out_dir / "config.yaml", bundle.config_yaml)
-    files["report"] = write_text_atomic(out_dir / "report.html", render_report(bundle, photo_mesh, albedo_mesh))
+    files["report"] = write_text_atomic(
+        out_dir / "report.html", render_report(bundle, photo_mesh, albedo_mesh, carried)
+    )
     return files
 
 

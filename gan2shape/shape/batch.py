@@ -41,7 +41,7 @@ def category_networks_of(generator: MaskedGenerator, config: ShapeConfig) -> Sce
 
 
 @torch.no_grad()
-def reconstruct_batch(
+def in_one_pass(
     images: Sequence[Float[Tensor, "1 3 S S"]],
     masks: Sequence[Float[Tensor, "1 1 S S"] | None],
     generator: MaskedGenerator,

@@ -178,6 +178,15 @@ class Reconstruction:
             view[:, :2] = read_pitch_yaw_rad(self.state.model.networks, self.observation.image, upright)
         return view
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from gan2shape.shape.notebook import as_html
+
+        return as_html(self)
+
+    def __repr__(self) -> str:
+        return f"Reconstruction of a {self.config.category} ({', '.join(self.names)})"
+
     @torch.no_grad()
     def bundle(self) -> Bundle:
         """Everything that is exported."""

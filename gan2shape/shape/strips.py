@@ -16,6 +16,7 @@ from gan2shape.shape.state import Target
 
 ROTATE_YAWS_DEG = (-45.0, -33.75, -22.5, -11.25, 0.0, 11.25, 22.5, 33.75, 45.0)  # published: 9 views over +-45 for cars
 RELIGHT_LX = (-1.5, -0.7, 0.0, 0.7, 1.5)  # published demo lights, image-left to image-right
+RELIGHT_NAMES = ("far left", "left", "front", "right", "far right")  # where each light stands
 RELIGHT_LY = -0.4  # somewhat from above
 RELIGHT_AMBIENT, RELIGHT_DIFFUSE = 0.3, 0.8  # a directional look
 
@@ -45,7 +46,7 @@ def effect_strips(
         return generator(latents)[0]
 
     yaw_labels = [f"{yaw:+.0f} deg" for yaw in ROTATE_YAWS_DEG]
-    light_labels = [f"light x {lx:+.1f}" for lx in RELIGHT_LX]
+    light_labels = list(RELIGHT_NAMES)
     images = {
         "rotate_3d": rotated.image,
         "rotate_gan": through_gan(rotated),

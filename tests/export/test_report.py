@@ -69,7 +69,7 @@ def test_page_shows_every_part(written) -> None:
     page = written[1]["report"].read_text(encoding="utf-8")
     for text in ("egg", "A test object.", "effect-3D", "effect-GAN", "albedo 1", "joint 1", "n_stages: 2"):
         assert text in page
-    assert page.count("<figure") == 7 + 2 * 7
+    assert page.count("<figure") == 1 + 5 + 2 * 7
     assert page.count("<svg") == 3
 
 
