@@ -4,8 +4,10 @@ Images that cannot be used are listed with their reason and stop nothing. Where 
 (preset instant), the networks see a batch at a time.
 """
 
+import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,12 +40,14 @@ from gan2shape.core.progress import Reporter, say, silent
 from gan2shape.core.requests import RunRequest, require_inputs_kept
 from gan2shape.core.resources import pack_dir
 from gan2shape.export.index import render_index
+from gan2shape.export.photo import Photo, read_photo
 from gan2shape.prior.cache import content_hash
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.opened import OpenPrior
 from gan2shape.shape.batch import BATCH, in_one_pass, is_one_pass
 from gan2shape.shape.reconstruct import Reconstruction, check_inputs
 
+MOST_WRITERS = 4  # threads that read and write files
 INDEX_INTERVAL_S = 60.0  # between two versions of the page while the job works
 
 
@@ -174,42 +178,60 @@ def _one_by_one(
 def _in_batches(
     request: RunRequest, items: list[Item], generator: MaskedGenerator, config: ShapeConfig, report: Reporter
 ) -> Iterator[dict]:
-    for start in range(0, len(items), BATCH):
-        yield from _one_batch(request, items[start : start + BATCH], generator, config)
+    with ThreadPoolExecutor(min(MOST_WRITERS, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(items), BATCH):
+            yield from _one_batch(request, items[start : start + BATCH], generator, config, pool)
 
 
 def _one_batch(
-    request: RunRequest, items: list[Item], generator: MaskedGenerator, config: ShapeConfig
+    request: RunRequest, items: list[Item], generator: MaskedGenerator, config: ShapeConfig, pool: Executor
 ) -> Iterator[dict]:
+    """Files are read and written side by side, between which the networks see all images at once."""
     began, read = time.perf_counter(), []
-    for item in items:
+
+    def reading(item: Item) -> dict:
         one = replace(request, image=item.image, mask=item.mask, out=Path(request.out) / item.folder)
+        require_inputs_kept(one)
+        given = read_inputs(one, config, generator.prior.generator)
+        check_inputs(given["image"], given["mask"], None, 0, 1, 1)
+        photo = read_photo(one.image, given["framing"], config.render.resolution, one.mask)
+        return {**given, "photo": photo}
+
+    def writing(item: Item, one: Reconstruction, photo: Photo | None) -> float:
+        started = time.perf_counter()
+        folder = Path(request.out) / item.folder
+        with locked(folder):
+            replace(one, photo=photo).export(folder)
+        return time.perf_counter() - started
+
+    for item, future in [(item, pool.submit(reading, item)) for item in items]:
         try:
-            require_inputs_kept(one)
-            given = read_inputs(one, config, generator.prior.generator)
-            check_inputs(given["image"], given["mask"], None, 0, 1, 1)
+            read.append((item, future.result()))
         except UserError as error:
             yield _failed(item, error)
-        else:
-            read.append((item, one.out, given))
     if not read:
         return
-    images, masks = ([given[name] for _, _, given in read] for name in ("image", "mask"))
+    images, masks = ([given[name] for _, given in read] for name in ("image", "mask"))
     made = in_one_pass(images, masks, generator, config)
     shared_s = (time.perf_counter() - began) / len(read)
-    for (item, folder, _), one in zip(read, made, strict=True):
-        if isinstance(one, UserError):
-            yield _failed(item, one)
-            continue
-        began = time.perf_counter()
-        try:
-            with locked(folder):
-                one.export(folder)
-        except UserError as error:
-            yield _failed(item, error)
-        else:
-            notes, numbers = (*one.warnings, *generator.notes), metrics(one)
-            yield _done(item, shared_s + time.perf_counter() - began, notes, numbers)
+    works = [
+        (item, one, None if isinstance(one, UserError) else pool.submit(writing, item, one, given["photo"]))
+        for (item, given), one in zip(read, made, strict=True)
+    ]
+    try:
+        for item, one, future in works:
+            try:
+                if isinstance(one, UserError):
+                    raise one
+                seconds = shared_s + future.result()
+            except UserError as error:
+                yield _failed(item, error)
+            else:
+                yield _done(item, seconds, (*one.warnings, *generator.notes), metrics(one))
+    finally:  # after an interrupt nothing new is begun
+        for _, _, future in works:
+            if future is not None:
+                future.cancel()
 
 
 def _done(item: Item, seconds: float, notes: tuple[str, ...], numbers: dict[str, float]) -> dict:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 
+import torch
 from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig
@@ -49,4 +50,4 @@ def pretrained_networks(prior: Prior, config: ShapeConfig) -> SceneNetworks | No
     with seeded(0):  # replaced at once
         networks = category_networks(config)
     load_learnt(networks, prior.networks[NETWORK_NAME])
-    return freeze(networks.to(prior.w_mean.device))
+    return freeze(networks.to(prior.w_mean.device, memory_format=torch.channels_last))
