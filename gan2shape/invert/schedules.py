@@ -60,6 +60,31 @@ def one_cycle(first: float, peak: float, last: float, rise: float = 0.3) -> Sche
     return at
 
 
+def projector_ramp(value: float, rise: float = 0.05, fall: float = 0.25) -> Schedule:
+    """`value`, reached in a line over the fraction `rise`, and left along half a cosine over the last `fall` (Karras
+    et al. 2020, projector).
+    """
+
+    def at(step: int, n_steps: int) -> float:
+        t = step / n_steps
+        left = min(1.0, (1.0 - t) / fall)
+        return value * (0.5 - 0.5 * math.cos(math.pi * left)) * min(1.0, t / rise)
+
+    return at
+
+
+def one_cycle_drop(value: float) -> Schedule:
+    """In lines from a tenth of `value` up to it and down again over 90 %, then to a thousandth (Menon et al. 2020)."""
+
+    def at(step: int, n_steps: int) -> float:
+        t = step / n_steps
+        if t < 0.9:
+            return value * (0.1 + 0.9 * (1.0 - abs(t - 0.45) / 0.45))
+        return value * (0.1 + (t - 0.9) / 0.1 * (0.001 - 0.1))
+
+    return at
+
+
 @dataclass(frozen=True)
 class Plateau:
     """Stop where the least value so far is above `ratio` times what that was `every` steps before.

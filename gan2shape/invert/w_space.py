@@ -1,4 +1,5 @@
-"""W inversion: find w with G(w) close to an image (Karras et al. 2020, section 5, without noise optimisation).
+"""W inversion as the shape half uses it: find w with G(w) close to an image (Karras et al. 2020, section 5, without
+noise optimisation).
 
 A pack that carries an encoder starts from its guess. Otherwise many random starts are ranked in one batch, the best
 few descend together, and half-way only the best one goes on.
@@ -9,17 +10,18 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan2shape.core.config import InvertConfig
 from gan2shape.core.progress import Reporter, silent
-from gan2shape.invert.loop import Plan, Stage, Step, optimise
-from gan2shape.invert.schedules import cosine_fall
+from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
+from gan2shape.invert.solver import Problem, Solved, ranked_starts, solve
 from gan2shape.prior.packs import Prior
 
 FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric
 TRUNCATION = 0.7  # psi of random starts, as samples are published
-REMEDY = "try a lower invert.lr"
+OUTSIDE_WEIGHT = 0.1  # of pixels outside the object
+OBJECT = "object"  # the region whose weights these are
 
 
 @dataclass(frozen=True)
@@ -31,25 +33,20 @@ class Inversion:
     loss: Float[Tensor, " B"]
 
 
-def image_loss(
-    made: Float[Tensor, "B 3 S S"],
-    targets: Float[Tensor, "B 3 S S"],
-    target_features: list[Tensor],
-    weight: Float[Tensor, "B 1 S S"],
-    prior: Prior,
-    config: InvertConfig,
-) -> Float[Tensor, " B"]:
-    """Each image's distance: weighted L1 of pixels plus L1 of discriminator features."""
-    pixel = ((made - targets).abs().mean(1, keepdim=True) * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
-    feature = torch.zeros_like(pixel)
-    for ours, theirs in zip(prior.discriminator.features(made, len(target_features)), target_features, strict=True):
-        feature = feature + (ours - theirs).abs().mean((1, 2, 3)) / theirs.abs().mean().clamp_min(1e-6)
-    return config.pixel_weight * pixel + config.feature_weight * feature / len(target_features)
-
-
-def n_feature_blocks(prior: Prior) -> int:
-    """How many of the discriminator's blocks serve: three, or as many as a small one has."""
-    return min(FEATURE_BLOCKS, len(prior.discriminator.block_names))
+def inversion_method(config: InvertConfig) -> MethodConfig:
+    """The shape half's inversion as a method of the solver."""
+    return MethodConfig(
+        space="W",
+        start=StartConfig("encoder", config.n_starts, TRUNCATION),
+        terms=(
+            TermConfig("pixel_l1", (config.pixel_weight,), region=OBJECT),
+            TermConfig("features", (config.feature_weight,), region="all", n_blocks=FEATURE_BLOCKS),
+        ),
+        stages=(StageConfig(config.n_steps, {"latent": config.lr}, schedule="cosine", name="invert"),),
+        betas=(0.9, 0.99),
+        keeps_best=False,  # the rate falls to 0: the last iterate is as good
+        remedy="try a lower invert.lr",
+    )
 
 
 def invert(
@@ -65,60 +62,17 @@ def invert(
     Deterministic with `seed` on one machine. Cost: about 3 x n_steps / 2 x (n_tracks + 1) forward passes of G and D an
     image; one track where the pack has an encoder. Raises UserError where a loss is not finite.
     """
-    rng = torch.Generator().manual_seed(seed)
-    n_images = len(images)
-    weight = torch.ones_like(images[:, :1]) if masks is None else 0.1 + 0.9 * masks
-    with torch.no_grad():
-        features = list(prior.discriminator.features(images, n_feature_blocks(prior)))
-    starts = prior.guess_latent(images)
-    if starts is None:
-        starts = _rank_starts(images, features, weight, prior, config, rng)
-    latents = _descend(starts, images, features, weight, prior, config, (0, config.n_steps // 2), report)
-    keep = latents.view(n_images, -1, latents.shape[-1])
-    with torch.no_grad():
-        losses = _losses(latents, images, features, weight, prior, config).view(n_images, -1)
-    best = keep[torch.arange(n_images), losses.argmin(1)]
-    best = _descend(best, images, features, weight, prior, config, (config.n_steps // 2, config.n_steps), report)
-    with torch.no_grad():
-        made = prior.generator.synthesis(best)
-        return Inversion(best, made, image_loss(made, images, features, weight, prior, config))
+    weight = torch.ones_like(images[:, :1]) if masks is None else OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * masks
+    method, problem = inversion_method(config), Problem(images, regions={OBJECT: weight})
+    if prior.encoder is not None:
+        return _inversion(solve(problem, method, prior, seed=seed, report=report))
+    half, n_tracks = config.n_steps // 2, config.n_tracks
+    starts = ranked_starts(problem, method, prior, seed, n_tracks)
+    tracks = solve(problem.repeated(n_tracks), method, prior, start_w=starts, span=(0, half), report=report)
+    best = tracks.data.view(-1, n_tracks).argmin(1)
+    chosen = tracks.w.view(len(images), n_tracks, -1)[torch.arange(len(images)), best]
+    return _inversion(solve(problem, method, prior, start_w=chosen, span=(half, config.n_steps), report=report))
 
 
-def _repeat(n_tracks: int, *tensors: Tensor) -> list[Tensor]:
-    return [tensor.repeat_interleave(n_tracks, 0) for tensor in tensors]
-
-
-def _losses(latents, images, features, weight, prior: Prior, config: InvertConfig) -> Tensor:
-    images, weight, *features = _repeat(len(latents) // len(images), images, weight, *features)
-    return image_loss(prior.generator.synthesis(latents), images, features, weight, prior, config)
-
-
-def _rank_starts(images, features, weight, prior: Prior, config: InvertConfig, rng: torch.Generator) -> Tensor:
-    """[B * n_tracks, D]: for each image the best of the mean latent and `n_starts` random ones, pulled to the mean."""
-    z = torch.randn(config.n_starts, prior.generator.config.z_dim, generator=rng).to(images.device)
-    with torch.no_grad():
-        candidates = prior.w_mean + TRUNCATION * (prior.generator.mapping(z) - prior.w_mean)
-        candidates = torch.cat([prior.w_mean[None], candidates])
-        made = prior.generator.synthesis(candidates)
-        losses = []
-        for i in range(len(images)):
-            n = len(made)
-            one = [image[i : i + 1].expand(n, *image.shape[1:]) for image in (images, weight, *features)]
-            losses.append(image_loss(made, one[0], one[2:], one[1], prior, config))
-        best = torch.stack(losses).topk(config.n_tracks, largest=False).indices
-    return candidates[best].flatten(0, 1)
-
-
-def _descend(
-    latents, images, features, weight, prior: Prior, config: InvertConfig, span: tuple[int, int], report: Reporter
-) -> Tensor:
-    """Steps span[0] to span[1] of the schedule: the rate is flat, then falls along a cosine over the second half."""
-    free = nn.Parameter(latents.clone())
-    images, weight, *features = _repeat(len(latents) // len(images), images, weight, *features)
-
-    def loss_of(step: Step) -> Float[Tensor, " B"]:
-        return image_loss(prior.generator.synthesis(free), images, features, weight, prior, config)
-
-    stage = Stage("invert", config.n_steps, cosine_fall(config.lr, start=0.5))
-    optimise([free], loss_of, Plan((stage,), betas=(0.9, 0.99), remedy=REMEDY), report=report, span=span)
-    return free.detach()
+def _inversion(solved: Solved) -> Inversion:
+    return Inversion(solved.w, solved.image, solved.data)

@@ -12,7 +12,9 @@ Conventions
   with limited data"), and at zero it is the generator without classes. Of one class it is a bias (`state_of_class`).
 """
 
+import itertools
 from collections.abc import Mapping as Named
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +27,7 @@ from gan2shape.nn.layers import (
     RESIDUAL_GAIN,
     Conv,
     FullyConnected,
+    Style,
     SynthesisLayer,
     ToRGB,
     full_precision,
@@ -38,6 +41,7 @@ ARCHITECTURES = ("skip", "resnet", "orig")
 LAST_STAGES = ("full", "single", "shuffle")
 EMBEDDING_LR_MULTIPLIER = 0.1  # learning rate of the class vectors relative to the rest; of the mapping network .01
 EMBEDDING_NAME = "mapping.embed"  # in a state dict
+Noise = str | Sequence[Tensor]  # "const", "random", "none", or a map [B, 1, h, w] for each 3x3 convolution
 
 
 @dataclass(frozen=True)
@@ -156,18 +160,26 @@ class SynthesisBlock(nn.Module):
         if self.has_torgb:
             self.torgb = ToRGB(width, config.image_channels, config.w_dim, config.clamp)
 
+    def styled(self) -> list[nn.Module]:
+        """Layers that a style modulates, in the order of their rows."""
+        return [getattr(self, name) for name in ("conv0", "conv1", "torgb") if hasattr(self, name)]
+
     def forward(
-        self, x: Tensor | None, image: Tensor | None, ws: list[Tensor], noise: str
+        self, x: Tensor | None, image: Tensor | None, ws: list[Tensor | Style], noise: Noise
     ) -> tuple[Tensor, Tensor | None]:
-        """Features and image so far, one octave finer; `ws` holds `n_convs` + 1 rows."""
+        """Features and image so far, one octave finer; `ws` holds `n_convs` + 1 rows, `noise` a map for each of
+        `n_convs` or one word.
+        """
+        noises = [noise] * 2 if isinstance(noise, str) else noise
         if self.is_first:
-            x = self.const[None].expand(ws[0].shape[0], -1, -1, -1)
-            x = self.conv1(x, ws[0], noise)
+            n_images = (ws[0].value if isinstance(ws[0], Style) else ws[0]).shape[0]
+            x = self.const[None].expand(n_images, -1, -1, -1)
+            x = self.conv1(x, ws[0], noises[0])
         else:
             residual = self.skip(x) if self.has_residual else None
-            x = self.conv0(x, ws[0], noise)
+            x = self.conv0(x, ws[0], noises[0])
             if self.n_convs == 2:
-                x = self.conv1(x, ws[1], noise)
+                x = self.conv1(x, ws[1], noises[1])
             x = x if residual is None else x + residual
         if image is not None:
             image = upsample_fir(image) if self.resample == "fir" else upsample_bilinear(image)
@@ -188,8 +200,12 @@ class ShuffleHead(nn.Module):
         self.torgb = ToRGB(config.channels[-2], 4 * config.image_channels, config.w_dim, config.clamp)
         self.n_convs = 0
 
+    def styled(self) -> list[nn.Module]:
+        """Layers that a style modulates."""
+        return [self.torgb]
+
     def forward(
-        self, x: Tensor | None, image: Tensor | None, ws: list[Tensor], noise: str
+        self, x: Tensor | None, image: Tensor | None, ws: list[Tensor | Style], noise: Noise
     ) -> tuple[Tensor, Tensor | None]:
         """Features unchanged; image one octave finer."""
         fine = F.pixel_shuffle(self.torgb(x, ws[0]), 2)
@@ -215,16 +231,49 @@ class Synthesis(nn.Module):
         """Blocks from coarse to fine."""
         return [getattr(self, name) for name in self.block_names]
 
+    @property
+    def noise_sizes(self) -> tuple[int, ...]:
+        """Resolution of the noise map of each 3x3 convolution, coarse to fine."""
+        sizes = zip(self.config.resolutions, self.blocks(), strict=True)
+        return tuple(size for size, block in sizes for _ in range(block.n_convs))
+
     def forward(
-        self, w: Float[Tensor, "B *L D"], noise: str = "const", return_features: bool = False
+        self, w: Float[Tensor, "B *L D"], noise: Noise = "const", return_features: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Image [B, C, S, S] of w [B, D] or W+ [B, L, D]; with `return_features` also each resolution's features."""
         rows = [w] * self.n_layers if w.ndim == 2 else list(w.unbind(dim=1))
         if len(rows) != self.n_layers:
             raise ValueError(f"W+ has {len(rows)} rows, the generator takes {self.n_layers}")
-        x, image, features, start = None, None, [], 0
+        starts = [0]
         for block in self.blocks():
-            x, image = block(x, image, rows[start : start + block.n_convs + 1], noise)
+            starts.append(starts[-1] + block.n_convs)
+        by_block = [rows[a : b + 1] for a, b in itertools.pairwise(starts)]  # to-RGB shares the next one's row
+        return self._made(by_block, noise, return_features)
+
+    def styles(self, w: Float[Tensor, "B *L D"]) -> list[Tensor]:
+        """The style [B, I] of each modulated layer, to-RGB layers included, in order: the space S."""
+        rows = [w] * self.n_layers if w.ndim == 2 else list(w.unbind(dim=1))
+        found, start = [], 0
+        for block in self.blocks():
+            layers = block.styled()
+            indices = [*range(block.n_convs), *[block.n_convs] * (len(layers) - block.n_convs)]
+            found += [layer.affine(rows[start + i]) for layer, i in zip(layers, indices, strict=True)]
+            start += block.n_convs
+        return found
+
+    def from_styles(self, styles: Sequence[Tensor], noise: Noise = "const") -> Float[Tensor, "B C S S"]:
+        """The image of `styles`, as `styles` gives them for a w."""
+        given = iter([Style(style) for style in styles])
+        by_block = [list(itertools.islice(given, len(block.styled()))) for block in self.blocks()]
+        return self._made(by_block, noise, False)
+
+    def _made(
+        self, by_block: list[list[Tensor | Style]], noise: Noise, return_features: bool
+    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+        x, image, features, start = None, None, [], 0
+        for block, rows in zip(self.blocks(), by_block, strict=True):
+            own = noise if isinstance(noise, str) else noise[start : start + block.n_convs]
+            x, image = block(x, image, rows, own)
             start += block.n_convs
             features.append(x)
         return (image, features) if return_features else image

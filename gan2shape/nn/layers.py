@@ -11,6 +11,7 @@ Conventions
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -173,6 +174,17 @@ def modulated_conv(
     return upsample_bilinear(y) if upsample == "fast" else y
 
 
+class Style(NamedTuple):
+    """What a modulated layer's affine map would give, in the place of its row of W+ (the space S of Wu et al. 2021)."""
+
+    value: Tensor  # [B, I]
+
+
+def style_of(affine: nn.Module, row: Tensor | Style) -> Float[Tensor, "B I"]:
+    """The style that a row of W+ asks for, or the one that is given."""
+    return row.value if isinstance(row, Style) else affine(row)
+
+
 class SynthesisLayer(nn.Module):
     """Modulated 3x3 convolution, noise, bias, leaky ReLU: one row of the style input."""
 
@@ -199,11 +211,17 @@ class SynthesisLayer(nn.Module):
             self.register_buffer("noise_const", torch.randn(resolution, resolution))
             self.noise_strength = nn.Parameter(torch.zeros([]))
 
-    def forward(self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"], noise: str) -> Float[Tensor, "B O h w"]:
-        """`noise` is "const" (the stored map), "random" (one map per sample) or "none"."""
-        style = self.affine(w)
-        y = modulated_conv(x, self.weight, style, self.demodulate, self.gain, self.upsample)
-        if self.use_noise and noise != "none":
+    def forward(
+        self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"] | Style, noise: str | Float[Tensor, "B 1 h w"]
+    ) -> Float[Tensor, "B O h w"]:
+        """`noise` is "const" (the stored map), "random" (one map per sample), "none", or maps, of strength 1 where the
+        layer has not learnt one.
+        """
+        y = modulated_conv(x, self.weight, style_of(self.affine, w), self.demodulate, self.gain, self.upsample)
+        if isinstance(noise, Tensor):
+            strength = self.noise_strength if self.use_noise else 1.0
+            y = y + (noise * strength).to(y.dtype) * self.gain
+        elif self.use_noise and noise != "none":
             y = y + self._noise_map(y, noise) * self.gain
         y = y + (self.bias * self.gain).to(y.dtype)[:, None, None]
         y = F.leaky_relu(y, LEAKY_SLOPE, inplace=True)
@@ -229,9 +247,9 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(image_channels))
         self.clamp = clamp
 
-    def forward(self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"]) -> Float[Tensor, "B C H W"]:
+    def forward(self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"] | Style) -> Float[Tensor, "B C H W"]:
         """Colour of each pixel, in full precision."""
-        style = self.affine(w) * (1.0 / math.sqrt(self.weight.shape[1]))
+        style = style_of(self.affine, w) * (1.0 / math.sqrt(self.weight.shape[1]))
         y = F.conv2d(x * style[:, :, None, None].to(x.dtype), self.weight) + self.bias.to(x.dtype)[:, None, None]
         y = y if self.clamp is None else y.clamp(-self.clamp, self.clamp)
         return full_precision(y)

@@ -28,9 +28,8 @@ class MaskedGenerator:
 
     @property
     def resolution(self) -> int:
-        """Of the images, pixels a side: a large generator is worked with at a smaller one than its own."""
-        generator = self.prior.generator
-        return getattr(generator.synthesis, "size", generator.config.resolution)
+        """Of the images, pixels a side."""
+        return self.prior.resolution
 
     def __call__(
         self, latents: Float[Tensor, "B *L D"]

@@ -49,6 +49,11 @@ class Prior:
     calibration: Calibration = field(default_factory=Calibration)  # settings that suit these weights
 
     @property
+    def resolution(self) -> int:
+        """Of the images, pixels a side: a large generator may be used at a smaller one than its own."""
+        return getattr(self.generator.synthesis, "size", self.generator.config.resolution)
+
+    @property
     def w_std(self) -> Float[Tensor, " D"]:
         """Standard deviation of each component of w."""
         return self.w_cov.diagonal().clamp(min=0).sqrt()

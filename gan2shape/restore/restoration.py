@@ -1,0 +1,97 @@
+"""A damaged picture and a prior in, the restored picture out.
+
+    restored = restore_images(pictures, Damage("superres", 4), "dgp", prior, degrade=True)
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.invert.degradations import Gray, Mask
+from gan2shape.invert.method import MethodConfig
+from gan2shape.invert.solver import Problem, Solved, solve
+from gan2shape.measure.metrics import psnr_db, ssim
+from gan2shape.prior.packs import Prior
+from gan2shape.restore.composition import composed
+from gan2shape.restore.methods import load_method
+from gan2shape.restore.tasks import Damage, degradations, hole_of
+
+
+@dataclass(frozen=True)
+class Restored:
+    """Restored pictures and what is known about them."""
+
+    image: Float[Tensor, "B 3 S S"]  # composed with the observation
+    observed: Float[Tensor, "B 3 h w"]  # the damaged picture
+    solved: Solved  # the generator's own picture, its latent, its weights
+    truth: Float[Tensor, "B 3 S S"] | None  # where a clean picture was damaged here
+    hole: Float[Tensor, "b 1 S S"] | None  # 1 where it was lost
+    method: MethodConfig
+    seconds: float  # of all pictures together
+    numbers: dict[str, list[float]] = field(default_factory=dict)  # a value for each picture
+
+
+def restore_images(
+    images: Float[Tensor, "B 3 h w"],
+    damage: Damage,
+    method: str | MethodConfig | None,
+    prior: Prior,
+    *,
+    degrade: bool = False,
+    seed: int = 0,
+    report: Reporter = silent,
+) -> Restored:
+    """Restore pictures of one kind of damage.
+
+    images: damaged pictures as they are: at the prior's resolution, or smaller by the factor of `superres`. With
+    `degrade`: clean ones at the prior's resolution, which are damaged first; the results are then compared with them.
+    method: a name of configs/restore, or a method; the task's own unless given.
+    Raises UserError for sizes that do not fit, and as `load_method` and `solve` do.
+    """
+    config = method if isinstance(method, MethodConfig) else load_method(method or damage.kind.method, damage.task)
+    size = prior.resolution
+    wanted = size if degrade else size // damage.factor
+    if tuple(images.shape[-2:]) != (wanted, wanted):
+        given = f"{images.shape[-1]} x {images.shape[-2]}"
+        raise UserError(f"the picture has {given} pixels, but this task and prior need {wanted} x {wanted}.")
+    phi, after = degradations(damage, config, size)
+    hole = hole_of(damage, size)
+    images = images.to(prior.w_mean.device)
+    observed = phi.observe(images, torch.Generator().manual_seed(seed)) if degrade else _as_observed(images, damage, phi)
+    began = time.perf_counter()
+    solved = solve(Problem(after(observed), phi >> after), config, prior, seed=seed, report=report)
+    known = None if hole is None else 1.0 - hole.to(images)
+    image = composed(solved.image, observed, known, damage.kind.compose)
+    seconds = time.perf_counter() - began
+    truth = images if degrade else None
+    numbers = _numbers(image, truth, hole, solved, prior)
+    return Restored(image, observed, solved, truth, hole, config, seconds, numbers)
+
+
+def _as_observed(images: Tensor, damage: Damage, phi) -> Tensor:
+    """A picture that was damaged elsewhere: grey where it should be, the hole filled as candidates are."""
+    if damage.task == "colorize":
+        return Gray()(images)
+    return phi(images) if isinstance(phi, Mask) else images
+
+
+@torch.no_grad()
+def _numbers(image: Tensor, truth: Tensor | None, hole: Tensor | None, solved: Solved, prior: Prior) -> dict:
+    """Without a truth only what can be known: how well the observation is explained, how far w is from its mean."""
+    found = {"data_term": solved.data.tolist()}
+    if solved.w is not None:
+        rows = solved.w if solved.w.ndim == 3 else solved.w[:, None]
+        away = (rows - prior.w_mean) / prior.w_std.clamp_min(1e-6)
+        found["latent_distance"] = away.square().mean((1, 2)).sqrt().tolist()
+    if truth is not None:
+        everywhere = torch.ones_like(image[:, :1]) > 0
+        found["psnr_db"] = psnr_db(image, truth, everywhere).tolist()
+        found["ssim"] = ssim(image, truth, everywhere).tolist()
+        if hole is not None:
+            found["hole_psnr_db"] = psnr_db(image, truth, hole.to(image).expand(len(image), -1, -1, -1) > 0.5).tolist()
+    return found

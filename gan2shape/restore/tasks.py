@@ -1,0 +1,126 @@
+"""Tasks: what a picture went through, which method mends it unless one is named, and what is kept of the observation."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.core.compose import nearest
+from gan2shape.core.errors import UserError
+from gan2shape.invert.degradations import (
+    Blur,
+    Degradation,
+    Down,
+    Gray,
+    Identity,
+    Mask,
+    Noise,
+    Up,
+    box_mask,
+)
+from gan2shape.invert.method import MethodConfig
+
+HYBRID_FACTOR = 2  # of the hybrid task (DGP)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of restoration."""
+
+    summary: str  # for people
+    method: str  # unless one is named
+    compose: str = "none"  # restore/composition.py
+    strength: float | None = None  # its number unless one is given: factor, blur in pixels, noise of values in [-1, 1]
+    has_hole: bool = False
+
+
+TASKS: dict[str, Task] = {
+    "reconstruct": Task("the picture itself", "pti"),
+    "colorize": Task("a grey picture", "dgp", compose="lab"),
+    "inpaint": Task("a picture with a hole", "dgp", compose="mask", has_hole=True),
+    "superres": Task("a small picture", "dgp", strength=4),
+    "denoise": Task("a noisy picture", "dgp", strength=0.2),
+    "deblur": Task("a blurred picture", "dgp", strength=2.0),
+    "hybrid": Task("half the resolution, grey, and a hole", "dgp", has_hole=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Damage:
+    """A task with its number and its hole."""
+
+    task: str
+    strength: float | None = None  # the task's own unless given
+    kept: Float[Tensor, "b 1 S S"] | None = None  # 1 where the picture is known; a square in the middle is lost if None
+
+    @property
+    def kind(self) -> Task:
+        """What the task is."""
+        return TASKS[self.task]
+
+    @property
+    def amount(self) -> float:
+        """The number in force."""
+        return self.kind.strength if self.strength is None else self.strength
+
+    @property
+    def factor(self) -> int:
+        """By how much the observation is smaller; 1 where it is not."""
+        if self.task != "superres":
+            return 1
+        if self.amount != int(self.amount) or self.amount < 2:
+            raise UserError(f"--factor {self.amount:g} is no whole number from 2 on.")
+        return int(self.amount)
+
+
+def parse_damage(text: str) -> Damage:
+    """`colorize`, `superres:4`, `deblur:1.5`. Raises UserError for an unknown task, or a number that is none."""
+    name, colon, number = text.partition(":")
+    task = {"gray": "colorize", "grey": "colorize", "mask": "inpaint"}.get(name, name)
+    if task not in TASKS:
+        raise UserError(f"unknown task {name!r}{nearest(name, TASKS)}")
+    try:
+        strength = float(number) if colon else None
+    except ValueError as error:
+        raise UserError(f"{number!r} after {name}: is no number.") from error
+    if strength is not None and (TASKS[task].strength is None or not strength > 0):
+        raise UserError(f"{text!r}: {name} takes no such number.")
+    return Damage(task, strength)
+
+
+def degradations(damage: Damage, method: MethodConfig, size: int) -> tuple[Degradation, Degradation]:
+    """(what a clean picture of `size` pixels goes through, what a candidate and the observation go through after it).
+
+    The second does nothing but for methods that compare enlarged pictures. Raises UserError where the number of the
+    task does not fit the size.
+    """
+    factor = damage.factor
+    if size % factor:
+        raise UserError(f"--factor {factor} does not divide the prior's {size} x {size} pixels: use 2, 4 or 8.")
+    kept = box_mask(size) if damage.kept is None else damage.kept
+    by_task = {
+        "reconstruct": Identity,
+        "colorize": Gray,
+        "inpaint": lambda: Mask(kept),
+        "superres": lambda: Down(factor, method.kernel, method.observed_by),
+        "denoise": lambda: Noise(damage.amount),
+        "deblur": lambda: Blur(damage.amount),
+        "hybrid": lambda: (
+            Down(HYBRID_FACTOR, method.kernel, method.observed_by) >> Up(HYBRID_FACTOR) >> Gray() >> Mask(kept)
+        ),
+    }
+    after = Up(factor) if method.enlarges and factor > 1 else Identity()
+    return by_task[damage.task](), after
+
+
+def hole_of(damage: Damage, size: int) -> Float[Tensor, "b 1 S S"] | None:
+    """1 where the picture is lost; None for tasks without a hole. Raises UserError for one that is empty or full."""
+    if not damage.kind.has_hole:
+        return None
+    hole = 1.0 - (box_mask(size) if damage.kept is None else damage.kept).round()
+    if not bool(torch.all(hole.amax((1, 2, 3)) > 0)):
+        raise UserError("the mask marks nothing: mark in white what is to be filled in.")
+    if not bool(torch.all(hole.amin((1, 2, 3)) < 1)):
+        raise UserError("the mask marks everything: leave something of the picture.")
+    return hole
