@@ -183,7 +183,7 @@ def _comparison(problem: Problem, prior: Prior) -> Comparison:
     if known.shape[-2:] != observed.shape[-2:]:
         here, there = (f"{t.shape[-1]} x {t.shape[-2]}" for t in (observed, known))
         raise UserError(f"the observation is {here} pixels, but the degradation of this prior's images gives {there}.")
-    targets = {"observed": observed, **problem.targets}
+    targets = {"observed": observed.contiguous(), **problem.targets}  # sums do not depend on a caller's layout
     return Comparison(prior, targets, {"known": known, **problem.regions}, problem.networks)
 
 

@@ -55,11 +55,14 @@ class Comparison:
         network = self.prior.discriminator
         return network.features(images, min(settings.n_blocks, len(network.block_names)))
 
-    def target_features(self, settings: TermConfig) -> list[Tensor]:
+    def target_features(self, settings: TermConfig) -> tuple[list[Tensor], list[Float[Tensor, " B"]]]:
+        """(feature maps of the target, the mean magnitude of each)."""
         key = (settings.target, settings.network, settings.n_blocks)
         if key not in self.cache:
             with torch.no_grad():
-                self.cache[key] = self.features(self.targets[settings.target], settings)
+                maps = [some.contiguous() for some in self.features(self.targets[settings.target], settings)]
+                sizes = [torch.stack([one.abs().mean() for one in some]).clamp_min(FEATURE_FLOOR) for some in maps]
+                self.cache[key] = maps, sizes
         return self.cache[key]
 
     def part(self, rows: slice) -> "Comparison":
@@ -112,11 +115,10 @@ def pyramid(candidate: Candidate, task: Comparison, settings: TermConfig) -> Flo
 
 def features(candidate: Candidate, task: Comparison, settings: TermConfig) -> Float[Tensor, " B"]:
     """Mean over a network's blocks of |f - f'| / mean |f'| (our stand-in for LPIPS and VGG)."""
-    theirs = task.target_features(settings)
+    theirs, sizes = task.target_features(settings)
     total = candidate.seen.new_zeros(len(candidate.seen))
-    for mine, target in zip(task.features(candidate.seen, settings), theirs, strict=True):
-        scale = target.abs().mean((1, 2, 3)).clamp_min(FEATURE_FLOOR)
-        total = total + averaged((mine - target).abs(), task.region(settings, mine)) / scale
+    for mine, target, size in zip(task.features(candidate.seen, settings), theirs, sizes, strict=True):
+        total = total + averaged((mine - target).abs(), task.region(settings, mine)) / size
     return total / len(theirs)
 
 
@@ -125,7 +127,7 @@ def gram(candidate: Candidate, task: Comparison, settings: TermConfig) -> Float[
 
     The last of the blocks counts.
     """
-    mine, target = task.features(candidate.seen, settings)[-1], task.target_features(settings)[-1]
+    mine, target = task.features(candidate.seen, settings)[-1], task.target_features(settings)[0][-1]
     weight = task.region(settings, mine)
     ours, theirs = _gram(mine, weight), _gram(target, weight)
     return (ours - theirs).square().mean((1, 2)) / theirs.square().mean((1, 2)).clamp_min(FEATURE_FLOOR)

@@ -15,7 +15,7 @@ from torch import Tensor
 from gan2shape.core.config import InvertConfig
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
-from gan2shape.invert.solver import Problem, Solved, ranked_starts, solve
+from gan2shape.invert.solver import Problem, ranked_starts, solve
 from gan2shape.prior.packs import Prior
 
 FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric
@@ -64,15 +64,10 @@ def invert(
     """
     weight = torch.ones_like(images[:, :1]) if masks is None else OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * masks
     method, problem = inversion_method(config), Problem(images, regions={OBJECT: weight})
-    if prior.encoder is not None:
-        return _inversion(solve(problem, method, prior, seed=seed, report=report))
-    half, n_tracks = config.n_steps // 2, config.n_tracks
+    half, n_tracks = config.n_steps // 2, 1 if prior.encoder is not None else config.n_tracks
     starts = ranked_starts(problem, method, prior, seed, n_tracks)
     tracks = solve(problem.repeated(n_tracks), method, prior, start_w=starts, span=(0, half), report=report)
     best = tracks.data.view(-1, n_tracks).argmin(1)
     chosen = tracks.w.view(len(images), n_tracks, -1)[torch.arange(len(images)), best]
-    return _inversion(solve(problem, method, prior, start_w=chosen, span=(half, config.n_steps), report=report))
-
-
-def _inversion(solved: Solved) -> Inversion:
+    solved = solve(problem, method, prior, start_w=chosen, span=(half, config.n_steps), report=report)  # a new Adam
     return Inversion(solved.w, solved.image, solved.data)
