@@ -29,6 +29,7 @@ from gan2shape.cli_options import (
     claimed,
     emit,
 )
+from gan2shape.cli_restore import combine, invert, jitter, morph, restore
 
 if TYPE_CHECKING:
     from gan2shape.core.requests import RunRequest
@@ -64,7 +65,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench_app, name="bench")
-for verb in (edit, directions, render):
+for verb in (edit, directions, render, restore, invert, morph, jitter, combine):
     app.command()(verb)
 
 

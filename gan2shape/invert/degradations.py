@@ -242,11 +242,12 @@ class Fourier(Degradation):
         stays real.
         """
         frequency = torch.fft.fftfreq(n, 1.0 / n).abs().long()
-        n_low, n_high = round(self.share * (n // 2 + 1) / 2), round(self.share * (n // 2 + 1) / 2)
+        n_kept = round(self.share * (n // 2 + 1))
+        n_low = (n_kept + 1) // 2
         order = torch.randperm(n // 2 + 1 - n_low, generator=torch.Generator().manual_seed(self.seed))
         chosen = torch.zeros(n // 2 + 1)
         chosen[:n_low] = 1.0
-        chosen[n_low + order[:n_high]] = 1.0
+        chosen[n_low + order[: n_kept - n_low]] = 1.0
         return chosen[frequency]
 
 

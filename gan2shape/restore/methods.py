@@ -1,11 +1,15 @@
 """Methods by name: configs/restore/NAME.yaml, or NAME_TASK.yaml where a method differs by task."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from gan2shape.core.compose import from_yaml, nearest
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import configs_dir
-from gan2shape.invert.method import MethodConfig
+from gan2shape.invert.method import MethodConfig, StageConfig
+from gan2shape.invert.spaces import parse_space
+
+NOISE_LR, THETA_LR = 0.05, 1e-3  # of the second stage of an inversion; the latent is found first (Image2StyleGAN++)
 
 
 def methods_dir() -> Path:
@@ -31,3 +35,14 @@ def load_method(name: str, task: str) -> MethodConfig:
     if name in known_methods():
         raise UserError(f"the method {name} has no recipe for {task}: use {', '.join(known)}.")
     raise UserError(f"unknown method {name!r}{nearest(name, known)}")
+
+
+def inversion_in(space: str) -> MethodConfig:
+    """The plain inversion in a space: the latent first, then what is added to it. Raises UserError for unknown ones."""
+    parts, plain = parse_space(space), load_method("w", "reconstruct")
+    first = plain.stages[0]
+    further = {} if parts.n_noise == 0 else {"noise": NOISE_LR}
+    further |= {"theta": THETA_LR} if parts.theta or parts.latent == "Net" else {}
+    added = (StageConfig(first.n_steps, further),) if further else ()
+    stages = added if parts.latent == "Net" else (first, *added)
+    return replace(plain, title=f"Inversion in {space}", space=space, stages=stages)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
-from gan2shape.invert.degradations import Gray, Mask
+from gan2shape.invert.degradations import Degradation, Gray, Mask
 from gan2shape.invert.method import MethodConfig
 from gan2shape.invert.solver import Problem, Solved, solve
 from gan2shape.measure.metrics import psnr_db, ssim
@@ -62,7 +62,8 @@ def restore_images(
     phi, after = degradations(damage, config, size)
     hole = hole_of(damage, size)
     images = images.to(prior.w_mean.device)
-    observed = phi.observe(images, torch.Generator().manual_seed(seed)) if degrade else _as_observed(images, damage, phi)
+    rng = torch.Generator().manual_seed(seed)
+    observed = phi.observe(images, rng) if degrade else _as_observed(images, damage, phi)
     began = time.perf_counter()
     solved = solve(Problem(after(observed), phi >> after), config, prior, seed=seed, report=report)
     known = None if hole is None else 1.0 - hole.to(images)
@@ -73,7 +74,7 @@ def restore_images(
     return Restored(image, observed, solved, truth, hole, config, seconds, numbers)
 
 
-def _as_observed(images: Tensor, damage: Damage, phi) -> Tensor:
+def _as_observed(images: Tensor, damage: Damage, phi: Degradation) -> Tensor:
     """A picture that was damaged elsewhere: grey where it should be, the hole filled as candidates are."""
     if damage.task == "colorize":
         return Gray()(images)

@@ -1,4 +1,4 @@
-"""Tasks: what a picture went through, which method mends it unless one is named, and what is kept of the observation."""
+"""Tasks: what a picture went through, which method mends it unless one is named, and what of the observation stays."""
 
 from dataclasses import dataclass
 
@@ -39,9 +39,9 @@ TASKS: dict[str, Task] = {
     "reconstruct": Task("the picture itself", "pti"),
     "colorize": Task("a grey picture", "dgp", compose="lab"),
     "inpaint": Task("a picture with a hole", "dgp", compose="mask", has_hole=True),
-    "superres": Task("a small picture", "dgp", strength=4),
-    "denoise": Task("a noisy picture", "dgp", strength=0.2),
-    "deblur": Task("a blurred picture", "dgp", strength=2.0),
+    "superres": Task("a small picture", "brgm", strength=4.0),
+    "denoise": Task("a noisy picture", "brgm", strength=0.2),
+    "deblur": Task("a blurred picture", "brgm", strength=2.0),
     "hybrid": Task("half the resolution, grey, and a hole", "dgp", has_hole=True),
 }
 

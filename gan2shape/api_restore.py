@@ -1,0 +1,243 @@
+"""Restoration, inversion and edits of pictures with a GAN prior: requests in, results out."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.core.errors import UserError
+from gan2shape.core.images import contact_sheet, resized, to_uint8, write_png
+from gan2shape.core.locks import locked
+from gan2shape.core.many import find_images
+from gan2shape.core.progress import Reporter, format_seconds, say, silent
+from gan2shape.core.requests import RunResult
+from gan2shape.export.inputs import InputImage, read_image
+from gan2shape.invert.method import MethodConfig
+from gan2shape.prior.open import open_prior
+from gan2shape.prior.packs import Prior
+from gan2shape.restore import edits
+from gan2shape.restore.combine import combine as combine_pictures
+from gan2shape.restore.in_photo import pasted, read_hole
+from gan2shape.restore.methods import inversion_in, load_method
+from gan2shape.restore.output import METRICS_NAME, SHEET_TILE_PX, write_restored
+from gan2shape.restore.restoration import Restored, restore_images
+from gan2shape.restore.tasks import Damage, parse_damage
+
+INPUT_NAMES = ("restored.png", "given.png", "before_after.png", "photo.png", "report.html", METRICS_NAME)
+MORPH_STEPS = 11  # pictures of a morph (published)
+JITTER_SDS = (0.3, 0.5, 0.7)  # published
+JITTER_COUNT = 8  # pictures of each
+
+
+@dataclass(frozen=True)
+class RestoreRequest:
+    """Pictures with one kind of damage."""
+
+    images: tuple[Path, ...]  # files, folders or patterns
+    out: Path
+    task: str = "reconstruct"  # of restore.tasks, with its number: superres:4
+    method: str | None = None  # of configs/restore; the task's own unless given
+    mask: Path | None = None  # white is what has to be filled in
+    degrade: bool = False  # the pictures are clean: damage them first
+    space: str | None = None  # invert in this space (invert/spaces.py) instead of following a method
+    n_steps: int | None = None  # in all, instead of the method's own number
+    category: str | None = None
+    generator: Path | None = None
+    class_index: int | None = None
+    seed: int = 0
+    device: str = "auto"
+
+
+def opened(request: RestoreRequest) -> Prior:
+    """The prior that a request names. Raises UserError as `open_prior` does."""
+    generator, _ = open_prior(
+        request.category, request.generator, device=request.device, class_index=request.class_index
+    )
+    return generator.prior
+
+
+def restore(
+    image: Float[Tensor, "B 3 h w"],
+    task: str = "reconstruct",
+    method: str | None = None,
+    *,
+    hole: Float[Tensor, "b 1 S S"] | None = None,
+    degrade: bool = False,
+    category: str = "car",
+    prior: Prior | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    report: Reporter = silent,
+) -> Restored:
+    """Restore pictures in [-1, 1] at the prior's resolution (smaller by the factor for `superres:4`).
+
+    task: reconstruct, colorize, inpaint, superres:N, denoise:SD, deblur:PX or hybrid. hole: 1 where a picture is lost.
+    degrade: the pictures are clean; they are damaged first, and the result is compared with them.
+    prior: an opened one; the category's bundled one unless given. Raises UserError with cause and remedy.
+    """
+    if prior is None:
+        prior = open_prior(category, device=device)[0].prior
+    damage = replace(parse_damage(task), kept=None if hole is None else 1.0 - hole)
+    return restore_images(image, damage, method, prior, degrade=degrade, seed=seed, report=report)
+
+
+def restore_files(request: RestoreRequest, report: Reporter = silent) -> RunResult:
+    """Restore every picture into the request's folder: a single one there, several in a folder each.
+
+    Pictures whose numbers are there already are passed over. Raises UserError for bad input, where a file would replace
+    an input, and where another job works in the folder.
+    """
+    began, damage = time.perf_counter(), parse_damage(request.task)
+    paths = find_images(request.images)
+    method = method_of(request, damage)
+    folders = [request.out if len(paths) == 1 else request.out / path.stem for path in paths]
+    if len(set(folders)) < len(folders):
+        raise UserError("two pictures have the same name: give folders whose pictures have names of their own.")
+    for path, folder in zip(paths, folders, strict=True):
+        _require_kept(path, folder, request.mask)
+    prior = opened(request)
+    pending = [(path, folder) for path, folder in zip(paths, folders, strict=True) if not _is_done(folder, len(paths))]
+    if method.seconds_64 and pending and prior.w_mean.device.type == "cpu":
+        each = method.seconds_64 * (prior.resolution / 64) ** 2
+        say(f"This will take about {format_seconds(each * len(pending))} on this CPU.")
+    files: dict[str, Path] = {}
+    numbers: dict[str, float] = {}
+    with locked(request.out):
+        for path, folder in pending:
+            made = _restore_one(request, path, folder, damage, method, prior, report)
+            files |= made[0] if len(paths) == 1 else {f"{folder.name}/{name}": file for name, file in made[0].items()}
+            numbers = made[1] if len(paths) == 1 else {}
+    if len(pending) < len(paths):
+        say(f"{len(paths) - len(pending)} of {len(paths)} pictures were restored before.")
+    return RunResult(request.out, files, numbers, time.perf_counter() - began)
+
+
+def method_of(request: RestoreRequest, damage: Damage) -> MethodConfig:
+    """The request's method, or the inversion in its space; with its own number of steps. Raises UserError for unknown
+    ones.
+    """
+    if request.space is not None and request.method is not None:
+        raise UserError("--space and --method exclude each other: a method has a space of its own.")
+    method = load_method(request.method or damage.kind.method, damage.task)
+    method = method if request.space is None else inversion_in(request.space)
+    if request.n_steps is None:
+        return method
+    if request.n_steps < 0:
+        raise UserError(f"{request.n_steps} steps are impossible: give 0 or more.")
+    return replace(method, steps_factor=request.n_steps / max(1, sum(stage.n_steps for stage in method.stages)))
+
+
+def _is_done(folder: Path, n_images: int) -> bool:
+    return n_images > 1 and (folder / METRICS_NAME).is_file()
+
+
+def _require_kept(path: Path, folder: Path, mask: Path | None) -> None:
+    """Raises UserError where an output would replace an input."""
+    for name in INPUT_NAMES:
+        for given in (path, mask):
+            output = folder / name
+            if given is not None and output.exists() and given.exists() and output.samefile(given):
+                raise UserError(f"{given} would be replaced by the result: choose another folder with --out.")
+
+
+def _restore_one(
+    request: RestoreRequest,
+    path: Path,
+    folder: Path,
+    damage: Damage,
+    method: MethodConfig,
+    prior: Prior,
+    report: Reporter,
+) -> tuple[dict[str, Path], dict[str, float]]:
+    size = prior.resolution if request.degrade else prior.resolution // damage.factor
+    picture = read_image(path, size)
+    for note in (*picture.notes, *_resized_note(picture, size)):
+        say(note)
+    hole = None
+    if request.mask is not None:
+        if not damage.kind.has_hole:
+            raise UserError(f"--mask belongs to inpaint and hybrid, not to {damage.task}: leave it away.")
+        hole = read_hole(request.mask, prior.resolution, picture.original_size)
+        damage = replace(damage, kept=1.0 - hole)
+    made = restore_images(
+        picture.image, damage, method, prior, degrade=request.degrade, seed=request.seed, report=report
+    )
+    photo = None
+    if not request.degrade and damage.factor == 1:
+        lost = made.hole if hole is None else hole
+        photo = pasted(path, picture.framing, made.solved.image, damage.kind.compose, lost, request.mask)
+    files = write_restored(made, damage, folder, photo)
+    return files, {name: values[0] for name, values in made.numbers.items()}
+
+
+def _resized_note(picture: InputImage, size: int) -> tuple[str, ...]:
+    width, height = picture.original_size
+    if (width, height) == (size, size):
+        return ()
+    return (f"The picture has {width} x {height} pixels; its middle square is used at {size} x {size}.",)
+
+
+def morph(a: Path, b: Path, request: RestoreRequest, n: int = MORPH_STEPS, report: Reporter = silent) -> RunResult:
+    """Solve two pictures with all weights free, and draw what lies between: every variable in a straight line (DGP).
+
+    Writes `morph.png` (a strip) and `morph.gif`. Raises UserError as `restore_files` does.
+    """
+    began, prior = time.perf_counter(), opened(request)
+    method = load_method("dgp", "manipulate")
+    images = torch.cat([read_image(path, prior.resolution).image for path in (a, b)])
+    with locked(request.out):
+        made = restore_images(images, Damage("reconstruct"), method, prior, seed=request.seed, report=report)
+        pictures = edits.morphed(*made.solved.states, method.space, prior, n)
+        return _strip_result(pictures, request.out, "morph", began)
+
+
+def jitter(
+    path: Path, request: RestoreRequest, sds: Sequence[float] = JITTER_SDS, report: Reporter = silent
+) -> RunResult:
+    """Solve a picture with all weights free, and draw its neighbours: noise on z, a row for each standard deviation.
+
+    Writes `jitter.png`. Raises UserError as `restore_files` does.
+    """
+    began, prior = time.perf_counter(), opened(request)
+    method = load_method("dgp", "manipulate")
+    image = read_image(path, prior.resolution).image
+    with locked(request.out):
+        made = restore_images(image, Damage("reconstruct"), method, prior, seed=request.seed, report=report)
+        state = made.solved.states[0]
+        rows = [edits.jittered(state, method.space, prior, sd, JITTER_COUNT, request.seed) for sd in sds]
+        return _strip_result(torch.cat(rows), request.out, "jitter", began, JITTER_COUNT)
+
+
+def combine(
+    first: Path, second: Path, mask: Path, kind: str, request: RestoreRequest, report: Reporter = silent
+) -> RunResult:
+    """One picture from two and a mask, by `kind` (restore/combine.py). Writes `combined.png` and a sheet."""
+    began, prior = time.perf_counter(), opened(request)
+    pictures = [read_image(path, prior.resolution).image.to(prior.w_mean.device) for path in (first, second)]
+    marked = read_hole(mask, prior.resolution).to(prior.w_mean.device)
+    with locked(request.out):
+        solved = combine_pictures(*pictures, marked, kind, prior, seed=request.seed, report=report)
+        image = solved.image.clamp(-1, 1)
+        sheet = _sheet(torch.cat([*pictures, image]), 3, ("first", "second", kind))
+        files = {
+            "combined": write_png(request.out / "combined.png", to_uint8(image)[0]),
+            "sheet": write_png(request.out / "before_after.png", sheet),
+        }
+    return RunResult(request.out, files, seconds=time.perf_counter() - began)
+
+
+def _sheet(pictures: Float[Tensor, "N 3 S S"], n_columns: int, labels: Sequence[str] = ()) -> np.ndarray:
+    return contact_sheet(to_uint8(resized(pictures, SHEET_TILE_PX, "bicubic").clamp(-1, 1)), labels, n_columns)
+
+
+def _strip_result(
+    pictures: Float[Tensor, "N 3 S S"], out: Path, name: str, began: float, n_columns: int | None = None
+) -> RunResult:
+    path = write_png(out / f"{name}.png", _sheet(pictures, n_columns or len(pictures)))
+    return RunResult(out, {name: path}, seconds=time.perf_counter() - began)
+

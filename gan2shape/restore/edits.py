@@ -1,0 +1,65 @@
+"""Edits of solved pictures: jittering, morphing, style mixing, crossover and local style (Pan et al. 2020; Abdal et al.
+2019, 2020).
+
+A solution is the state of a space, by name; with Theta it holds the generator's own weights for that picture.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.core.errors import UserError
+from gan2shape.invert.spaces import Unknowns, parse_space, unknowns
+from gan2shape.prior.packs import Prior
+
+State = dict[str, Tensor]
+
+
+def reopened(state: State, space: str, prior: Prior) -> Unknowns:
+    """The unknowns of a space with a solution in place."""
+    config = prior.generator.config
+    z = torch.zeros(1, config.z_dim).to(prior.w_mean)
+    w = prior.w_mean[None]
+    return unknowns(prior, parse_space(space), z, w).load(state)
+
+
+@torch.no_grad()
+def drawn(state: State, space: str, prior: Prior) -> Float[Tensor, "1 3 S S"]:
+    """The picture of a solution, with its own weights where it has any."""
+    return reopened(state, space, prior).made().image.clamp(-1, 1)
+
+
+def jittered(state: State, space: str, prior: Prior, sd: float, n: int, seed: int = 0) -> Float[Tensor, "N 3 S S"]:
+    """Pictures near a solution: its latent plus noise of standard deviation `sd` (of z; of w in units of its scale).
+
+    DGP: .3, .5 and .7.
+    """
+    rng, latent = torch.Generator().manual_seed(seed), state["latent0"]
+    scale = 1.0 if space.startswith(("Z", "P")) else float(prior.w_cov.diagonal().mean().sqrt())
+    pictures = []
+    for _ in range(n):
+        noise = torch.randn(latent.shape, generator=rng).to(latent) * sd * scale
+        pictures.append(drawn({**state, "latent0": latent + noise}, space, prior))
+    return torch.cat(pictures)
+
+
+def morphed(first: State, second: State, space: str, prior: Prior, n: int = 11) -> Float[Tensor, "N 3 S S"]:
+    """Pictures between two solutions of one space: every variable, the generator's weights too, in straight lines.
+
+    Raises UserError where the solutions have other variables.
+    """
+    if first.keys() != second.keys():
+        raise UserError("two solutions of different spaces cannot be morphed: solve both with one method.")
+    between = torch.linspace(0.0, 1.0, n)
+    mixes = ({name: torch.lerp(first[name], second[name], float(t)) for name in first} for t in between)
+    return torch.cat([drawn(mix, space, prior) for mix in mixes])
+
+
+def mixed(
+    coarse: Float[Tensor, "1 *K D"], fine: Float[Tensor, "1 *L D"], first_fine: int, n_layers: int
+) -> Float[Tensor, "1 R D"]:
+    """Style mixing: rows of W+ below `first_fine` from one latent, the others from another (Karras et al. 2019)."""
+    if not 0 <= first_fine <= n_layers:
+        raise UserError(f"layer {first_fine} is none of the {n_layers} layers of this generator.")
+    rows = [w if w.ndim == 3 else w[:, None].expand(-1, n_layers, -1) for w in (coarse, fine)]
+    return torch.cat([rows[0][:, :first_fine], rows[1][:, first_fine:]], 1)

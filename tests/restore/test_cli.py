@@ -1,0 +1,122 @@
+"""The verbs of the 2D half on a tiny pack: files, photos of any size, folders, refusals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from gan2shape.cli import app
+from tests.tiny_pack import write_tiny_pack
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_pack(tmp_path_factory.mktemp("pack"), "car", SIZE)
+
+
+def photo(path: Path, width: int, height: int, seed: int = 0) -> Path:
+    pixels = np.random.default_rng(seed).integers(0, 255, (height // 4, width // 4, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def call(pack: Path, *words: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [*words, "--generator", str(pack), "--steps", "4"] if words[0] in (
+        "restore", "invert") else [*words, "--generator", str(pack)])  # fmt: skip
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_photo_is_restored_in_its_place(pack: Path, tmp_path: Path) -> None:
+    path = photo(tmp_path / "photo.png", 64, 48)
+    hole = np.zeros((48, 64), np.uint8)
+    hole[10:20, 20:30] = 255
+    Image.fromarray(hole).save(tmp_path / "hole.png")
+    out = tmp_path / "out"
+    code, stdout, _ = call(pack, "restore", str(path), "--task", "inpaint", "--method", "w", "--mask",
+                           str(tmp_path / "hole.png"), "--out", str(out), "--json")  # fmt: skip
+    assert code == 0
+    assert json.loads(stdout.splitlines()[-1])["verb"] == "restore"
+    before, after = (np.asarray(Image.open(p)) for p in (path, out / "photo.png"))
+    assert after.shape == before.shape
+    changed = (before != after).any(-1)
+    assert changed[11:19, 21:29].mean() > 0.5
+    assert not changed[hole == 0].any()  # everything around the hole is the photo, bit for bit
+    numbers = json.loads((out / "metrics.json").read_text())
+    assert (numbers["task"], numbers["degraded_here"]) == ("inpaint", False)
+    assert "psnr_db" not in numbers["numbers"]
+    assert "<script" not in (out / "report.html").read_text()
+
+
+def test_a_clean_picture_is_degraded_and_compared(pack: Path, tmp_path: Path) -> None:
+    path = photo(tmp_path / "clean.png", SIZE, SIZE)
+    words = ("--task", "superres", "--factor", "2", "--method", "brgm", "--degrade", "--out", str(tmp_path / "out"))
+    code, _, _ = call(pack, "restore", str(path), *words)
+    assert code == 0
+    assert Image.open(tmp_path / "out" / "given.png").size == (8, 8)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["numbers"]["psnr_db"] > 0
+
+
+def test_a_folder_is_restored_and_a_second_call_does_what_is_left(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        photo(tmp_path / "in" / f"p{i}.png", SIZE, SIZE, i)
+    words = ("restore", str(tmp_path / "in"), "--task", "colorize", "--method", "w", "--out", str(tmp_path / "out"))
+    assert call(pack, *words)[0] == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.is_dir()) == ["p0", "p1", "p2"]
+    (tmp_path / "out" / "p1" / "metrics.json").unlink()
+    code, _, stderr = call(pack, *words)
+    assert code == 0
+    assert "2 of 3 pictures were restored before" in stderr
+
+
+def test_an_inversion_leaves_a_latent_that_a_run_can_read(pack: Path, tmp_path: Path) -> None:
+    from gan2shape.checkpoints.latents import read_latent
+
+    path = photo(tmp_path / "photo.png", SIZE, SIZE)
+    code, _, _ = call(pack, "invert", str(path), "--space", "W+ + N", "--out", str(tmp_path / "out"))
+    assert code == 0
+    assert read_latent(tmp_path / "out" / "latent.npz", 6, 8).shape == (1, 6, 8)
+
+
+def test_two_pictures_are_morphed_and_one_is_jittered(pack: Path, tmp_path: Path, monkeypatch) -> None:
+    from dataclasses import replace
+
+    import gan2shape.api_restore as api
+    from gan2shape.restore.methods import load_method
+
+    monkeypatch.setattr(api, "load_method", lambda *words: replace(load_method(*words), steps_factor=0.02))
+    a, b = (photo(tmp_path / f"{name}.png", SIZE, SIZE, i) for i, name in enumerate("ab"))
+    assert call(pack, "morph", str(a), str(b), "--count", "3", "--out", str(tmp_path / "m"))[0] == 0
+    assert Image.open(tmp_path / "m" / "morph.png").size[0] > 3 * 192
+    assert call(pack, "jitter", str(a), "--out", str(tmp_path / "j"))[0] == 0
+    assert (tmp_path / "j" / "jitter.png").is_file()
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (["restore", "IN", "--task", "colourise"], "did you mean colorize"),
+    (["restore", "IN", "--task", "colorize", "--method", "dpgx"], "unknown method"),
+    (["restore", "IN", "--task", "superres", "--factor", "3"], "does not divide"),
+    (["restore", "missing.png"], "is not a file"),
+    (["restore", "IN", "--task", "colorize", "--mask", "IN"], "belongs to inpaint"),
+    (["invert", "IN", "--space", "V"], "unknown space"),
+])  # fmt: skip
+def test_bad_input_is_one_sentence_and_exit_code_2(pack: Path, tmp_path: Path, words: list[str], sentence: str) -> None:
+    path = photo(tmp_path / "photo.png", SIZE, SIZE)
+    code, _, stderr = call(pack, *(str(path) if word == "IN" else word for word in words), "--out", str(tmp_path / "o"))
+    assert code == 2
+    assert sentence in stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_result_never_replaces_its_input(pack: Path, tmp_path: Path) -> None:
+    path = photo(tmp_path / "restored.png", SIZE, SIZE)
+    before = path.read_bytes()
+    code, _, stderr = call(pack, "restore", str(path), "--out", str(tmp_path))
+    assert code == 2
+    assert "would be replaced" in stderr
+    assert path.read_bytes() == before
