@@ -50,7 +50,7 @@ def test_what_an_inpainted_picture_knows_stays_bit_for_bit() -> None:
 
 def test_a_hole_in_a_generators_own_sample_is_filled_much_better_than_without_it() -> None:
     prior = tiny_generator().prior
-    clean = picture(prior)
+    clean = picture(prior, 1, 6)
     long = (StageConfig(150, {"latent": 0.1}, schedule="cosine"),)
     method = replace(QUICK, start=StartConfig("best", 32), stages=long)
     ours, plain = (restore_images(clean, Damage("inpaint"), m, prior, degrade=True) for m in (method, "tv"))
