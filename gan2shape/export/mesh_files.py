@@ -13,6 +13,7 @@ from gan2shape.export.mesh import Mesh, vertex_normals
 from gan2shape.scene.camera import CENTRE_Z, DEFAULT_FOV_DEG
 
 UNLIT = "KHR_materials_unlit"
+VERTICES, ELEMENTS = 34962, 34963  # what a buffer view of a GLB holds
 FORMATS = ("obj", "ply", "stl")  # besides GLB
 
 
@@ -55,6 +56,10 @@ def glb_bytes(
         tree["cameras"] = [{"name": "photo", "type": "perspective", "perspective": perspective}]
         tree["nodes"].append({"name": "photo camera", "camera": 0, "translation": [0.0, 0.0, CENTRE_Z]})
         tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)
+        for part in (part for entry in tree["meshes"] for part in entry["primitives"]):
+            uses = {part["indices"]: ELEMENTS, **dict.fromkeys(part["attributes"].values(), VERTICES)}
+            for accessor, target in uses.items():
+                tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
 
     scene = trimesh.Scene()
     scene.add_geometry(solid, geom_name="object", node_name="object")
