@@ -22,6 +22,7 @@ from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, refuse_options, require_inputs_kept
 from gan2shape.export.inputs import read_image, read_mask
+from gan2shape.export.mesh_open3d import require_open3d
 from gan2shape.export.photo import PHOTO_NAME, as_photo, keep_photo, read_photo, stored_photo
 from gan2shape.nn.generator import Generator
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
@@ -88,6 +89,7 @@ def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, Sh
     folder = Path(request.resume or request.out)
     require_inputs_kept(request)
     generator, config = ready or opened(request)
+    require_open3d(config.mesh)
     given = read_inputs(request, config, generator.prior.generator)
     framing, stored = given.pop("framing", None), stored_photo(request.resume) if request.resume else None
     is_new = framing is not None and stored is None

@@ -217,11 +217,25 @@ class MeshConfig(Finite):
     # The object's yaw against the camera, for "symmetric". None: what the pack's view network reads in the input.
     symmetry_yaw_deg: float | None = None
     formats: tuple[str, ...] = ()  # files beside the GLBs: "obj" (with mtl and png), "ply", "stl"
+    # By Open3D (extra `open3d`), in this order (export/mesh_open3d.py):
+    cleanup: bool = False  # duplicate, degenerate and non-manifold parts go, holes are filled
+    poisson_depth: int = 0  # of the octree of a Poisson reconstruction of the closed mesh, 8 for example; 0: none
+    max_faces: int = 0  # decimation to so many triangles; 0: none
+
+    @property
+    def needs_open3d(self) -> bool:
+        """Whether anything is asked for that Open3D does."""
+        return bool(self.cleanup or self.poisson_depth or self.max_faces)
 
     def check(self) -> None:
         need(0 <= self.subdivide <= 3, f"mesh.subdivide={self.subdivide} has to lie between 0 and 3")
         backs, formats = ("open", "cap", "mirror", "symmetric"), ("obj", "ply", "stl")
         need(self.back in backs, f"mesh.back={self.back} is unknown: {', '.join(backs)}")
+        is_known = self.poisson_depth == 0 or 4 <= self.poisson_depth <= 10
+        need(is_known, f"mesh.poisson_depth={self.poisson_depth} has to lie between 4 and 10, or to be 0")
+        is_closed = self.back != "open"
+        need(is_closed or not self.poisson_depth, "mesh.poisson_depth needs a closed mesh: choose mesh.back=mirror")
+        need(self.max_faces == 0 or self.max_faces >= 20, f"mesh.max_faces={self.max_faces} is below 20")
         unknown = [name for name in self.formats if name not in formats]
         need(not unknown, f"mesh.formats={unknown} is unknown: {', '.join(formats)}")
 

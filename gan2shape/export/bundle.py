@@ -26,6 +26,7 @@ from gan2shape.export.mesh import (
     seen_in,
 )
 from gan2shape.export.mesh_files import glb_bytes, write_further
+from gan2shape.export.mesh_open3d import remeshed
 from gan2shape.export.photo import Photo, bled
 
 GRID_RESOLUTION = 128  # smaller height fields are refined to about this many vertices in a row
@@ -134,6 +135,8 @@ def meshes(bundle: Bundle) -> tuple[Mesh, Mesh]:
         back=bundle.mesh.back,
         object_view=bundle.object_view,
     )
+    if bundle.mesh.needs_open3d:
+        surface = remeshed(surface, bundle.mesh, bundle.fov_deg)
     return seen_in(surface, bundle.view, bundle.fov_deg), surface
 
 
