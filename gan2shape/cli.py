@@ -263,7 +263,8 @@ def build(
     images: Annotated[int, typer.Option(min=1, help="Training images that are rendered.")] = 48_000,
     kimg: Annotated[float, typer.Option(min=0.001, help="Thousands of images shown in training.")] = 300.0,
     only: Annotated[
-        list[str] | None, typer.Option(help="gan, masks, scene, calibration or card, made anew; all that is missing.")
+        list[str] | None,
+        typer.Option(help="gan, masks, scene, calibration, attributes or card, made anew; all that is missing."),
     ] = None,
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with times and disk, and stop.")] = False,

@@ -182,7 +182,7 @@ def measure_pack(category: str, pack: Path, sizes: CardSizes | None = None, repo
     opened, config = open_measured(BenchRequest(category, device="cpu", generator=None if is_bundled else pack))
     measured = measure_card(category, opened, config, sizes, report)
     command = f"gan2shape build {category} --only card"
-    return {**{name: _rounded(value) for name, value in measured.items()}, "command": command}
+    return {**{name: rounded(value) for name, value in measured.items()}, "command": command}
 
 
 def run_card(
@@ -202,7 +202,7 @@ def run_card(
         _require_writable(folder)
     sizes = sizes or (CardSizes() if request.count is None else CardSizes(n_inverted=request.count))
     measured = measure_card(request.category, opened, config, sizes, report)
-    measured = {name: _rounded(value) for name, value in measured.items()} | {"command": _command(request)}
+    measured = {name: rounded(value) for name, value in measured.items()} | {"command": _command(request)}
     if is_written:
         write_measured(folder, measured)
     return measured
@@ -217,10 +217,10 @@ def _command(request: BenchRequest) -> str:
     return " ".join(["gan2shape bench card", *options, *request.overrides])
 
 
-def _rounded(value):
+def rounded(value):
     """Four decimals: a card is for people."""
     if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
+        return {name: rounded(one) for name, one in value.items()}
     return round(value, 4) if isinstance(value, float) else value
 
 

@@ -4,6 +4,7 @@
     masks         teach the mask head
     scene         pre-train depth, view and light networks on single images that the generator reproduces
     calibration   choose depth scale and tilt; write the lights (`build.calibrate`); limits of verdicts (`build.limits`)
+    attributes    teach the network that reads attributes of an image (`build.attributes`); it needs no other step
     card          measure how controllable the generator is (`bench.card`)
 
 Every step leaves its result in the pack and is passed over where that exists. A build that was stopped continues from
@@ -15,7 +16,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gan2shape.bench.card import measure_pack, write_measured
+from gan2shape.bench.card import measure_pack, rounded, write_measured
+from gan2shape.build.attribute_images import pairs_on_disk
+from gan2shape.build.attributes import (
+    FIRST_SEED,
+    HELD_OUT_FIRST_SEED,
+    attribute_lines,
+    measure_attributes,
+    train_attributes,
+)
 from gan2shape.build.calibrate import calibrate, lights_of
 from gan2shape.build.limits import choose_limits
 from gan2shape.build.masks import train_mask_head, train_segmenter
@@ -36,6 +45,7 @@ from gan2shape.core.devices import choose_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import claim, release
 from gan2shape.core.progress import Reporter, say, silent
+from gan2shape.measure.attributes import ATTRIBUTES_NAME, AttributeConfig, load_attributes, save_attributes
 from gan2shape.nn.image_encoder import ENCODER_NAME, encoder_settings
 from gan2shape.prior.masked_generator import masked_generator
 from gan2shape.prior.packs import load_pack, make_prior, read_card, save_pack, update_card
@@ -194,6 +204,21 @@ def make_calibration(request: BuildRequest, report: Reporter = silent) -> None:
     update_card(request.pack, {**entries, "verdict": found.rates} if found.rates else entries)
 
 
+def make_attributes(request: BuildRequest, report: Reporter = silent) -> Path:
+    """Render pairs of images, learn to read them, and write on the card how well objects of other seeds are read."""
+    plan, resolution, folder = request.sizes.attributes, AttributeConfig.resolution, request.folder / "attributes"
+    pairs = pairs_on_disk(request.category, FIRST_SEED, plan.n_objects, resolution, folder, report)
+    held_out = pairs_on_disk(request.category, HELD_OUT_FIRST_SEED, plan.n_held_out, resolution, folder, report)
+    spec, device = get_category(request.category), choose_device(request.device)
+    network = train_attributes(spec, pairs, plan, request.training().precision, device, report)
+    path = save_attributes(request.pack / ATTRIBUTES_NAME, network)
+    measured = measure_attributes(load_attributes(path), held_out)  # as it stands in the file
+    for line in attribute_lines(measured):
+        say(line)
+    update_card(request.pack, {"attributes": rounded({**measured, "plan": asdict(plan)})})
+    return path
+
+
 def make_card(request: BuildRequest, report: Reporter = silent) -> None:
     """Measure the pack and write the numbers into its card."""
     write_measured(request.pack, measure_pack(request.category, request.pack, request.sizes.card, report))
@@ -204,5 +229,6 @@ MAKERS = {
     "masks": make_masks,
     "scene": make_scene,
     "calibration": make_calibration,
+    "attributes": make_attributes,
     "card": make_card,
 }

@@ -16,6 +16,7 @@ import numpy as np
 
 from gan2shape.bench.card import CardSizes
 from gan2shape.bench.exam import LEAST_SIZE
+from gan2shape.build.attributes import AttributePlan
 from gan2shape.checkpoints.open import CARD_NAME, PACK_NAME
 from gan2shape.core.compose import compose, nearest
 from gan2shape.core.devices import choose_device, choose_dtype, choose_threads
@@ -23,6 +24,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.progress import format_seconds
 from gan2shape.core.requests import refuse_options
 from gan2shape.core.resources import exam_dir, known_categories, pack_dir
+from gan2shape.measure.attributes import ATTRIBUTES_NAME, AttributeConfig
 from gan2shape.nn.layers import n_parameters
 from gan2shape.prior.calibration import read_calibration
 from gan2shape.prior.open import category_config
@@ -35,7 +37,7 @@ from gan2shape.train.dataset import SHARD_PATTERN, ShardedImages, open_shard
 from gan2shape.train.loop import STATS_NAME, TrainConfig, train_step
 from gan2shape.train.state import TrainState, add_encoder, new_state
 
-STEPS = ("gan", "masks", "scene", "calibration", "card")
+STEPS = ("gan", "masks", "scene", "calibration", "attributes", "card")
 SPARE_IMAGES = 1000  # more than pre-training asks for: it passes over images whose object is not reproduced
 MEASURED_IMAGES, MEASURED_STEPS = 8, 3  # of the short measurement
 RENDER_WORKERS = 2
@@ -44,6 +46,7 @@ SEGMENTER_STEP_S, HEAD_STEP_S = 0.06, 0.15
 SLANT_S, FIT_STEP_S, JOINT_STEP_S = 0.25, 0.1, 0.5
 INVERSION_S, PROJECTION_S, REGRESSOR_STEP_S = 8.0, 20.0, 0.03
 CALIBRATION_S = 150.0
+ATTRIBUTE_STEP_S = 0.006  # for each object of a batch
 PACK_BYTES_PER_WEIGHT, CHECKPOINT_BYTES_PER_WEIGHT = 2, 16  # float16; weights, their average and two moments
 SCENE_WEIGHTS = 2_000_000  # of the depth, view and light networks
 
@@ -57,6 +60,7 @@ class BuildSizes:
     head_steps: int = 300
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     verdict_images: int = 64  # of each kind, that the limits of verdicts are chosen on and rated with
+    attributes: AttributePlan = field(default_factory=AttributePlan)
     card: CardSizes = field(default_factory=CardSizes)
 
 
@@ -146,7 +150,7 @@ class BuildPlan:
 
 
 # What `--only` makes anew with a step, because it describes that step's result.
-MADE_ANEW = {"gan": (), "masks": ("card",), "scene": ("calibration", "card"), "calibration": (), "card": ()}
+MADE_ANEW = dict.fromkeys(STEPS, ()) | {"masks": ("card",), "scene": ("calibration", "card")}
 
 
 def plan_build(request: BuildRequest) -> BuildPlan:
@@ -191,8 +195,9 @@ def check_request(request: BuildRequest) -> None:
 
 def found_parts(pack: Path, category: str) -> dict[str, str]:
     """Steps whose result is in a pack's folder, each with what is known of it. Raises UserError for a damaged pack."""
+    beside = {"attributes": "done"} if (pack / ATTRIBUTES_NAME).is_file() else {}
     if not (pack / PACK_NAME).is_file():
-        return {}
+        return beside
     tensors, card = read_tensors(pack / PACK_NAME)[0], read_card(pack / CARD_NAME)
     if card.get("category", category) != category:
         raise UserError(f"{pack} is a pack of {card['category']}, not of {category}: choose another folder with --out.")
@@ -211,7 +216,7 @@ def found_parts(pack: Path, category: str) -> dict[str, str]:
         "calibration": read_calibration(pack).depth_scale is not None,
         "card": "measured" in card,
     }
-    return found | {step: "done" for step, is_there in parts.items() if is_there}
+    return found | beside | {step: "done" for step, is_there in parts.items() if is_there}
 
 
 def no_exam(category: str, resolution: int) -> str:
@@ -313,6 +318,14 @@ def _calibration_cost(request: BuildRequest, config: TrainConfig) -> tuple[float
     return CALIBRATION_S, 0, "depth scale and tilt, chosen with true depth of validation objects; lights; limits"
 
 
+def _attributes_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
+    plan, resolution = request.sizes.attributes, AttributeConfig.resolution
+    n_images = 2 * (plan.n_objects + plan.n_held_out)
+    rendered = RENDER_WORKERS * render_seconds(request.category, n_images, resolution)
+    learnt = plan.n_steps * plan.batch * ATTRIBUTE_STEP_S
+    return rendered + learnt, n_images * 3 * resolution**2, "reads heading, light and traits of the object"
+
+
 def _card_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
     sizes = request.sizes.card
     steps = sizes.n_inverted * INVERSION_S + sizes.n_controlled * PROJECTION_S
@@ -324,6 +337,7 @@ COSTS = {  # step -> (seconds, bytes of disk, what is made)
     "masks": _masks_cost,
     "scene": _scene_cost,
     "calibration": _calibration_cost,
+    "attributes": _attributes_cost,
     "card": _card_cost,
 }
 

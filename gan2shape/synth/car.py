@@ -345,4 +345,5 @@ SPEC = CategorySpec(
     clear_coat=(0.3, 1.0),
     longest_side=0.14,
     styles=tuple(STYLES),
+    traits=("paint_rgb",),
 )

@@ -107,4 +107,14 @@ def _corner_normals(points: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 
     return normals / np.linalg.norm(normals, axis=-1, keepdims=True)
 
 
-SPEC = CategorySpec(name="head", n_params=len(fields(HeadParams)), sample=sample_params, build=build, views=HeadViews())
+SPEC = CategorySpec(
+    name="head",
+    n_params=len(fields(HeadParams)),
+    sample=sample_params,
+    build=build,
+    views=HeadViews(),
+    traits=(
+        *("skin_tone", "hair_tone", "hair_length", "nose_length_cm", "nose_protrusion_cm", "nose_width_cm"),
+        *("chin_protrusion_cm", "chin_width_cm"),
+    ),
+)

@@ -96,6 +96,7 @@ class CategorySpec:
     styles: tuple[str, ...] = ()  # every `ObjectMesh.style` of the category, in the order of their class numbers
     version: int = 1  # raised by every change of what a seed draws; exams and packs store theirs
     labels: Callable[[Any], dict[str, str]] = no_labels  # what tables group an object by, from its parameters
+    traits: tuple[str, ...] = ()  # fields of the parameters that a picture shows whatever the view and light
 
     @property
     def subject(self) -> str:
