@@ -18,7 +18,7 @@ MaybeCategory = Annotated[
 CustomGenerator = Annotated[
     Path | None, typer.Option("--generator", "-g", help="A StyleGAN2 checkpoint instead of the category's.")
 ]
-ClassIndex = Annotated[int | None, typer.Option("--class", min=0, help="Class of a class-conditional --generator.")]
+ClassIndex = Annotated[int | None, typer.Option("--class", min=0, help="Class of a class-conditional generator.")]
 DEFAULT_PRESET = "draft"
 Preset = Annotated[str, typer.Option("--preset", "-p", help="instant, smoke, draft, full or paper: how long to work.")]
 MaybePreset = Annotated[
