@@ -146,14 +146,16 @@ def large_pieces(faces: np.ndarray, n_vertices: int, min_piece: float) -> np.nda
 
 def smooth_rim(points: np.ndarray, faces: np.ndarray, n_passes: int) -> np.ndarray:
     """Move the vertices of open edges [V, 3] half way to the mean of their neighbours along the outline, n times."""
-    left, right = open_edges(faces).T
-    degree = np.bincount(np.concatenate([left, right]), minlength=len(points))[:, None]
-    smoothed = points.astype(np.float64)
+    rim, places = np.unique(open_edges(faces), return_inverse=True)
+    left, right = places.reshape(-1, 2).T
+    here, there = np.concatenate([left, right]), np.concatenate([right, left])
+    degree = np.bincount(here)[:, None]
+    moved = points[rim].astype(np.float64)
     for _ in range(n_passes):
-        total = np.zeros_like(smoothed)
-        np.add.at(total, left, smoothed[right])
-        np.add.at(total, right, smoothed[left])
-        smoothed = np.where(degree > 0, (smoothed + total / np.maximum(degree, 1)) / 2, smoothed)
+        total = np.stack([np.bincount(here, moved[there, axis]) for axis in range(3)], 1)
+        moved = (moved + total / degree) / 2
+    smoothed = points.astype(np.float64)
+    smoothed[rim] = moved
     return smoothed.astype(np.float32)
 
 

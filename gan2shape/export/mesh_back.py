@@ -66,8 +66,9 @@ def closed(surface: ObjectSurface, back: str, view: Float[Tensor, "1 6"], fov_de
 
 def open_edges(faces: Int[np.ndarray, "F 3"]) -> Int[np.ndarray, "E 2"]:
     """The directed edges of triangles that have no second triangle."""
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    _, first, uses = np.unique(np.sort(edges, 1), axis=0, return_index=True, return_counts=True)
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
+    key = edges.min(1) * (edges.max(initial=0) + 1) + edges.max(1)  # one number sorts faster than two
+    _, first, uses = np.unique(key, return_index=True, return_counts=True)
     return edges[first[uses == 1]]
 
 

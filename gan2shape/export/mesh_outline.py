@@ -145,7 +145,9 @@ def clipped(points: np.ndarray, faces: np.ndarray, level: np.ndarray) -> ObjectS
     one, two = (_rotated(faces[n_inside == n], inside, keep) for n, keep in ((1, True), (2, False)))
     # Triangles with one corner inside keep that corner; those with two keep a quadrilateral.
     edges = np.concatenate([one[:, [0, 1]], one[:, [0, 2]], two[:, [0, 1]], two[:, [0, 2]]])
-    edges, cut = np.unique(np.sort(edges, 1), axis=0, return_inverse=True)
+    edges = np.sort(edges, 1).astype(np.int64)
+    _, first_use, cut = np.unique(edges[:, 0] * len(points) + edges[:, 1], return_index=True, return_inverse=True)
+    edges = edges[first_use]
     first, second = level[edges[:, 0]], level[edges[:, 1]]
     part = (first / (first - second)).clip(SNAP, 1 - SNAP)[:, None]
     new = points[edges[:, 0]] * (1 - part) + points[edges[:, 1]] * part
