@@ -240,8 +240,11 @@ def _done(item: Item, seconds: float, notes: tuple[str, ...], numbers: dict[str,
 
 
 def _failed(item: Item, error: UserError) -> dict:
+    reason = str(error)
+    for path in filter(None, (item.image, item.mask)):  # where a user's files lie is not the page's matter
+        reason = reason.replace(str(path), path.name)
     row = {"image": item.image.name, "folder": item.folder, "key": item.key, "status": FAILED}
-    return {**row, "error": str(error), "notes": []}
+    return {**row, "error": reason, "notes": []}
 
 
 def _write_index(folder: Path, items: list[Item], rows: dict[str, dict], config: ShapeConfig) -> None:

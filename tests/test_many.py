@@ -101,6 +101,7 @@ def test_the_page_links_what_is_there_and_lists_what_failed(photos, tmp_path) ->
     assert 'src="b%20%231/input.png"' in page
     assert "broken.jpg" in page
     assert "is not a picture" in page
+    assert str(photos) not in page + (tmp_path / "out" / JOURNAL_NAME).read_text(encoding="utf-8")
     assert not re.search(r"https?://|<script", page)
     links = re.findall(r'(?:src|href)="([^"#]+)"', page)
     from urllib.parse import unquote

@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gan2shape.export.page import render_page
+from gan2shape.export.report import WARNING
 
 NORMAL, INPUT, REPORT, MESH = "normal.png", "input.png", "report.html", "mesh.glb"  # of an image's folder
 
@@ -29,7 +30,7 @@ def _card(row: dict, folder: Path) -> dict:
     """Links are relative and quoted: a file's name may hold anything."""
     home = quote(row["folder"])
     files = [name for name in (REPORT, MESH) if (folder / row["folder"] / name).is_file()]
-    warnings = [note for note in row["notes"] if note.startswith("Warning")]
+    warning = next((note.removeprefix(WARNING) for note in row["notes"] if note.startswith(WARNING)), "")
     return {
         "image": row["image"],
         "input": f"{home}/{INPUT}",
@@ -37,5 +38,5 @@ def _card(row: dict, folder: Path) -> dict:
         "page": f"{home}/{files[0]}" if files else f"{home}/",
         "mesh": f"{home}/{MESH}",
         "seconds": f"{row['seconds']:.1f} s" if row["seconds"] >= 0.95 else f"{1000 * row['seconds']:.0f} ms",
-        "warning": warnings[0].removeprefix("Warning: ") if warnings else "",
+        "warning": warning[:1].upper() + warning[1:],
     }
