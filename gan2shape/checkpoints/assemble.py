@@ -247,7 +247,8 @@ def own_of_class(
 def require_class(class_index: int, n_classes: int) -> None:
     """Raises UnreadableError for a class that is not there."""
     if not 0 <= class_index < n_classes:
-        raise UnreadableError(f"has the classes 0 to {n_classes - 1} and no class {class_index}")
+        last = n_classes - 1
+        raise UnreadableError(f"has the classes 0 to {last} and no class {class_index}", f"give a --class up to {last}")
 
 
 def label_embedding(weight: Tensor, bias: Tensor, class_index: int) -> Tensor:

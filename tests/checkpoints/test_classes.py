@@ -40,7 +40,7 @@ def test_class_is_put_into_the_mapping(tmp_path: Path) -> None:
     torch.testing.assert_close(load_generator(path, class_index=2).generator.mapping(z), x, atol=1e-5, rtol=0)
     found = inspect(path, 2)["source"]
     assert (found["n_classes"], found["class_index"], found["tested"]) == (3, 2, SHAPES_ONLY)
-    with pytest.raises(UserError, match="no class 3"):
+    with pytest.raises(UserError, match=r"no class 3: give a --class up to 2\.$"):
         load_generator(path, class_index=3)
 
 
