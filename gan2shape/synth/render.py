@@ -186,23 +186,19 @@ def sample_surfaces(
     """
     rotations = rotation(view[:, :3])
     away = [CENTRE_Z] * len(meshes) if distance is None else distance
-    corners, normals, albedos, regions, items, kepts = [], [], [], [], [], []
+    corners, fronts, items, kepts = [], [], [], []
     for i, (mesh, own, shift) in enumerate(zip(meshes, rotations, view[:, 3:], strict=True)):
         points = torch.from_numpy(mesh.vertices) @ own.T + shift
         points[:, 2] += away[i]
-        triangle = points[torch.from_numpy(mesh.faces)]  # [F, 3 corners, 3]
+        faces = torch.from_numpy(mesh.faces)
+        triangle = points[faces]  # [F, 3 corners, 3]
         a, b, c = triangle.unbind(1)
         # Back faces of closed meshes are never seen. Faces that reach behind the camera are dropped.
         front = (torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0
         visible = front if mesh.both_sided is None else front | torch.from_numpy(mesh.both_sided)
         kept = (visible & (triangle[..., 2].amin(1) > NEAR)).nonzero().squeeze(1)
-        corners.append(project(triangle[kept], intrinsics(fine, fov_deg[i])))
-        outwards = torch.from_numpy(mesh.corner_normals)[kept] @ own.T
-        if mesh.both_sided is not None:  # a surface seen from behind shows its other side
-            outwards = torch.where(front[kept, None, None], outwards, -outwards)
-        normals.append(outwards)
-        albedos.append(_corner_albedo(mesh)[kept])
-        regions.append(torch.ones(len(kept)) if mesh.region is None else torch.from_numpy(mesh.region)[kept])
+        corners.append(project(points[None], intrinsics(fine, fov_deg[i]))[0][faces[kept]])
+        fronts.append(front[kept])
         items.append(torch.full((len(kept),), i))
         kepts.append(kept)
     corners_px = torch.cat(corners)
@@ -221,20 +217,33 @@ def sample_surfaces(
     index = (face >= 0).nonzero().squeeze(1)
     chosen = face[index]
     bary, depth = barycentric(corners_px[chosen], index % (fine * fine), fine)
-    normal = F.normalize((torch.cat(normals)[chosen] * bary[..., None]).sum(1), dim=-1)
-    albedo = (torch.cat(albedos)[chosen] * bary[..., None]).sum(1)
+    parts, first = [], 0
+    seen = chosen.split(torch.bincount(index // (fine * fine), minlength=len(meshes)).tolist())  # image by image
+    for mesh, own, front, kept, here in zip(meshes, rotations, fronts, kepts, seen, strict=True):
+        parts.append(_surface(mesh, own, kept[here - first], front[here - first]))
+        first += len(kept)
+    normals, albedos, region = (torch.cat(column) for column in zip(*parts, strict=True))
+    normal = F.normalize((normals * bary[..., None]).sum(1), dim=-1)
+    albedo = (albedos * bary[..., None]).sum(1)
     if textures is not None:
         painted = textures.painted[chosen].nonzero().squeeze(1)
         albedo[painted] = textures.colour(chosen[painted], bary[painted])
     if distance is not None:
         depth = depth - (torch.tensor(distance) - CENTRE_Z)[index // (fine * fine)]
-    return SurfaceSamples(index, depth, normal, albedo, torch.cat(regions)[chosen], len(meshes), fine)
+    return SurfaceSamples(index, depth, normal, albedo, region, len(meshes), fine)
 
 
-def _corner_albedo(mesh: ObjectMesh) -> Tensor:
+def _surface(mesh: ObjectMesh, own: Tensor, face: Tensor, front: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Corner normals in the camera frame [N, 3, 3], corner albedo [N, 3, 3] and region [N] of triangles of a mesh."""
+    outwards = torch.from_numpy(mesh.corner_normals)[face] @ own.T
+    if mesh.both_sided is not None:  # a surface seen from behind shows its other side
+        outwards = torch.where(front[:, None, None], outwards, -outwards)
     if mesh.corner_albedo is not None:
-        return torch.from_numpy(mesh.corner_albedo)
-    return torch.from_numpy(mesh.face_albedo)[:, None].expand(-1, 3, -1)
+        albedo = torch.from_numpy(mesh.corner_albedo)[face]
+    else:
+        albedo = torch.from_numpy(mesh.face_albedo)[face, None].expand(-1, 3, -1)
+    region = torch.ones(len(face)) if mesh.region is None else torch.from_numpy(mesh.region)[face]
+    return outwards, albedo, region
 
 
 def barycentric(corners_px: Tensor, pixel: Tensor, fine: int) -> tuple[Tensor, Tensor]:

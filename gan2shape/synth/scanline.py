@@ -31,7 +31,12 @@ def nearest_face(
     `shows` says of M fragments (their triangle, and their pixel's flat position in its image) which of them exist: the
     alpha test, which comes before the depth test.
     """
-    corners = corners_px.double()
+    rows = corners_px[..., 1].double()
+    top = (rows.amin(1) - 0.5 - EDGE_TOLERANCE_PX).ceil().clamp(min=0)
+    bottom = (rows.amax(1) - 0.5 + EDGE_TOLERANCE_PX).floor().clamp(max=height - 1)
+    crossing = (bottom >= top).nonzero().squeeze(1)  # of a fine mesh, many lie between two rows of centres
+    top, bottom = top[crossing], bottom[crossing]
+    corners = corners_px[crossing].double()
     u, v, inverse_z = corners[..., 0], corners[..., 1], 1 / corners[..., 2]
     # Edge i, opposite corner i, is a u + b v + c; it is the corner's weight times the double area.
     u1, u2, v1, v2 = u.roll(-1, 1), u.roll(-2, 1), v.roll(-1, 1), v.roll(-2, 1)
@@ -43,9 +48,7 @@ def nearest_face(
     flip = area.sign()[:, None]
     a, b, c = a * flip, b * flip, c * flip + EDGE_TOLERANCE_PX * torch.hypot(a, b)
 
-    top = (v.amin(1) - 0.5 - EDGE_TOLERANCE_PX).ceil().clamp(min=0)
-    bottom = (v.amax(1) - 0.5 + EDGE_TOLERANCE_PX).floor().clamp(max=height - 1)
-    n_rows = torch.where(visible, (bottom - top + 1).clamp(min=0), 0).long()
+    n_rows = torch.where(visible, bottom - top + 1, 0).long()
     face, step = _expand(n_rows)
     y = top[face] + step + 0.5
     # a x + b y + c >= 0 bounds x from below where a > 0 and from above where a < 0
@@ -61,10 +64,11 @@ def nearest_face(
     row, step = _expand(n_columns)
     face, x, y = face[row], left[row] + step, y[row]
     if shows is not None:
-        kept = shows(face, (y - 0.5).long() * width + x.long()).nonzero().squeeze(1)
+        kept = shows(crossing[face], (y - 0.5).long() * width + x.long()).nonzero().squeeze(1)
         face, x, y = face[kept], x[kept], y[kept]
 
     nearness = (plane[0][face] * (x + 0.5) + plane[1][face] * y + plane[2][face]).float()
+    face = crossing[face]
     # Positive floats sort as their bit patterns do. Ties go to the lower face.
     key = (nearness.view(torch.int32).long() << FACE_BITS) | (((1 << FACE_BITS) - 1) - face)
     pixel = (item[face] * height + (y - 0.5).long()) * width + x.long()

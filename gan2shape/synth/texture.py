@@ -33,13 +33,17 @@ class TextureStack:
             return None
         pictures: list[np.ndarray] = []
         texture, uv, tested, repeats = [], [], [], []
+        known: dict[tuple[int, ...], int] = {}  # where the textures of a mesh begin: the same object may be seen often
         for mesh, chosen in zip(meshes, kept, strict=True):
             if mesh.textures:
                 own = torch.from_numpy(mesh.face_texture)[chosen].long()
-                texture.append(torch.where(own >= 0, own + len(pictures), -1))
+                key = (*map(id, mesh.textures), mesh.repeats)
+                first = known.setdefault(key, len(pictures))
+                if first == len(pictures):
+                    pictures.extend(mesh.textures)
+                    repeats.extend([mesh.repeats] * len(mesh.textures))
+                texture.append(torch.where(own >= 0, own + first, -1))
                 uv.append(torch.from_numpy(mesh.corner_uv)[chosen])
-                pictures.extend(mesh.textures)
-                repeats.extend([mesh.repeats] * len(mesh.textures))
                 asked = None if mesh.cut_out is None else torch.from_numpy(mesh.cut_out)[chosen]
                 tested.append(torch.ones(len(chosen), dtype=torch.bool) if asked is None else asked)
             else:

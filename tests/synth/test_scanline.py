@@ -29,6 +29,15 @@ def test_agrees_with_brute_force_on_random_triangles():
     assert (face == brute_force(corners, 50, 64)).float().mean() > 0.999  # edges within the tolerance
 
 
+def test_agrees_with_brute_force_where_most_triangles_are_smaller_than_a_pixel():
+    generator = torch.Generator().manual_seed(1)
+    flat = torch.rand(4000, 1, 2, generator=generator) * 20 + torch.randn(4000, 3, 2, generator=generator) * 0.4
+    corners = torch.cat([flat, 1 + 0.1 * torch.rand(4000, 1, 1, generator=generator).expand(-1, 3, -1)], -1)
+    face = nearest_face(corners, torch.zeros(4000, dtype=torch.long), 1, 20, 20)[0]
+    assert (face >= 0).float().mean() > 0.7
+    assert (face == brute_force(corners, 20, 20)).float().mean() > 0.99
+
+
 def test_a_closed_fan_has_no_cracks_and_the_right_area():
     n = 37
     angle = np.arange(n) / n * 2 * np.pi

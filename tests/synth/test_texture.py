@@ -8,6 +8,7 @@ import torch
 
 from gan2shape.synth.objects import ObjectMesh
 from gan2shape.synth.render import render_colour, render_object
+from gan2shape.synth.texture import TextureStack
 
 FLAT_LIGHT = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
 FRONT = torch.zeros(1, 6)
@@ -116,3 +117,18 @@ def test_textured_and_plain_objects_share_a_batch():
     meshes = [square(0.0, None), square(0.0, red), square(0.0, red[:, :, ::-1].copy())]
     images = render_colour(meshes, FRONT.expand(3, 6), FLAT_LIGHT.expand(3, 4), torch.zeros(3, 3), 16)
     np.testing.assert_array_equal(images[:, 8, 8], [[64, 64, 64], [255, 0, 0], [0, 0, 255]])
+
+
+def test_a_mesh_that_is_seen_often_keeps_its_textures_once():
+    picture = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    other = picture[::-1].copy()
+    meshes = [square(0.0, picture), square(0.0, other), square(0.0, picture)]
+    stack = TextureStack.of(meshes, [torch.arange(2)] * 3)
+    assert len(stack.texels) == 2 * 16 * 16
+    assert stack.texture.tolist() == [0, 0, 1, 1, 0, 0]
+    light, background = FLAT_LIGHT.expand(3, 4), torch.zeros(3, 3)
+    first, second, third = render_colour(meshes, FRONT.expand(3, 6), light, background, 32)
+    np.testing.assert_array_equal(first, third)
+    alone = render_colour([meshes[1]], FRONT, FLAT_LIGHT, background[:1], 32)[0]
+    np.testing.assert_array_equal(second, alone)
+    assert (first != second).any()
