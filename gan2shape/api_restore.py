@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from gan2shape.restore.methods import inversion_in, load_method
 from gan2shape.restore.output import METRICS_NAME, SHEET_TILE_PX, write_restored
 from gan2shape.restore.restoration import Restored, restore_images
 from gan2shape.restore.tasks import Damage, parse_damage
+
+if TYPE_CHECKING:
+    from gan2shape.bench.requests import BenchRequest
 
 INPUT_NAMES = ("restored.png", "given.png", "before_after.png", "photo.png", "report.html", METRICS_NAME)
 MORPH_STEPS = 11  # pictures of a morph (published)
@@ -229,6 +233,15 @@ def combine(
             "sheet": write_png(request.out / "before_after.png", sheet),
         }
     return RunResult(request.out, files, seconds=time.perf_counter() - began)
+
+
+def bench_restore(
+    request: "BenchRequest", split: str, rows: tuple[str, ...], out: Path, report: Reporter = silent
+) -> list[dict]:
+    """Rows of tasks and methods on exam images. Raises UserError as `run_restorations` does."""
+    from gan2shape.bench.restorations import run_restorations
+
+    return run_restorations(request, split, rows, out, report)
 
 
 def _sheet(pictures: Float[Tensor, "N 3 S S"], n_columns: int, labels: Sequence[str] = ()) -> np.ndarray:

@@ -128,6 +128,35 @@ def bench_edit(
     emit({"verb": "bench edit", "rows": rows}, as_json, format_rows(rows))
 
 
+@bench_app.command("restore")
+@as_messages
+def bench_restore(
+    category: MaybeCategory = None,
+    generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
+    row: Annotated[list[str] | None, typer.Option(help="TASK=METHOD, as superres:4=brgm; all unless given.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images, always the first seeds.")] = 8,
+    split: Annotated[str, typer.Option(help="val to tune on, test once a release.")] = "val",
+    out: Annotated[Path | None, typer.Option(help="Folder of the rows; a second call goes on there.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare methods of restoration on degraded exam images, one line per image as it goes.
+
+    Example:  gan2shape bench restore --category car --row superres:4=brgm --row superres:4=bicubic
+    """
+    name = generator.stem if generator else category or DEFAULT_CATEGORY
+    folder = out or Path("runs") / f"bench-restore-{name}-{split}"
+    request = BenchRequest(category, "draft", count, device, (), generator, class_index)
+    with claimed(folder):
+        from gan2shape.api_restore import bench_restore as run_rows
+        from gan2shape.core.progress import open_reporter
+
+        with open_reporter() as report:
+            rows = run_rows(request, split, tuple(row or ()), folder, report)
+    emit({"verb": "bench restore", "rows": rows}, as_json, format_rows(rows))
+
+
 @bench_app.command("card")
 @as_messages
 def bench_card(
