@@ -1,4 +1,4 @@
-"""Pictures of finished runs: many renders as files."""
+"""Pictures of finished runs: many renders as files, and an interactive page."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -82,3 +82,15 @@ def _rendered(
         light = pose.light(made.scene.light)[0].tolist()
         listed.append({"name": name, "files": files, **asdict(pose), "light": light})
     return listed
+
+
+def view(path: Path, host: str = "127.0.0.1", port: int = 8080, device: str = "auto") -> None:
+    """Serve a page for a run, or for the runs in a folder, until Ctrl-C.
+
+    Raises UserError where the extra `viewer` is missing, there is no run, or the port is taken.
+    """
+    from gan2shape.viewer.gallery import gallery_of
+    from gan2shape.viewer.server import require_viser, serve
+
+    require_viser()
+    serve(gallery_of(Path(path)), lambda folder: open_run(folder, device), host, port)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gan2shape.cli_bench import bench_app
-from gan2shape.cli_edit import directions, edit, render
+from gan2shape.cli_edit import directions, edit, render, view
 from gan2shape.cli_errors import PlainGroup, as_messages, complain, usable_streams
 from gan2shape.cli_options import (
     DEFAULT_CATEGORY,
@@ -65,7 +65,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench_app, name="bench")
-for verb in (edit, directions, render, restore, invert, morph, jitter, combine):
+for verb in (edit, directions, render, view, restore, invert, morph, jitter, combine):
     app.command()(verb)
 
 

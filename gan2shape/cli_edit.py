@@ -1,4 +1,4 @@
-"""The verbs that go on from a finished run: `gan2shape edit`, `gan2shape directions` and `gan2shape render`."""
+"""The verbs that go on from a finished run: `gan2shape edit`, `directions`, `render` and `view`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -147,3 +147,19 @@ def render(
             result = run_render(RenderRequest(run, views, folder, light, mode, transparent, device), report)
     count = int(result.metrics["n_views"])
     emit({"verb": "render", **result.as_json()}, as_json, [f"{count} views in {folder} ({result.seconds:.1f} s)"])
+
+
+@as_messages
+def view(
+    path: Annotated[Path, typer.Argument(metavar="RUN|FOLDER", help="A run's folder, or a folder of runs.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the page's address.")] = 8080,
+    host: Annotated[str, typer.Option(help="Who can reach it: only this machine, unless given.")] = "127.0.0.1",
+    device: Device = "auto",
+) -> None:
+    """Show runs on an interactive page: turn and light the object, and edit the picture through the generator, live.
+
+    Example:  gan2shape view runs/0000-car-draft
+    """
+    from gan2shape.api_view import view as run_view
+
+    run_view(path, host, port, device)

@@ -1,52 +1,27 @@
 """Effects of an object with known form: signs, what cancels, what is added; and what an edit leaves in its folder."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
-from gan2shape.core.records import Observation, Render, Scene
+from gan2shape.core.records import Render
 from gan2shape.edit.animate import write_animations
 from gan2shape.edit.controls import Pose, poses_of
 from gan2shape.edit.effects import Editable, effect_of, own_render, pose_like, project_poses, render_poses
 from gan2shape.edit.record import EditRecord, read_edit, write_edit
-from gan2shape.prior.masked_generator import MaskedGenerator
-from gan2shape.scene.canvas import Canvas
-from tests.export.objects import LIGHT, ellipsoid
-from tests.shape.tiny import CONFIG, SIZE, tiny_generator
-
-
-@dataclass(frozen=True)
-class Egg:
-    """A half-ellipsoid of one grey, whose projection is the mean colour of the render against the reference's."""
-
-    config: ShapeConfig
-    observation: Observation
-    generator: MaskedGenerator
-    scene: Scene
-    canvas: Canvas
-
-    def project(self, rendered: Render, reference: torch.Tensor, n_refine: int = 0) -> torch.Tensor:
-        change = rendered.image.mean((1, 2, 3)) - reference.mean((1, 2, 3))
-        return self.observation.latent + change[:, None]
-
-    def read_pose(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.tensor([[0.1, -0.2]]), torch.tensor([[-0.1, 0.5, 0.3, -0.3]])
+from tests.edit.egg import Egg, make_egg
+from tests.export.objects import LIGHT
+from tests.shape.tiny import SIZE
 
 
 @pytest.fixture
 def egg() -> Egg:
-    generator = tiny_generator()
-    depth, mask = ellipsoid(SIZE)
-    albedo = torch.zeros(1, 3, SIZE, SIZE)
-    scene = Scene(depth, albedo, torch.zeros(1, 6), torch.tensor([LIGHT]))
-    observation = Observation(albedo, mask, generator.prior.w_mean[None])
-    return Egg(CONFIG, observation, generator, scene, Canvas(mask, torch.full_like(albedo, -1.0)))
+    return make_egg()
 
 
 def halves(render: Render) -> tuple[float, float, float, float]:

@@ -1,0 +1,1 @@
+"""An interactive page for finished runs, served on this machine (extra `viewer`: viser)."""
