@@ -21,16 +21,16 @@ from gan2shape.core.images import resized
 from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, refuse_options, require_inputs_kept
-from gan2shape.export.inputs import read_image, read_mask
+from gan2shape.export.inputs import read_mask
 from gan2shape.export.mesh_open3d import require_open3d
 from gan2shape.export.photo import PHOTO_NAME, as_photo, keep_photo, read_photo, stored_photo
-from gan2shape.nn.generator import Generator
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.opened import OpenPrior
 from gan2shape.shape import reconstruct as shape
 from gan2shape.shape.estimate import estimate_seconds
 from gan2shape.shape.observe import observe
+from gan2shape.shape.photos import read_framed
 from gan2shape.shape.reconstruct import Reconstruction, check_inputs
 from gan2shape.shape.state import STATE_NAME
 
@@ -90,7 +90,7 @@ def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, Sh
     require_inputs_kept(request)
     generator, config = ready or opened(request)
     require_open3d(config.mesh)
-    given = read_inputs(request, config, generator.prior.generator)
+    given = read_inputs(request, config, generator)
     framing, stored = given.pop("framing", None), stored_photo(request.resume) if request.resume else None
     is_new = framing is not None and stored is None
     photo = read_photo(request.image, framing, config.render.resolution, request.mask) if is_new else stored
@@ -234,18 +234,19 @@ def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfi
         say(f"This will take about {format_seconds(seconds)} on this CPU.")
 
 
-def read_inputs(request: RunRequest, config: ShapeConfig, generator: Generator) -> dict:
+def read_inputs(request: RunRequest, config: ShapeConfig, generator: MaskedGenerator) -> dict:
     """The image or the latent that a request names, with its mask and framing. Raises UserError for what cannot be
     read.
     """
     if request.image is None:
         given = {}
         if request.latent is not None:
-            given["latent"] = read_latent(request.latent, generator.n_layers, generator.config.w_dim)
+            known = generator.prior.generator
+            given["latent"] = read_latent(request.latent, known.n_layers, known.config.w_dim)
         if request.mask is not None:
             given["mask"] = read_mask(request.mask, config.render.resolution)
         return given
-    picture = read_image(request.image, config.render.resolution, request.mask)
+    picture = read_framed(request.image, config.render.resolution, generator, request.mask, request.auto_mask)
     for note in picture.notes:
         say(note)
     return {"image": picture.image, "mask": picture.mask, "framing": picture.framing}

@@ -140,7 +140,8 @@ def _settings(request: RunRequest, config: ShapeConfig) -> str:
     """What decides, beside the picture and its mask, what is written."""
     weights = content_hash(request.generator or pack_dir(config.category))
     features = "" if request.features is None else content_hash(request.features)
-    return f"{to_yaml(config)}weights: {weights}\nclass: {request.class_index}\nfeatures: {features}\n"
+    further = f"class: {request.class_index}\nfeatures: {features}\nauto_mask: {request.auto_mask}\n"
+    return f"{to_yaml(config)}weights: {weights}\n{further}"
 
 
 def _is_done(item: Item, row: dict | None, folder: Path) -> bool:
@@ -192,7 +193,7 @@ def _one_batch(
     def reading(item: Item) -> dict:
         one = replace(request, image=item.image, mask=item.mask, out=Path(request.out) / item.folder)
         require_inputs_kept(one)
-        given = read_inputs(one, config, generator.prior.generator)
+        given = read_inputs(one, config, generator)
         check_inputs(given["image"], given["mask"], None, 0, 1, 1)
         photo = read_photo(one.image, given["framing"], config.render.resolution, one.mask)
         return {**given, "photo": photo}

@@ -98,7 +98,8 @@ def run(
         int | None, typer.Option(min=0, max=2**63 - 1, help="Seed of the generator's sample; 0 with no input at all.")
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="Object mask of the input, same size; of many images, a folder of equal names.")
+        Path | None,
+        typer.Option(help="Object mask of the input, same size; of many, a folder of equal names; auto finds it."),
     ] = None,
     features: Annotated[
         Path | None,
@@ -120,7 +121,7 @@ def run(
     """Recover the 3D shape of one image."""
     from gan2shape.cli_many import images_and_settings, run_images
     from gan2shape.core.many import is_one_file
-    from gan2shape.core.requests import RunRequest, check_inputs, resumed
+    from gan2shape.core.requests import AUTO_MASK, RunRequest, check_inputs, resumed
 
     images, overrides = images_and_settings(image, settings)
     is_many = bool(images) and not is_one_file(images)
@@ -128,7 +129,8 @@ def run(
     inputs = {"--image": images if is_many else only, "--latent": latent, "--seed": seed}
     others = {"--category": category, "--preset": preset, "--mask": mask, "--out": out, "--generator": generator}
     check_inputs(inputs, {**others, "--features": features, "--class": class_index}, resume)
-    label = None
+    is_auto = mask == AUTO_MASK
+    mask, label = None if is_auto else mask, None
     if resume is not None:
         out = resume
         request = resumed(resume, device, overrides)
@@ -150,6 +152,7 @@ def run(
             generator=generator,
             features=features,
             class_index=class_index,
+            auto_mask=is_auto,
         )
     if dry_run:
         _print_config(request, as_json)

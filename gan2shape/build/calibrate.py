@@ -19,7 +19,7 @@ from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Observation
 from gan2shape.core.resources import exam_dir
 from gan2shape.nn.scene_networks import SceneNetworks
-from gan2shape.prior.calibration import LIMIT, Calibration, read_calibration, write_calibration
+from gan2shape.prior.calibration import Calibration, Value, read_calibration, write_calibration
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.scene import pretrained_networks
@@ -34,16 +34,15 @@ DIGITS = 4
 
 
 def calibrate(
-    category: str, pack: Path, report: Reporter = silent, limits: Mapping[str, tuple[float, float]] | None = None
+    category: str, pack: Path, report: Reporter = silent, further: Mapping[str, Value] | None = None
 ) -> Calibration:
     """Write the calibration of a pack and return it. Values of an existing file stay, unless they are chosen here.
 
-    limits: of figures, by name (`build.limits`).
+    further: values by name that were chosen elsewhere (limits, frame).
     Raises UserError for a damaged pack or calibration.
     """
     there = read_calibration(pack)
-    chosen = {LIMIT + figure: pair for figure, pair in (limits or {}).items()}
-    values = {**lights_of(category).values, **there.values, **chosen}
+    values = {**lights_of(category).values, **there.values, **(further or {})}
     calibration = Calibration(**values, chosen_with_true_depth=there.chosen_with_true_depth)
     generator, config = open_prior(category, pack, device="cpu")
     networks, items = pretrained_networks(generator.prior, config), validation_objects(category, config)

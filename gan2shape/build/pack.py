@@ -3,7 +3,8 @@
     gan           render training images, train generator, discriminator and image encoder, write the pack
     masks         teach the mask head
     scene         pre-train depth, view and light networks on single images that the generator reproduces
-    calibration   choose depth scale and tilt; write the lights (`build.calibrate`); limits of verdicts (`build.limits`)
+    calibration   choose depth scale and tilt; write the lights (`build.calibrate`); limits of verdicts and the
+                  frame of photos (`build.limits`, `build.frame`)
     attributes    teach the network that reads attributes of an image (`build.attributes`); it needs no other step
     card          measure how controllable the generator is (`bench.card`)
 
@@ -26,6 +27,7 @@ from gan2shape.build.attributes import (
     train_attributes,
 )
 from gan2shape.build.calibrate import calibrate, lights_of
+from gan2shape.build.frame import measure_frame
 from gan2shape.build.limits import choose_limits
 from gan2shape.build.masks import train_mask_head, train_segmenter
 from gan2shape.build.plan import (
@@ -47,6 +49,7 @@ from gan2shape.core.files import claim, release
 from gan2shape.core.progress import Reporter, say, silent
 from gan2shape.measure.attributes import ATTRIBUTES_NAME, AttributeConfig, load_attributes, save_attributes
 from gan2shape.nn.image_encoder import ENCODER_NAME, encoder_settings
+from gan2shape.prior.calibration import FRAME, LIMIT
 from gan2shape.prior.masked_generator import masked_generator
 from gan2shape.prior.packs import load_pack, make_prior, read_card, save_pack, update_card
 from gan2shape.prior.scene import NETWORK_NAME, settings
@@ -199,7 +202,10 @@ def make_calibration(request: BuildRequest, report: Reporter = silent) -> None:
     """Write the calibration, and on the card what true depth chose and how often the verdict is right."""
     generator = masked_generator(load_pack(request.pack))
     found = choose_limits(request.category, generator, request.sizes.verdict_images, report)
-    calibration = calibrate(request.category, request.pack, report, found.limits)
+    further = {LIMIT + figure: pair for figure, pair in found.limits.items()}
+    frame = measure_frame(request.category, generator)
+    further |= {} if frame is None else {FRAME + name: value for name, value in asdict(frame).items()}
+    calibration = calibrate(request.category, request.pack, report, further)
     entries = {"chosen_with_true_depth": list(calibration.chosen_with_true_depth)}
     update_card(request.pack, {**entries, "verdict": found.rates} if found.rates else entries)
 

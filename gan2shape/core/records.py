@@ -28,6 +28,17 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class UsualFrame:
+    """How a prior's images show their object: sizes and places in parts of the image's width, x right, y down."""
+
+    size: tuple[float, float, float]  # longer side of the mask's box: least, middle, greatest
+    centre: tuple[float, float]  # middle of the box
+    shift: float  # greatest distance of a box's middle from there, along x or y
+    background: tuple[float, float, float]  # colour around the object, in [-1, 1]
+    background_spread: float  # greatest mean |pixel - background| around an object
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Whether an image lies inside what a prior knows."""
 

@@ -14,6 +14,7 @@ PATH_FIELDS = ("image", "mask", "latent", "out", "resume", "generator", "feature
 MUST_EXIST = ("--generator",)  # a pack is a folder
 MUST_BE_FILES = ("--image", "--latent", "--mask")
 INPUT_FIELDS = ("image", "mask", "latent", "generator", "features")  # paths of a request that a run only reads
+AUTO_MASK = Path("auto")  # of --mask: the object is to be found
 PICTURES = ("input", "recon", "depth", "normal", "albedo", "shading", "mask")
 STRIPS = ("rotate_3d", "rotate_gan", "relight_3d", "relight_gan")
 OUTPUT_NAMES = (  # every file that a run writes into its folder
@@ -40,6 +41,7 @@ class RunRequest:
     generator: Path | None = None  # a StyleGAN2 checkpoint in the place of the category's pack
     features: Path | None = None  # a TorchScript module (code!) that compares images
     class_index: int | None = None  # of a class-conditional `generator`
+    auto_mask: bool = False  # find the object of an image without a mask in any case (shape/photos.py)
 
     def to_json(self) -> str:
         """For `request.json`. Relative paths become absolute: a run may be resumed from another folder."""
@@ -82,14 +84,16 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
         raise UserError(
             f"--resume takes everything but --device and key=value from the earlier run: leave {superfluous[0]} away."
         )
-    if others["--mask"] is not None and inputs["--image"] is None and others["--generator"] is None:
+    needs_image = others["--generator"] is None or others["--mask"] == AUTO_MASK
+    if others["--mask"] is not None and inputs["--image"] is None and needs_image:
         raise UserError("--mask belongs to an --image: give both.")
     for name, path in {**inputs, **others}.items():
         if isinstance(path, Path) and address_of(path):
             raise UserError(f"{name} {address_of(path)} is an address, and nothing is downloaded: give a file's path.")
         if name in MUST_EXIST and isinstance(path, Path) and not path.exists():
             raise UserError(f"{name} {path} does not exist: check the path.")
-        if name in MUST_BE_FILES and isinstance(path, Path) and not (path.is_file() or is_many):
+        is_kept = is_many or (name == "--mask" and path == AUTO_MASK)
+        if name in MUST_BE_FILES and isinstance(path, Path) and not (path.is_file() or is_kept):
             raise UserError(f"{name} {path} is not a file: check the path.")
 
 

@@ -65,8 +65,31 @@ class Decoded:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A file with the mask that goes with it; large ones are reduced."""
+
+    colour: Float[Tensor, "1 3 H W"]  # in [0, 1], transparent parts over grey
+    cover: Float[Tensor, "1 1 H W"] | None  # the mask, in [0, 1]
+    factor: int  # by which the file is larger
+    original_size: tuple[int, int]  # width and height of the file, pixels
+    source: Path  # of the mask, or of the picture
+    what: str = "alpha channel"  # the mask, in words
+    notes: tuple[str, ...] = ()
+
+
 def read_image(path: Path, size: int, mask_path: Path | None = None) -> InputImage:
     """The picture at `path` as `size` x `size`, with the mask at `mask_path` or of its alpha channel.
+
+    Raises UserError where there is no picture, or no mask of the same size, that can be used.
+    """
+    picture = read_picture(path, size, mask_path)
+    return seen_in(picture, default_framing(picture), size)
+
+
+def read_picture(path: Path, size: int, mask_path: Path | None = None) -> Picture:
+    """The whole picture at `path`, with the mask at `mask_path` or of its alpha channel; `size` pixels a side will be
+    used of it.
 
     Raises UserError where there is no picture, or no mask of the same size, that can be used.
     """
@@ -84,14 +107,26 @@ def read_image(path: Path, size: int, mask_path: Path | None = None) -> InputIma
             cover = F.interpolate(cover, size=tuple(rgb.shape[-2:]), mode="area")
     # Large pictures were reduced by a whole factor, and the last block of a row or column may be an incomplete one.
     factor = round(picture.original_size[0] / rgb.shape[-1])
-    if cover is None:
-        image, framing = centre_square(rgb, size), _centre(*rgb.shape[-2:])
-        return InputImage(image.clamp(0, 1) * 2 - 1, None, picture.original_size, framing.scaled(factor), notes)
-    framing = square_around(cover)
-    mask = resized(cropped(cover, framing, "constant"), size, "bicubic").clamp(0, 1)
-    _require_object(mask, of, what)
-    image = resized(cropped(rgb, framing, "replicate"), size, "bicubic").clamp(0, 1) * 2 - 1
-    return InputImage(image, mask, picture.original_size, framing.scaled(factor), notes)
+    return Picture(rgb, cover, factor, picture.original_size, Path(of), what, notes)
+
+
+def default_framing(picture: Picture) -> Framing:
+    """The square that is cut out where nothing is known of a prior's images, in pixels of `picture.colour`."""
+    return _centre(*picture.colour.shape[-2:]) if picture.cover is None else square_around(picture.cover)
+
+
+def seen_in(picture: Picture, framing: Framing, size: int) -> InputImage:
+    """A square of the picture, in its own pixels, as `size` x `size`. Raises UserError where the mask shows hardly
+    anything there.
+    """
+    own = framing.scaled(picture.factor)
+    if picture.cover is None:
+        image = resized(cropped(picture.colour, framing, "constant"), size, "bicubic")
+        return InputImage(image.clamp(0, 1) * 2 - 1, None, picture.original_size, own, picture.notes)
+    mask = resized(cropped(picture.cover, framing, "constant"), size, "bicubic").clamp(0, 1)
+    _require_object(mask, picture.source, picture.what)
+    image = resized(cropped(picture.colour, framing, "replicate"), size, "bicubic").clamp(0, 1) * 2 - 1
+    return InputImage(image, mask, picture.original_size, own, picture.notes)
 
 
 def read_mask(path: Path, size: int) -> Float[Tensor, "1 1 S S"]:

@@ -1,9 +1,10 @@
 """What describes one set of weights and is no weight: `calibration.json` beside `prior.safetensors`.
 
 The scale of the depth network's shapes, their tilt, the yaws of multi-view fusion, the high-pass filter of a stage,
-the lights of the training images, and the limits of what the prior knows (shape/verdict.py). For each value the file
-states whether true depth was used to choose it. A value that is missing, or a pack without this file, leaves the typed
-default of the configuration; without limits there is no verdict.
+the lights of the training images, how they frame their object, and the limits of what the prior knows
+(shape/verdict.py). For each value the file states whether true depth was used to choose it. A value that is missing, or
+a pack without this file, leaves the typed default of the configuration; without limits there is no verdict, without a
+frame photos are cut as they are.
 
     {"format": "gan2shape-calibration-1",
      "depth_scale": {"value": 1.1, "chosen_with_true_depth": true}, …}
@@ -23,6 +24,7 @@ from typing import Any
 from gan2shape.core.config import Finite, need
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_text_atomic
+from gan2shape.core.records import UsualFrame
 
 CALIBRATION_NAME = "calibration.json"
 CALIBRATION_FORMAT = "gan2shape-calibration-1"
@@ -42,7 +44,8 @@ KEYS = {  # value of the calibration -> key of `ShapeConfig`
     "light_alpha": "lights.alpha",
     "light_mean": "lights.mean",
 }
-LIMIT = "limit_"  # begins the names of the values that are no settings: limits of figures, see `Calibration.limits`
+Value = float | tuple[float, ...]
+LIMIT, FRAME = "limit_", "frame_"  # begin the names of the values that are no settings
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ class Calibration(Finite):
     limit_feature_distance: tuple[float, float] | None = None
     limit_round_trip: tuple[float, float] | None = None
     limit_mask_iou: tuple[float, float] | None = None
+    frame_size: tuple[float, float, float] | None = None  # see `core.records.UsualFrame`
+    frame_centre: tuple[float, float] | None = None
+    frame_shift: float | None = None
+    frame_background: tuple[float, float, float] | None = None
+    frame_background_spread: float | None = None
     chosen_with_true_depth: tuple[str, ...] = ()  # names of the values above that were
 
     def check(self) -> None:
@@ -79,12 +87,12 @@ class Calibration(Finite):
             need(name in self.values, f"{name} was chosen with true depth and has no value")
 
     @property
-    def values(self) -> dict[str, float | tuple[float, ...]]:
+    def values(self) -> dict[str, Value]:
         """What is set, by name."""
         return {name: getattr(self, name) for name in NAMES if getattr(self, name) is not None}
 
     @property
-    def settings(self) -> dict[str, float | tuple[float, ...]]:
+    def settings(self) -> dict[str, Value]:
         """The values by dotted key of `ShapeConfig`."""
         return {KEYS[name]: value for name, value in self.values.items() if name in KEYS}
 
@@ -92,6 +100,12 @@ class Calibration(Finite):
     def limits(self) -> dict[str, tuple[float, float]]:
         """(where the edge begins, where it ends) of each figure that has limits."""
         return {name.removeprefix(LIMIT): value for name, value in self.values.items() if name.startswith(LIMIT)}
+
+    @property
+    def frame(self) -> UsualFrame | None:
+        """How the prior's images show their object; None where that was not measured."""
+        found = {name.removeprefix(FRAME): value for name, value in self.values.items() if name.startswith(FRAME)}
+        return UsualFrame(**found) if len(found) == len(fields(UsualFrame)) else None
 
     def to_page(self) -> dict[str, Any]:
         """The file's contents."""
@@ -140,7 +154,7 @@ def write_calibration(folder: str | Path, calibration: Calibration) -> Path:
     return write_text_atomic(Path(folder) / CALIBRATION_NAME, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def _typed(name: str, value: Any) -> float | tuple[float, ...]:
+def _typed(name: str, value: Any) -> Value:
     """`value` as the dataclass has it. Raises ValueError."""
     hint = next(arg for arg in typing.get_args(_HINTS[name]) if arg is not types.NoneType)
     if hint is float:
@@ -157,9 +171,9 @@ def _number(name: str, value: Any) -> float:
     return float(value)
 
 
-def _plain(value: float | tuple[float, ...]) -> float | list[float]:
+def _plain(value: Value) -> float | list[float]:
     return list(value) if isinstance(value, tuple) else value
 
 
 _HINTS = {spec.name: typing.get_type_hints(Calibration)[spec.name] for spec in fields(Calibration)}
-NAMES = (*KEYS, *(name for name in _HINTS if name.startswith(LIMIT)))  # of all values, in the file's order
+NAMES = (*KEYS, *(name for name in _HINTS if name.startswith((LIMIT, FRAME))))  # of all values, in the file's order

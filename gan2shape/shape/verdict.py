@@ -108,6 +108,11 @@ def excess(value: float, limits: tuple[float, float]) -> float:
     return (value - edge) / (end - edge)
 
 
+def strangeness(figures: Mapping[str, float], limits: Mapping[str, tuple[float, float]]) -> float | None:
+    """The greatest `excess` of an image's figures; None where none of them has limits."""
+    return max((excess(value, limits[figure]) for figure, value in figures.items() if figure in limits), default=None)
+
+
 def level_of(worst: float) -> str:
     """The level of the greatest `excess`."""
     return INSIDE if worst <= 0 else EDGE if worst <= 1 else OUTSIDE
