@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.bench.exam import load_split
+from gan2shape.bench.exam import COUNT, exam_objects
 from gan2shape.core.images import resized, to_float
 from gan2shape.core.resources import exam_dir
 from gan2shape.prior.masked_generator import MaskedGenerator, sample_latents
@@ -93,12 +93,13 @@ def exam_kinds(category: str, size: int, count: int) -> list[Kind]:
     """The exam's images, which only rate; none where there is no exam, or one of another resolution."""
     if not (exam_dir() / category).is_dir():
         return []
-    splits = {split: load_split(category, split) for split in ("val", "test")}
-    return [
-        Kind(f"exam, {split}", True, to_float(arrays["image"][:count]),
-             torch.from_numpy(arrays["mask"][:count])[:, None].float() / 255, serves=False)
-        for split, arrays in splits.items() if arrays["image"].shape[1] == size
-    ]  # fmt: skip
+    kinds = []
+    for split in ("val", "test"):
+        items = exam_objects(category, split, min(count, COUNT[split]))
+        if items[0].image.shape[-1] == size:
+            images, masks = (torch.cat([getattr(item, part) for item in items]) for part in ("image", "mask"))
+            kinds.append(Kind(f"exam, {split}", True, images, masks, serves=False))
+    return kinds
 
 
 def photographs(size: int, count: int) -> list[Kind]:

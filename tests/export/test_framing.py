@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan2shape.bench.exam import exam_object, load_split
+from gan2shape.bench.exam import COUNT, exam_objects
 from gan2shape.build.frame import frame_of
 from gan2shape.core.images import resized
 from gan2shape.core.records import UsualFrame
@@ -67,9 +67,8 @@ def test_too_small_too_large_and_shifted_objects_are_not_framed() -> None:
 
 @pytest.mark.parametrize("category", ["car", "head"])
 def test_exam_images_stay_as_they_are_bit_for_bit(category: str) -> None:
-    frame, arrays = read_calibration(pack_dir(category)).frame, load_split(category, "test")
-    for index in range(len(arrays["seed"])):
-        item = exam_object(category, arrays, index)
+    frame = read_calibration(pack_dir(category)).frame
+    for index, item in enumerate(exam_objects(category, "test", COUNT["test"])):
         found = framed(picture((item.image + 1) / 2, item.mask), frame, 64)
         assert torch.equal(found.image, ((item.image + 1) / 2).clamp(0, 1) * 2 - 1), index
         assert torch.equal(found.mask, item.mask)
@@ -78,7 +77,7 @@ def test_exam_images_stay_as_they_are_bit_for_bit(category: str) -> None:
 @pytest.mark.parametrize(("category", "index"), [("car", 0), ("car", 7), ("head", 3)])
 def test_a_small_object_in_a_large_photo_is_seen_as_in_its_own_image(category: str, index: int) -> None:
     """Pasted in a corner, three times as large, before noise; the usual size is taken to be its own."""
-    item = exam_object(category, load_split(category, "val"), index)
+    item = exam_objects(category, "val", index + 1)[index]
     x, y, side = box_of(item.mask)
     frame = read_calibration(pack_dir(category)).frame
     own = replace(frame, size=(frame.size[0], side / 64, frame.size[2]), centre=(x / 64, y / 64))

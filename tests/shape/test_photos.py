@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gan2shape.bench.exam import exam_object, load_split
+from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.score import score_depth
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized, to_uint8
@@ -54,7 +54,7 @@ def write_photo(folder: Path, item, scale: int = 4, left: int = 90, top: int = 2
 
 
 def car(index: int):
-    return exam_object("car", load_split("car", "val"), index)
+    return exam_objects("car", "val", index + 1)[index]
 
 
 def depth_of(image: torch.Tensor, prior) -> torch.Tensor:

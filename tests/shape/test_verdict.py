@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gan2shape.api import metrics, reconstruct
-from gan2shape.bench.exam import exam_object, load_split
+from gan2shape.bench.exam import exam_objects
 from gan2shape.core.errors import UserError
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.prior.calibration import read_calibration, write_calibration
@@ -48,8 +48,7 @@ def bundled():
 
 
 def exam(category: str, count: int):
-    arrays = load_split(category, "test")
-    items = [exam_object(category, arrays, i) for i in range(count)]
+    items = exam_objects(category, "test", count)
     return torch.cat([item.image for item in items]), torch.cat([item.mask for item in items])
 
 
