@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.bench.exam import COUNT, exam_objects
+from gan2shape.bench.exam import COUNT, LEAST_SIZE, exam_objects, exam_size
 from gan2shape.core.images import resized, to_float
 from gan2shape.core.resources import exam_dir
 from gan2shape.prior.masked_generator import MaskedGenerator, sample_latents
@@ -90,15 +90,14 @@ def kindred(category: str, count: int, size: int) -> list[Kind]:
 
 
 def exam_kinds(category: str, size: int, count: int) -> list[Kind]:
-    """The exam's images, which only rate; none where there is no exam, or one of another resolution."""
-    if not (exam_dir() / category).is_dir():
+    """The exam's images, which only rate; none where there is no exam, or none that holds images of that size."""
+    if not (exam_dir() / category).is_dir() or not LEAST_SIZE <= size <= exam_size(category):
         return []
     kinds = []
     for split in ("val", "test"):
-        items = exam_objects(category, split, min(count, COUNT[split]))
-        if items[0].image.shape[-1] == size:
-            images, masks = (torch.cat([getattr(item, part) for item in items]) for part in ("image", "mask"))
-            kinds.append(Kind(f"exam, {split}", True, images, masks, serves=False))
+        items = exam_objects(category, split, min(count, COUNT[split]), size)
+        images, masks = torch.cat([item.image for item in items]), torch.cat([item.mask for item in items])
+        kinds.append(Kind(f"exam, {split}", True, images, masks, serves=False))
     return kinds
 
 

@@ -11,6 +11,7 @@ from gan2shape.bench.groups import HEADING_BINS, groups_of, heading_bin, heading
 from gan2shape.bench.requests import BenchRequest, named_split
 from gan2shape.bench.score import score_depth, score_object_depth
 from gan2shape.bench.table import clusters_of, make_rows, run_table
+from gan2shape.build.kinds import exam_kinds
 from gan2shape.core.errors import UserError
 from gan2shape.scene.light import normals_from_depth
 from gan2shape.synth.natural import distance_of
@@ -153,6 +154,14 @@ def test_an_object_seen_at_half_the_resolution_keeps_its_depth_and_colour():
     both = inside & again.hit
     assert (small.depth - again.depth)[both].abs().median() < 5e-5
     assert exam.seen_at(item, 128) is item
+
+
+def test_limits_of_what_a_prior_knows_are_rated_on_the_exam_at_the_pack_s_size():
+    for category in ("face", "car"):
+        kinds = exam_kinds(category, 64, 2)
+        assert [kind.name for kind in kinds] == ["exam, val", "exam, test"]
+        assert all(kind.images.shape == (2, 3, 64, 64) for kind in kinds)
+    assert exam_kinds("face", 32, 2) == exam_kinds("car", 128, 2) == []
 
 
 def test_faces_are_also_scored_on_their_skin_alone():
