@@ -1,8 +1,8 @@
 """The `gan2shape` command. Each verb parses, calls ONE function of `gan2shape.api` and prints the result.
 
-Nothing heavy is imported before a verb runs, so that `--help` answers at once. Exit codes: 0 done, 2 bad input (one
-sentence on stderr), 3 some of many images could not be used (the others are done), 130 interrupted. With `--json` the
-last line on stdout is one JSON object.
+Nothing heavy is imported before a verb runs, so that `--help` answers at once. Exit codes: 0 done, 1 `doctor` found
+that nothing can work here, 2 bad input (one sentence on stderr), 3 some of many images could not be used (the others
+are done), 130 interrupted. With `--json` the last line on stdout is one JSON object.
 """
 
 import sys
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gan2shape.cli_bench import bench_app
+from gan2shape.cli_doctor import doctor
 from gan2shape.cli_edit import directions, edit, render, view
 from gan2shape.cli_errors import PlainGroup, as_messages, complain, usable_streams
 from gan2shape.cli_options import (
@@ -59,13 +60,12 @@ app = typer.Typer(
     help="Depth, albedo, viewpoint and light of one image, learnt from a 2D GAN.\n\n"
     "Start with:  gan2shape run --category car",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench_app, name="bench")
-for verb in (edit, directions, render, view, restore, invert, morph, jitter, combine):
+for verb in (edit, directions, render, view, restore, invert, morph, jitter, combine, doctor):
     app.command()(verb)
 
 

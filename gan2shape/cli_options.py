@@ -8,22 +8,53 @@ from typing import Annotated, Any
 import typer
 
 from gan2shape.core import files as outdir
+from gan2shape.core.resources import known_categories, known_presets
+
+
+def categories_like(incomplete: str) -> list[str]:
+    """For a shell that completes `--category`."""
+    return [name for name in known_categories() if name.startswith(incomplete)]
+
+
+def presets_like(incomplete: str) -> list[str]:
+    """For a shell that completes `--preset`."""
+    return [name for name in known_presets() if name.startswith(incomplete)]
+
 
 RUNS = Path("runs")  # folder of numbered runs, where --out is not given
 DEFAULT_CATEGORY = "car"  # where neither --category nor --generator is given
-Category = Annotated[str, typer.Option("--category", "-c", help="Which generator and settings: car, head, …")]
+Category = Annotated[
+    str,
+    typer.Option("--category", "-c", autocompletion=categories_like, help="Which generator and settings: car, head, …"),
+]
 MaybeCategory = Annotated[
-    str | None, typer.Option("--category", "-c", help="Which generator and settings: car, head, … [default: car]")
+    str | None,
+    typer.Option(
+        "--category",
+        "-c",
+        autocompletion=categories_like,
+        help="Which generator and settings: car, head, … [default: car]",
+    ),
 ]
 CustomGenerator = Annotated[
     Path | None, typer.Option("--generator", "-g", help="A StyleGAN2 checkpoint instead of the category's.")
 ]
 ClassIndex = Annotated[int | None, typer.Option("--class", min=0, help="Class of a class-conditional generator.")]
 DEFAULT_PRESET = "draft"
-Preset = Annotated[str, typer.Option("--preset", "-p", help="instant, smoke, draft, full or paper: how long to work.")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        "--preset", "-p", autocompletion=presets_like, help="instant, smoke, draft, full or paper: how long to work."
+    ),
+]
 MaybePreset = Annotated[
     str | None,
-    typer.Option("--preset", "-p", help="instant, smoke, draft, full or paper: how long to work. [default: draft]"),
+    typer.Option(
+        "--preset",
+        "-p",
+        autocompletion=presets_like,
+        help="instant, smoke, draft, full or paper: how long to work. [default: draft]",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]

@@ -70,3 +70,15 @@ def test_a_category_is_data() -> None:
 
 def test_errors_import_nothing() -> None:
     assert not [node for node in ast.walk(TREES["core/errors.py"]) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def test_the_doctor_knows_every_extra() -> None:
+    import tomllib
+
+    from gan2shape.api_doctor import EXTRAS
+
+    extras = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    needed = {name: len(packages) for name, packages in extras.items() if name != "dev"}
+    assert {name: len(modules) for name, (_, modules) in EXTRAS.items()} == needed

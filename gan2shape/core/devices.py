@@ -5,12 +5,16 @@ thread, and waiting burns the core that it needs.
 """
 
 import os
+import shutil
 import time
+from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.nn import functional as F
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.progress import say
 
 PROBE_SHAPE = (8, 64, 32, 32)  # activations of the timing probe
 PROBE_RUNS = 4
@@ -29,13 +33,49 @@ def one_thread_after_fork() -> None:
         torch.set_num_threads(1)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of a name such as cpu, cuda, cuda:1 or mps; "auto" is CUDA where there is any, else the CPU.
+@dataclass(frozen=True)
+class DeviceChoice:
+    """What "auto" takes on this machine."""
 
-    "auto" never takes MPS, which is untested. Raises UserError for a device that cannot be used.
+    device: torch.device
+    reason: str  # a clause, in lower case
+    is_expected: bool  # False where a user might count on another device
+
+
+def automatic_device() -> DeviceChoice:
+    """CUDA where there is any, else the CPU; never MPS, which is untested."""
+    cpu, hidden = torch.device("cpu"), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if torch.cuda.is_available():
+        n_gpus, first = torch.cuda.device_count(), torch.cuda.get_device_name()
+        reason = first if n_gpus == 1 else f"{first}, one of {n_gpus} GPUs (--device cuda:1 takes the second one)"
+        return DeviceChoice(torch.device("cuda"), reason, n_gpus == 1)
+    if hidden is not None and hidden.strip() in ("", "-1"):
+        return DeviceChoice(cpu, "CUDA_VISIBLE_DEVICES hides all GPUs", True)
+    if torch.backends.mps.is_available():
+        return DeviceChoice(cpu, "an Apple GPU is there but untested (--device mps tries it)", False)
+    if shutil.which("nvidia-smi") is None:
+        return DeviceChoice(cpu, "no NVIDIA driver was found", True)
+    if torch.version.cuda is None:
+        return DeviceChoice(cpu, "an NVIDIA driver is there, but this torch is a build without CUDA", False)
+    reason = f"an NVIDIA driver is there, but no GPU answers this torch (built for CUDA {torch.version.cuda})"
+    return DeviceChoice(cpu, reason, False)
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    """A verb asks for its device in several places, and the answer is the same."""
+    say(sentence)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name such as cpu, cuda, cuda:1 or mps; "auto" is that of `automatic_device`, and says so where it
+    may be a surprise. Raises UserError for a device that cannot be used.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        choice = automatic_device()
+        if not choice.is_expected:
+            _say_once(f"Device {choice.device}: {choice.reason}.")
+        return choice.device
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
