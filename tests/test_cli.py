@@ -390,7 +390,7 @@ def test_ladder_and_table_pass_their_requests_on(monkeypatch, tmp_path) -> None:
     assert shape.exit_code == 0, shape.output
     assert shape.stdout.splitlines() == ["method  n  side", "flat    2  1.5"]
     assert calls[0] == (BenchRequest("head", count=2), ("O1", "C"))
-    assert calls[1] == (BenchRequest(count=3, overrides=("a=1",)), "test", tmp_path / "b")
+    assert calls[1] == (BenchRequest(count=3, overrides=("a=1",)), "test", tmp_path / "b", (), False)
 
 
 def test_rows_become_a_table() -> None:
@@ -412,6 +412,6 @@ def test_interrupt_outside_a_verb(monkeypatch) -> None:
 def test_every_verb_offers_json() -> None:
     group = typer.main.get_command(app)
     verbs = {**group.commands, **group.commands["bench"].commands}
-    del verbs["bench"]
+    del verbs["bench"], verbs["view"]  # view serves until it is stopped
     for name, verb in verbs.items():
         assert any("--json" in parameter.opts for parameter in verb.params), name
