@@ -217,6 +217,28 @@ def jitter(
         return _strip_result(torch.cat(rows), request.out, "jitter", began, JITTER_COUNT)
 
 
+def transfer(path: Path, request: RestoreRequest, to: int, report: Reporter = silent) -> RunResult:
+    """Solve a picture as the request's class with all weights free, then draw it as class `to`: z and weights stay
+    (DGP, category transfer). Writes `transferred.png` and a sheet.
+
+    Raises UserError where the prior has no classes, or not these.
+    """
+    began, prior = time.perf_counter(), opened(request)
+    other = opened(replace(request, class_index=to))
+    method = load_method("dgp", "manipulate")
+    image = read_image(path, prior.resolution).image
+    with locked(request.out):
+        made = restore_images(image, Damage("reconstruct"), method, prior, seed=request.seed, report=report)
+        drawn = edits.drawn(made.solved.states[0], method.space, other)
+        labels = ("given", f"as class {request.class_index}", f"as class {to}")
+        sheet = _sheet(torch.cat([image.to(drawn), made.image, drawn]), 3, labels)
+        files = {
+            "transferred": write_png(request.out / "transferred.png", to_uint8(drawn)[0]),
+            "sheet": write_png(request.out / "before_after.png", sheet),
+        }
+    return RunResult(request.out, files, seconds=time.perf_counter() - began)
+
+
 def combine(
     first: Path, second: Path, mask: Path, kind: str, request: RestoreRequest, report: Reporter = silent
 ) -> RunResult:

@@ -30,7 +30,7 @@ from gan2shape.cli_options import (
     claimed,
     emit,
 )
-from gan2shape.cli_restore import combine, invert, jitter, morph, restore
+from gan2shape.cli_restore import combine, invert, jitter, morph, restore, transfer
 
 if TYPE_CHECKING:
     from gan2shape.core.requests import RunRequest
@@ -65,7 +65,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench_app, name="bench")
-for verb in (edit, directions, render, view, restore, invert, morph, jitter, combine, doctor):
+for verb in (edit, directions, render, view, restore, invert, morph, jitter, transfer, combine, doctor):
     app.command()(verb)
 
 

@@ -142,6 +142,30 @@ def jitter(
 
 
 @as_messages
+def transfer(
+    image: Annotated[Path, typer.Argument(help="A picture.")],
+    class_index: Annotated[int, typer.Option("--class", min=0, help="Class of the picture.")],
+    to: Annotated[int, typer.Option(min=0, help="Class that it should become.")],
+    category: MaybeCategory = None,
+    generator: CustomGenerator = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a picture into another class of a class-conditional generator (DGP): its latent and its weights stay.
+
+    Example:  gan2shape transfer van.png --class 3 --to 0 --generator packs/conditional-car
+    """
+    from dataclasses import replace
+
+    from gan2shape.api_restore import transfer as run_transfer
+
+    request = replace(_of_prior(category, generator, seed, device), class_index=class_index)
+    _shown("transfer", as_json, out, lambda folder, report: run_transfer(image, _at(request, folder), to, report))
+
+
+@as_messages
 def combine(
     first: Annotated[Path, typer.Argument(help="The picture that stays, or is painted on.")],
     second: Annotated[Path, typer.Argument(help="The other one.")],

@@ -21,6 +21,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.files import append_lines, read_lines, to_json, write_text_atomic
 from gan2shape.core.images import resized, to_uint8, write_png
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.measure.attributes import AttributeNetwork, bundled_attributes, differences, identity
 from gan2shape.measure.perceptual import load_perceptual, perceptual_distance
 from gan2shape.measure.statistics import mean_interval, paired_interval
 from gan2shape.prior.packs import Prior
@@ -44,7 +45,8 @@ ROWS = (
     *(f"hybrid={m}" for m in ("bicubic", "brgm", "dgp")),
 )
 Judge = Callable[[Tensor, Tensor], Tensor]
-NUMBERS = ("psnr_db", "ssim", "hole_psnr_db", "perceptual", "seconds")
+READ = ("heading_deg", "paint_lab", "skin_tone", "hair_tone")  # of the attributes that are read, where there are such
+NUMBERS = ("psnr_db", "ssim", "hole_psnr_db", "perceptual", "identity", *READ, "seconds")
 
 
 def run_restorations(
@@ -61,12 +63,12 @@ def run_restorations(
     prior = opened.prior
     clean = resized(torch.cat([item.image for item in items]), prior.resolution).to(prior.w_mean.device)
     done = {(row["row"], row["seed"]): row for row in read_lines(folder / IMAGES_NAME)}
-    judge = _judge(prior)
+    judge, reader = _judge(prior), _reader(category, prior)
     for number, (name, task, method) in enumerate(wanted):
         missing = [i for i, item in enumerate(items) if (name, item.seed) not in done]
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
-            made = measured(clean[some], task, method, prior, judge)
+            made = measured(clean[some], task, method, prior, judge, reader)
             for i, numbers in zip(some, made, strict=True):
                 row = {"row": name, "seed": items[i].seed, **numbers}
                 append_lines(folder / IMAGES_NAME, [row])
@@ -99,8 +101,21 @@ def _judge(prior: Prior) -> Judge | None:
     return lambda image, truth: perceptual_distance(network, image, truth)
 
 
+def _reader(category: str, prior: Prior) -> AttributeNetwork | None:
+    """What reads heading, traits and identity; None for a category that has none, where they cannot be compared."""
+    try:
+        return bundled_attributes(category, prior.w_mean.device)
+    except UserError:
+        return None
+
+
 def measured(
-    clean: Float[Tensor, "B 3 S S"], task: str, method: str, prior: Prior, judge: Judge | None
+    clean: Float[Tensor, "B 3 S S"],
+    task: str,
+    method: str,
+    prior: Prior,
+    judge: Judge | None,
+    reader: AttributeNetwork | None,
 ) -> list[dict[str, float]]:
     """The numbers of each image."""
     restored = restore_images(clean, parse_damage(task), method, prior, degrade=True)
@@ -108,6 +123,11 @@ def measured(
     if judge is not None:
         with torch.no_grad():
             numbers["perceptual"] = judge(restored.image, clean).tolist()
+    if reader is not None:
+        with torch.no_grad():
+            ours, theirs = reader.read(restored.image), reader.read(clean)
+        apart = {key: value for key, value in differences(ours, theirs).items() if key in READ}
+        numbers |= {key: value.tolist() for key, value in {"identity": identity(ours, theirs), **apart}.items()}
     numbers["seconds"] = [restored.seconds / len(clean)] * len(clean)
     return [{key: values[i] for key, values in numbers.items()} for i in range(len(clean))]
 

@@ -114,8 +114,6 @@ def _require(method: MethodConfig, space: Space, prior: Prior) -> None:
             raise UserError(f"unknown loss term {term.term!r}{nearest(term.term, TERMS)}")
         if term.term in NEEDS and not NEEDS[term.term](space, prior):
             raise UserError(f"the term {term.term} has nothing to look at in the space {method.space} of this prior.")
-    if space.embedding:
-        raise UserError("this prior has no classes: leave + Y away, or give a class-conditional prior.")
 
 
 def _solve(

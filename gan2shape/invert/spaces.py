@@ -6,11 +6,11 @@
     S          the style of each modulated layer
     N          noise maps; `N[:5]` the coarsest five. A layer that learnt no strength has strength 1, and maps of zeros
     Theta      the generator's weights, in groups from coarse to fine (Pan et al. 2020: relaxed reconstruction)
-    Y          the class embedding of a conditional generator
+    Y          the vector of the class: a bias of the mapping network's first layer (prior.packs.of_class)
     Pixels     the picture itself (total variation); Net: the weights of a small network (Ulyanov et al. 2018)
 
 Latent spaces compose with N, Theta and Y: "W+ + N", "Z + Theta". One row of every parameter belongs to one picture.
-With Theta or Net each picture has weights of its own, so that they are solved one by one.
+With Theta, Y or Net each picture has weights of its own, so that they are solved one by one.
 """
 
 import re
@@ -32,6 +32,7 @@ from gan2shape.prior.packs import Prior
 
 LATENTS = ("Z", "Z sphere", "P", "W", "W+", "S")
 ADDED = ("N", "Theta", "Y")
+LEARNT = ("latent", "noise", "embedding")  # groups beside those of Theta
 FREE = ("Pixels", "Net")  # without a generator
 WHITENING_SAMPLES = 10_000  # latents behind P
 
@@ -48,7 +49,7 @@ class Space:
     @property
     def is_single(self) -> bool:
         """Whether pictures have to be solved one by one."""
-        return self.theta or self.latent == "Net"
+        return self.theta or self.embedding or self.latent == "Net"
 
 
 def parse_space(text: str) -> Space:
@@ -63,6 +64,8 @@ def parse_space(text: str) -> Space:
             n_noise = None if maps[1] is None else int(maps[1])
         elif part not in ADDED:
             raise UserError(f"unknown space {part!r} after {latent}{nearest(part, ADDED)}")
+    if "Y" in added and not latent.startswith("Z"):
+        raise UserError(f"the space Y acts on the way from z to w: write Z + Y, not {latent} + Y.")
     if added and latent in FREE:
         raise UserError(f"the space {latent} has no generator: leave + {added[0]} away.")
     return Space(latent, n_noise, "Theta" in added, "Y" in added)
@@ -101,7 +104,7 @@ class Unknowns:
 
     def named(self) -> dict[str, nn.Parameter]:
         """Every parameter by name."""
-        latent = {f"{group}{i}": p for group in ("latent", "noise") for i, p in enumerate(self.groups.get(group, ()))}
+        latent = {f"{group}{i}": p for group in LEARNT for i, p in enumerate(self.groups.get(group, ()))}
         return latent | {f"theta/{name}": p for part in self.theta for name, p in part.items()}
 
     @torch.no_grad()
@@ -124,7 +127,8 @@ def unknowns(
     if z is None and space.latent.startswith("Z"):
         raise UserError(f"the space {space.latent} begins at a z, which a given w does not tell: use W or W+.")
     synthesis = prior.generator.synthesis
-    latent, decode, is_round = _coded(prior, space.latent, z, w)
+    embedding = [_learnt(prior.generator.mapping.fc0.bias[None])] if space.embedding else []
+    latent, decode, is_round = _coded(prior, space.latent, z, w, embedding)
     noise, fixed = _noise_maps(synthesis, space.n_noise, len(latent[0]))
     theta = theta_groups(synthesis) if space.theta else ()
     weights = {f"synthesis.{name}": p for part in theta for name, p in part.items()}
@@ -143,7 +147,8 @@ def unknowns(
     norms = [p.detach().norm(dim=-1, keepdim=True) for p in latent] if is_round else []
     standardised = noise if prior.generator.config.noise else []  # maps that the generator learnt to expect
     project = (lambda: _projected(latent, norms, standardised)) if norms or standardised else None
-    groups = {"latent": latent, "noise": noise} | {f"theta{i}": list(part.values()) for i, part in enumerate(theta)}
+    groups = {"latent": latent, "noise": noise, "embedding": embedding}
+    groups |= {f"theta{i}": list(part.values()) for i, part in enumerate(theta)}
     return Unknowns({name: group for name, group in groups.items() if group}, made, project, tuple(theta))
 
 
@@ -173,13 +178,18 @@ class _Decoded:
 
 
 def _coded(
-    prior: Prior, kind: str, z: Tensor | None, w: Tensor | None
+    prior: Prior, kind: str, z: Tensor | None, w: Tensor | None, embedding: list[nn.Parameter]
 ) -> tuple[list[nn.Parameter], Callable[[], _Decoded], bool]:
     """(parameters, what they stand for now, whether their norms are kept)."""
     generator = prior.generator
     if kind.startswith("Z"):
         free = _learnt(z)
-        return [free], lambda: _Decoded(generator.mapping(free), free), kind == "Z sphere"
+
+        def mapped() -> _Decoded:
+            own = {"fc0.bias": embedding[0][0]} if embedding else {}
+            return _Decoded(functional_call(generator.mapping, own, (free,)) if own else generator.mapping(free), free)
+
+        return [free], mapped, kind == "Z sphere"
     rows = w if w.ndim == 3 else w[:, None].expand(-1, generator.n_layers, -1)
     if kind == "S":
         with torch.no_grad():

@@ -21,6 +21,7 @@ REQUEST = BenchRequest("car", count=3)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "open_measured", lambda request: (tiny_generator(), None))
     monkeypatch.setattr(bench, "_judge", lambda prior: None)
+    monkeypatch.setattr(bench, "_reader", lambda category, prior: None)
 
 
 @pytest.mark.usefixtures("tiny")

@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_keeps_the_best_iterate(capsys: pytest.Capture
     (MethodConfig(terms=(TermConfig("pixel_l3"),)), "did you mean pixel_l"),
     (MethodConfig(terms=(TermConfig("z_normal"),)), "nothing to look at in the space W"),
     (MethodConfig(space="Y"), "unknown space"),
-    (MethodConfig(space="Z + Y"), "no classes"),
+    (MethodConfig(space="W + Y"), "acts on the way from z to w"),
 ])  # fmt: skip
 def test_what_a_prior_cannot_do_is_said(method: MethodConfig, words: str) -> None:
     prior = tiny_generator().prior

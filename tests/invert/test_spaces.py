@@ -12,7 +12,7 @@ from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.prior.packs import Prior, make_prior
 from tests.shape.tiny import SIZE, tiny_generator
 
-SPACES = ("Z", "Z sphere", "P", "W", "W+", "S", "W + N", "W+ + N[:3]", "Z + Theta", "W+ + N + Theta")
+SPACES = ("Z", "Z sphere", "P", "W", "W+", "S", "W + N", "W+ + N[:3]", "Z + Theta", "Z + Y", "W+ + N + Theta")
 
 
 def start(prior: Prior, n: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
