@@ -17,10 +17,17 @@ from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import one_thread_after_fork
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
-from gan2shape.core.images import resized
+from gan2shape.core.images import resized, write_png
 from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
-from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, refuse_options, require_inputs_kept
+from gan2shape.core.requests import (
+    REQUEST_NAME,
+    RESTORED_NAMES,
+    RunRequest,
+    RunResult,
+    refuse_options,
+    require_inputs_kept,
+)
 from gan2shape.export.inputs import read_mask
 from gan2shape.export.mesh_open3d import require_open3d
 from gan2shape.export.photo import PHOTO_NAME, as_photo, keep_photo, read_photo, stored_photo
@@ -90,17 +97,23 @@ def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, Sh
     require_inputs_kept(request)
     generator, config = ready or opened(request)
     require_open3d(config.mesh)
-    given = read_inputs(request, config, generator)
+    pictures, restore_s, notes = {}, {}, ()
+    if request.degraded is None:
+        given = read_inputs(request, config, generator)
+    else:
+        given, pictures, restore_s, notes = restored_inputs(request, config, generator, report)
     framing, stored = given.pop("framing", None), stored_photo(request.resume) if request.resume else None
     is_new = framing is not None and stored is None
     photo = read_photo(request.image, framing, config.render.resolution, request.mask) if is_new else stored
     if request.generator is not None and ready is None:
         announce(request, generator, config, has_mask=given.get("mask") is not None)
     settings = {folder / CONFIG_NAME: to_yaml(config), folder / REQUEST_NAME: request.to_json()}
-    written = (*settings, folder / PHOTO_NAME)
+    written = (*settings, *(folder / name for name in (PHOTO_NAME, *pictures)))
     with as_before_if_bad(written, folder / STATE_NAME):  # bad input may show as late as in the first steps
         for path, text in settings.items():
             write_text_atomic(path, text)
+        for name, pixels in pictures.items():
+            write_png(folder / name, pixels)
         if stored is None:
             keep_photo(folder, photo)
         made = reconstruct(
@@ -116,8 +129,9 @@ def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, Sh
     for warning in made.warnings:
         say(warning)
     level, sentences = (None, ()) if made.verdict is None else (made.verdict.level, (made.verdict.sentence,))
-    seconds = time.perf_counter() - began
-    return RunResult(folder, files, metrics(made), seconds, (*sentences, *generator.notes), level)
+    files |= {} if request.degraded is None else {Path(name).stem: folder / name for name in RESTORED_NAMES}
+    notes, seconds = (*sentences, *notes, *generator.notes), time.perf_counter() - began
+    return RunResult(folder, files, {**metrics(made), **restore_s}, seconds, notes, level)
 
 
 def reconstruct(
@@ -250,6 +264,29 @@ def read_inputs(request: RunRequest, config: ShapeConfig, generator: MaskedGener
     for note in picture.notes:
         say(note)
     return {"image": picture.image, "mask": picture.mask, "framing": picture.framing}
+
+
+def restored_inputs(
+    request: RunRequest, config: ShapeConfig, generator: MaskedGenerator, report: Reporter = silent
+) -> tuple[dict, dict, dict[str, float], tuple[str, ...]]:
+    """(image and mask to explain, pictures to write by file name, seconds, notes) of a damaged image, which is restored
+    unless the run is resumed. Raises UserError for what cannot be read or restored.
+    """
+    from gan2shape.restore.damaged_input import damage_of, mask_beside, restore_input, stored_input
+
+    damage, prior = damage_of(request.degraded, request.hole), generator.prior
+    mask = mask_beside(request.image, request.mask, prior)
+    if mask is None:
+        require_mask(generator)
+    if request.resume is not None:
+        found = stored_input(request.resume, prior)
+    else:
+        found = restore_input(request.image, damage, request.hole, request.mask, prior, request.seed or 0, report)
+    for note in found.notes:
+        say(note)
+    size = config.render.resolution
+    given = {"image": resized(found.image, size), "mask": None if mask is None else resized(mask, size)}
+    return given, found.pictures, {"restore_s": found.seconds} if found.pictures else {}, found.notes
 
 
 def metrics(made: Reconstruction) -> dict[str, float]:

@@ -166,7 +166,7 @@ def _restore_one(
     if request.mask is not None:
         if not damage.kind.has_hole:
             raise UserError(f"--mask belongs to inpaint and hybrid, not to {damage.task}: leave it away.")
-        hole = read_hole(request.mask, prior.resolution, picture.original_size)
+        hole = read_hole(request.mask, prior.resolution, picture.original_size, picture.framing)
         damage = replace(damage, kept=1.0 - hole)
     made = restore_images(
         picture.image, damage, method, prior, degrade=request.degrade, seed=request.seed, report=report

@@ -46,6 +46,8 @@ Examples:
 
   gan2shape run --category car --image photo.png --mask mask.png
 
+  gan2shape run --category car --image old.png --degraded superres:4    restored first
+
   gan2shape run --category car --image photos --preset instant    each image of a folder; again: go on
 
   gan2shape run --generator stylegan2-car.pkl --seed 7      your own StyleGAN2, once `gan2shape prior` has measured it
@@ -101,6 +103,11 @@ def run(
         Path | None,
         typer.Option(help="Object mask of the input, same size; of many, a folder of equal names; auto finds it."),
     ] = None,
+    degraded: Annotated[
+        str | None,
+        typer.Option(help="What the image went through; it is restored first: superres:4, colorize, inpaint, …"),
+    ] = None,
+    hole: Annotated[Path | None, typer.Option(help="Of --degraded inpaint: white where the image is lost.")] = None,
     features: Annotated[
         Path | None,
         typer.Option(
@@ -128,7 +135,8 @@ def run(
     only = images[0] if images and not is_many else None
     inputs = {"--image": images if is_many else only, "--latent": latent, "--seed": seed}
     others = {"--category": category, "--preset": preset, "--mask": mask, "--out": out, "--generator": generator}
-    check_inputs(inputs, {**others, "--features": features, "--class": class_index}, resume)
+    others |= {"--features": features, "--class": class_index, "--degraded": degraded, "--hole": hole}
+    check_inputs(inputs, others, resume)
     is_auto = mask == AUTO_MASK
     mask, label = None if is_auto else mask, None
     if resume is not None:
@@ -153,6 +161,8 @@ def run(
             features=features,
             class_index=class_index,
             auto_mask=is_auto,
+            degraded=degraded,
+            hole=hole,
         )
     if dry_run:
         _print_config(request, as_json)

@@ -10,10 +10,10 @@ from typing import Any
 from gan2shape.core.errors import UserError
 
 REQUEST_NAME = "request.json"  # the request, beside the files of a run, for `--resume`
-PATH_FIELDS = ("image", "mask", "latent", "out", "resume", "generator", "features")
+PATH_FIELDS = ("image", "mask", "hole", "latent", "out", "resume", "generator", "features")
 MUST_EXIST = ("--generator",)  # a pack is a folder
-MUST_BE_FILES = ("--image", "--latent", "--mask")
-INPUT_FIELDS = ("image", "mask", "latent", "generator", "features")  # paths of a request that a run only reads
+MUST_BE_FILES = ("--image", "--latent", "--mask", "--hole")
+INPUT_FIELDS = ("image", "mask", "hole", "latent", "generator", "features")  # paths of a request that a run only reads
 AUTO_MASK = Path("auto")  # of --mask: the object is to be found
 PICTURES = ("input", "recon", "depth", "normal", "albedo", "shading", "mask")
 STRIPS = ("rotate_3d", "rotate_gan", "relight_3d", "relight_gan")
@@ -22,6 +22,7 @@ OUTPUT_NAMES = (  # every file that a run writes into its folder
     "scene.npz", "scene.json", "config.yaml", "report.html", REQUEST_NAME, "state.safetensors",
 )  # fmt: skip
 OPTIONAL_NAMES = ("input_full.png", *(f"mesh.{suffix}" for suffix in ("obj", "mtl", "png", "ply", "stl")))
+RESTORED_NAMES = ("restored.png", "given.png")  # of a run from a damaged image
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class RunRequest:
     features: Path | None = None  # a TorchScript module (code!) that compares images
     class_index: int | None = None  # of a class-conditional `generator`
     auto_mask: bool = False  # find the object of an image without a mask in any case (shape/photos.py)
+    degraded: str | None = None  # what the image went through: it is restored first (restore/tasks.py; superres:4)
+    hole: Path | None = None  # white where a degraded image is lost, same size
 
     def to_json(self) -> str:
         """For `request.json`. Relative paths become absolute: a run may be resumed from another folder."""
@@ -87,6 +90,15 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
     needs_image = others["--generator"] is None or others["--mask"] == AUTO_MASK
     if others["--mask"] is not None and inputs["--image"] is None and needs_image:
         raise UserError("--mask belongs to an --image: give both.")
+    if others.get("--degraded") is not None:
+        if inputs["--image"] is None:
+            raise UserError("--degraded belongs to an --image: give both.")
+        if is_many:
+            raise UserError("--degraded takes one --image: restore the others first, with `gan2shape restore`.")
+        if others["--mask"] == AUTO_MASK:
+            raise UserError("--mask auto finds no object in a degraded image: name a mask, or leave it away.")
+    elif others.get("--hole") is not None:
+        raise UserError("--hole belongs to --degraded inpaint: give both.")
     for name, path in {**inputs, **others}.items():
         if isinstance(path, Path) and address_of(path):
             raise UserError(f"{name} {address_of(path)} is an address, and nothing is downloaded: give a file's path.")
@@ -99,9 +111,10 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
 
 def require_inputs_kept(request: RunRequest) -> None:
     """Raises UserError where a file that the run would write is one of its inputs, under whatever path or link."""
+    names = (*OUTPUT_NAMES, *OPTIONAL_NAMES, *(() if request.degraded is None else RESTORED_NAMES))
     for field_name in INPUT_FIELDS:
         path = getattr(request, field_name)
-        for output in () if path is None else (Path(request.out) / name for name in (*OUTPUT_NAMES, *OPTIONAL_NAMES)):
+        for output in () if path is None else (Path(request.out) / name for name in names):
             if output.exists() and Path(path).exists() and output.samefile(path):
                 raise UserError(
                     f"--{field_name} {path} would be replaced by the run's own {output.name}: "

@@ -154,7 +154,7 @@ def _solve(
         seen = problem.degradation(made.image)
         data = weighed(Candidate(made, seen), task, method, {})[1]["data"]
     states = [{name: value[i : i + 1] for name, value in free.state.items()} for i in range(len(data))]
-    return Solved(made.image, seen, free.w, data, states, n_steps)
+    return Solved(made.image.detach(), seen.detach(), free.w, data, states, n_steps)
 
 
 def weighed(

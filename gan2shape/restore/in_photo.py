@@ -8,13 +8,16 @@ from torch import Tensor
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized, to_float, to_uint8
-from gan2shape.export.inputs import Framing, centre_square, decoded, upright
+from gan2shape.export.inputs import Framing, centre_square, cropped, decoded, upright
 from gan2shape.export.photo import read_photo
 from gan2shape.restore.composition import composed
 
 
-def read_hole(path: Path, size: int, original_size: tuple[int, int] | None = None) -> Float[Tensor, "1 1 S S"]:
-    """What a mask marks in white, its middle square at `size` pixels: 1 is what has to be filled in.
+def read_hole(
+    path: Path, size: int, original_size: tuple[int, int] | None = None, framing: Framing | None = None
+) -> Float[Tensor, "1 1 S S"]:
+    """What a mask marks in white, a square of it (the middle one unless given) at `size` pixels: 1 is what has to be
+    filled in.
 
     Raises UserError where there is no picture, or one of another size than the image's.
     """
@@ -23,7 +26,10 @@ def read_hole(path: Path, size: int, original_size: tuple[int, int] | None = Non
         (width, height), (w, h) = found.original_size, original_size
         raise UserError(f"the mask {path} is {width} x {height} pixels but the image is {w} x {h}: make them equal.")
     grey = found.colour.amax(1, keepdim=True) if found.alpha is None else found.alpha
-    return (centre_square(grey, size) > 0.5).float()
+    if framing is None:
+        return (centre_square(grey, size) > 0.5).float()
+    square = cropped(grey, framing.scaled(grey.shape[-1] / found.original_size[0]), "constant")
+    return (resized(square, size, "bicubic") > 0.5).float()
 
 
 def pasted(
@@ -49,7 +55,7 @@ def pasted(
     large = resized(made.detach().float().cpu().clamp(-1, 1), side, "bicubic")
     known = None
     if hole is not None:
-        lost = resized(hole, side) if hole_path is None else read_hole(hole_path, side)
+        lost = resized(hole, side) if hole_path is None else read_hole(hole_path, side, framing=framing)
         known = 1.0 - (lost > 0.5).float()
     square = to_uint8(composed(large, photo, known, compose)[0])
     with Image.open(path) as opened:

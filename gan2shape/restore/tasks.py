@@ -70,7 +70,7 @@ class Damage:
         if self.task != "superres":
             return 1
         if self.amount != int(self.amount) or self.amount < 2:
-            raise UserError(f"--factor {self.amount:g} is no whole number from 2 on.")
+            raise UserError(f"the factor {self.amount:g} is no whole number from 2 on: use 2, 4 or 8.")
         return int(self.amount)
 
 
@@ -97,7 +97,7 @@ def degradations(damage: Damage, method: MethodConfig, size: int) -> tuple[Degra
     """
     factor = damage.factor
     if size % factor:
-        raise UserError(f"--factor {factor} does not divide the prior's {size} x {size} pixels: use 2, 4 or 8.")
+        raise UserError(f"the factor {factor} does not divide the prior's {size} x {size} pixels: use 2, 4 or 8.")
     kept = box_mask(size) if damage.kept is None else damage.kept
     by_task = {
         "reconstruct": Identity,
