@@ -1,15 +1,17 @@
-"""Milliseconds an image and memory of the height field renderer, beside a ray caster and a brute-force rasteriser.
+"""Milliseconds an image and memory of the height field renderer, beside other rasterisers and a ray caster.
 
     python benchmarks/bench_render.py --threads 2            # the table in one run, contenders interleaved
     python benchmarks/bench_render.py --sizes 128 --device cuda
 
 Every view is new geometry, so the ray caster (Embree through embreex, if installed) pays for building its scene. It
-finds depth only: compare it with the row `depth`. `forward` adds normals, shading and colour; `fwd+bwd` adds gradients
-of depth, albedo, view and light. Times are the least over the repeats, in wall-clock and in processor time of the whole
-process. On a busy machine use --threads 1 (waiting threads spin) and trust ratios within one run.
+finds depth only: compare it with the row `depth`, and so PyTorch3D's rasteriser, where that can be imported. `forward`
+adds normals, shading and colour; `fwd+bwd` adds gradients of depth, albedo, view and light. Times are the least over
+the repeats, in wall-clock and in processor time of the whole process. On a busy machine use --threads 1 (waiting
+threads spin) and trust ratios within one run.
 """
 
 import argparse
+import importlib.util
 import math
 import multiprocessing
 import time
@@ -26,6 +28,7 @@ FOV_DEG = 10.0
 VIEW_SD = (0.1, 0.3, 0.05, 0.01, 0.01, 0.01)  # radians and scene units: wider than the method's own sampling
 BRUTE_FORCE_SIZE = 64  # all pixels x all faces is 34 million tests an image here
 BRUTE_FORCE_CHUNK = 256  # pixels at once
+PYTORCH3D_SIZE = 128  # its CPU rasteriser is quadratic in the number of pixels too
 
 
 def example(size: int, batch: int, device: str) -> Scene:
@@ -59,6 +62,11 @@ def forward(scene: Scene) -> Render:
 @torch.no_grad()
 def depth_only(scene: Scene) -> Tensor:
     return render.render_depth(scene.depth[:1], scene.view, FOV_DEG)[0]
+
+
+@torch.no_grad()
+def pytorch3d_depth(scene: Scene, n_views: int) -> Tensor:
+    return render.render_depth(scene.depth[:1], scene.view[:n_views], FOV_DEG, backend="pytorch3d")[0]
 
 
 @torch.no_grad()
@@ -174,6 +182,9 @@ def contenders(scene: Scene, with_embree: bool) -> dict[str, tuple[int, Callable
         found["embree"] = (batch, lambda: ray_cast(scene))
     if on_cpu and size <= BRUTE_FORCE_SIZE:
         found["brute"] = (1, lambda: brute_force(scene))
+    if importlib.util.find_spec("pytorch3d") and (size <= PYTORCH3D_SIZE or not on_cpu):
+        n_views = 1 if on_cpu else batch
+        found["pytorch3d"] = (n_views, lambda: pytorch3d_depth(scene, n_views))
     return found
 
 
@@ -195,7 +206,7 @@ def main() -> None:
         print("embreex is not installed: no ray caster to compare with (pip install embreex)")
     print(f"torch {torch.__version__}, {args.device}, {args.threads} threads, batch {args.batch}")
     print(machine_peaks(args.device))
-    print(f"{'size':>5} {'what':>8} {'wall ms/img':>12} {'cpu ms/img':>11}")
+    print(f"{'size':>5} {'what':>9} {'wall ms/img':>12} {'cpu ms/img':>11}")
     for size in args.sizes:
         scene = example(size, args.batch, args.device)
         memory = peak_mib(size, args.batch, args.device, args.threads)
@@ -203,11 +214,11 @@ def main() -> None:
         times = least_ms({name: run for name, (_, run) in table.items()}, args.repeats, args.device)
         for name, (images, _) in table.items():
             wall, processor = (t / images for t in times[name])
-            print(f"{size:>5} {name:>8} {wall:>12.2f} {processor:>11.2f}")
+            print(f"{size:>5} {name:>9} {wall:>12.2f} {processor:>11.2f}")
         if "embree" in table:
             inside = min(ray_cast(scene) for _ in range(args.repeats)) * 1e3 / args.batch
-            print(f"{size:>5} {'':>8} {inside:>12.2f} of embree's wall time is its tree and rays, the rest is copying")
-        print(f"{size:>5} {'memory':>8} {memory:>8.0f} MiB above the scene, forward + backward")
+            print(f"{size:>5} {'':>9} {inside:>12.2f} of embree's wall time is its tree and rays, the rest is copying")
+        print(f"{size:>5} {'memory':>9} {memory:>8.0f} MiB above the scene, forward + backward")
 
 
 if __name__ == "__main__":

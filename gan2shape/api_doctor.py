@@ -78,7 +78,7 @@ def doctor(out: Path, device: str = "auto") -> Diagnosis:
     ]
     if categories:
         checks.append(_attempt("run", lambda: _smoke(categories[0], device), "install gan2shape anew"))
-    checks += [_extra(name) for name in EXTRAS]
+    checks += [*(_extra(name) for name in EXTRAS), _backend()]
     return Diagnosis(tuple(checks), time.perf_counter() - began)
 
 
@@ -157,7 +157,17 @@ def _smoke(category: str, device: str) -> str:
 def _extra(name: str) -> Check:
     """Whether an extra's modules import: one that is installed may still lack a library of the system."""
     purpose, modules = EXTRAS[name]
-    install = f'pip install "gan2shape[{name}]"'
+    return _optional(name, purpose, modules, f'pip install "gan2shape[{name}]"')
+
+
+def _backend() -> Check:
+    """The rasteriser that is no extra, because no index has it."""
+    from gan2shape.scene.pytorch3d_raster import INSTRUCTIONS
+
+    return _optional("pytorch3d", "render.backend=pytorch3d", ("pytorch3d._C",), f"see {INSTRUCTIONS}")
+
+
+def _optional(name: str, purpose: str, modules: tuple[str, ...], install: str) -> Check:
 
     def versions() -> str:
         found = [(module, import_module(module)) for module in modules]

@@ -124,12 +124,12 @@ def rung_o3(bench: Bench) -> dict[str, float]:
 def rung_o4(bench: Bench) -> dict[str, float]:
     """Pseudo samples of the true shape through our own renderer, projected."""
     began = time.perf_counter()
-    scene = true_scene(bench)
+    scene, camera = true_scene(bench), bench.config.render
     rng = step_rng(bench.config, 3)
     views = sample_views(N_TRUE_VIEWS, LADDER_VIEWS, rng).to(bench.device)
     lights = sample_lights(N_TRUE_VIEWS, bench.config.lights, scene.light[0], rng).to(bench.device)
     parts = [
-        render_scene(scene, some_views, some_lights, bench.config.render.fov_deg, bench.target.canvas)
+        render_scene(scene, some_views, some_lights, camera.fov_deg, bench.target.canvas, backend=camera.backend)
         for some_views, some_lights in zip(views.split(16), lights.split(16), strict=True)
     ]
     rendered = Render(*(torch.cat([getattr(part, spec.name) for part in parts]) for spec in fields(Render)))
@@ -169,9 +169,9 @@ def rung_c(bench: Bench) -> dict[str, float]:
     views, lights = views[front][:RUNG_C_SAMPLES], lights[front][:RUNG_C_SAMPLES]
     truth = render_truth(bench.item, views, lights)
     with torch.no_grad():
-        rendered = render_scene(
-            scene, views.to(bench.device), lights.to(bench.device), config.render.fov_deg, bench.target.canvas
-        )
+        camera, canvas = config.render, bench.target.canvas
+        views, lights = views.to(bench.device), lights.to(bench.device)
+        rendered = render_scene(scene, views, lights, camera.fov_deg, canvas, backend=camera.backend)
         made, _ = project_images(state.encoder, rendered, bench.target.image, latent, bench.generator, config)
     pseudo, projected = distances(rendered.image, truth, prior), distances(made, truth, prior)
     moved = (made - rendered.image).abs().mean(1, keepdim=True)

@@ -12,6 +12,8 @@ import math
 from dataclasses import dataclass, field, fields, replace
 
 GREATEST_SEED = 2**63 - 1  # that torch takes
+DEFAULT_BACKEND = "torch"
+BACKENDS = (DEFAULT_BACKEND, "pytorch3d")  # rasterisers of the height field
 
 
 def need(condition: bool, sentence: str) -> None:
@@ -42,9 +44,11 @@ class RenderConfig(Finite):
     resolution: int = 64  # of every render, pixels; follows the generator (published: 128)
     fov_deg: float = 10.0  # field of view of the pinhole camera (published)
     depth_half_range: float = 0.1  # canonical depth lives in 1 +- this (published .9-1.1)
+    backend: str = DEFAULT_BACKEND  # the rasteriser: torch, or pytorch3d where it can be imported
 
     def check(self) -> None:
         need(0 < self.fov_deg < 90, f"render.fov_deg={self.fov_deg} has to lie between 0 and 90")
+        need(self.backend in BACKENDS, f"render.backend={self.backend} is unknown: write {' or '.join(BACKENDS)}")
         need(
             0 < self.depth_half_range < 1, f"render.depth_half_range={self.depth_half_range} has to lie between 0 and 1"
         )

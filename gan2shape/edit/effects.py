@@ -66,7 +66,8 @@ def render_poses(subject: Editable, poses: Sequence[Pose]) -> Render:
     scene, light = subject.scene, subject.scene.light
     views = torch.cat([pose.view(light) for pose in poses])
     lights = torch.cat([pose.light(light) for pose in poses])
-    return render_scene(scene, views, lights, subject.config.render.fov_deg, subject.canvas)
+    camera = subject.config.render
+    return render_scene(scene, views, lights, camera.fov_deg, subject.canvas, backend=camera.backend)
 
 
 def own_render(subject: Editable) -> Float[Tensor, "1 3 S S"]:

@@ -30,6 +30,7 @@ from gan2shape.prior.checkpoint import load_generator
 from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked_generator
 from gan2shape.prior.packs import Prior, load_pack, of_class
 from gan2shape.prior.ranges import KEYS
+from gan2shape.scene.pytorch3d_raster import require_backend
 
 WORKING_RESOLUTION = 128  # at which larger generators are used (published)
 LEAST_RESOLUTION = 16  # the scene networks halve the resolution four times
@@ -64,10 +65,12 @@ def open_prior(
     if generator is not None:
         script = None if features is None else Path(features)
         opened, config = _open_custom(Path(generator), category, preset, overrides, script, device, class_index)
+        require_backend(config.render.backend)
         return opened, config.scaled()
     if features is not None:
         raise UserError("--features belongs to a --generator: give both.")
     opened, config = _open_bundled(category or ShapeConfig.category, preset, overrides, device, class_index)
+    require_backend(config.render.backend)
     return opened, config.scaled()
 
 

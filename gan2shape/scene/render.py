@@ -19,7 +19,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.core.config import DEFAULT_BACKEND
 from gan2shape.core.records import Render, Scene
+from gan2shape.scene import pytorch3d_raster
 from gan2shape.scene.camera import DEFAULT_FOV_DEG, focal_px, move_depth, pixel_slopes, rigid, rigid_back
 from gan2shape.scene.canvas import Canvas
 from gan2shape.scene.height_field import border_slopes, pad_depth, rasterize_grid
@@ -35,6 +37,7 @@ def render_depth(
     out_size: int | None = None,
     *,
     far: float = DEFAULT_DEPTH_RANGE[1],
+    backend: str = DEFAULT_BACKEND,
 ) -> tuple[Float[Tensor, "#B 1 H H"], Float[Tensor, "#B 1 H H"], Float[Tensor, "#B H H 2"]]:
     """Depth, mask and sampling grid of a height field in `view`.
 
@@ -42,6 +45,7 @@ def render_depth(
         depth: canonical depth; a single depth, or a single view, is shared by all.
         out_size: resolution of the target image (same field of view); default S.
         far: target depth of pixels that the surface does not cover.
+        backend: the rasteriser, torch or pytorch3d (of which UserErrors come where it cannot be imported).
     Returns: z in the target camera, coverage in {0, 1}, and the canonical coordinates of each pixel's surface point.
     Depth and grid are differentiable in `depth` and `view`; the mask has no gradient.
     """
@@ -50,7 +54,8 @@ def render_depth(
     slope = border_slopes(size, fov_deg, depth)
     x, y, z = move_depth(pad_depth(depth), slope, slope, *rigid(view))
     focal, centre = focal_px(out_size, fov_deg), out_size / 2
-    found, covered = rasterize_grid(x / z * focal + centre, y / z * focal + centre, z, out_size, out_size)
+    rasterize = rasterize_grid if backend == DEFAULT_BACKEND else pytorch3d_raster.rasterize_grid
+    found, covered = rasterize(x / z * focal + centre, y / z * focal + centre, z, out_size, out_size)
     target = torch.where(covered, found, far)[:, None]
     return target, covered[:, None].to(depth.dtype), sampling_grid(target, view, fov_deg)
 
@@ -92,14 +97,16 @@ def render(
     *,
     far: float = DEFAULT_DEPTH_RANGE[1],
     linear: bool = False,
+    backend: str = DEFAULT_BACKEND,
 ) -> Render:
     """One scene, or B, shaded in the canonical frame and seen in B views.
 
     canvas: where the object is and what lies behind it; without, all of the height field is object, and uncovered
     pixels repeat its border. far: depth of uncovered pixels. linear: shade in linear light.
+    backend: as of `render_depth`.
     """
     texture = apply_light(albedo, shading, linear=linear)
-    target_depth, covered, grid = render_depth(depth, views, fov_deg, far=far)
+    target_depth, covered, grid = render_depth(depth, views, fov_deg, far=far, backend=backend)
     if canvas is None:
         return Render(warp(texture, grid), covered, target_depth, covered, grid)
     # Colour times coverage is fetched, so that no pixel of the background behind the outline comes along.

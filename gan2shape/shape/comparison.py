@@ -5,7 +5,7 @@ from dataclasses import replace
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.core.config import ShapeConfig
+from gan2shape.core.config import RenderConfig, ShapeConfig
 from gan2shape.core.records import Render
 from gan2shape.scene.canvas import Canvas, over_background
 from gan2shape.scene.light import normals_from_depth, shade
@@ -53,9 +53,10 @@ def mirrored(
     lights: Float[Tensor, "B 4"],
     views: Float[Tensor, "B 6"],
     canvas: Canvas,
-    fov_deg: float,
+    camera: RenderConfig,
 ) -> Render:
     """Renders of the scene whose depth and albedo are flipped left to right, under the same views and lights."""
     flipped = depth.flip(-1)
-    shading = shade(normals_from_depth(flipped, fov_deg), lights)
-    return render(flipped, albedo.flip(-1), shading, views, fov_deg, replace(canvas, mask=canvas.mask.flip(-1)))
+    shading = shade(normals_from_depth(flipped, camera.fov_deg), lights)
+    canvas = replace(canvas, mask=canvas.mask.flip(-1))
+    return render(flipped, albedo.flip(-1), shading, views, camera.fov_deg, canvas, backend=camera.backend)

@@ -164,7 +164,8 @@ def reproduction_residual(scene: Scene, target: Target, generator: MaskedGenerat
     """
     views = yaw_views([sign * yaw_deg for yaw_deg in JUDGED_YAWS_DEG for sign in (1.0, -1.0)], scene.depth)
     lights = scene.light.expand(len(views), -1)
-    rendered = render_scene(scene, views, lights, config.render.fov_deg, target.canvas)
+    camera = config.render
+    rendered = render_scene(scene, views, lights, camera.fov_deg, target.canvas, backend=camera.backend)
     made, _ = generator(generator.prior.guess_latent(rendered.image))
     return float(masked_l1(made, rendered.image, rendered.mask))
 

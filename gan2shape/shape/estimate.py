@@ -27,7 +27,8 @@ def estimate_seconds(generator: MaskedGenerator, config: ShapeConfig, inverts: b
         depth, views = images.new_ones(1, 1, size, size), images.new_zeros(2, 6)
         synthesis_s = seconds_of(lambda: prior.generator.synthesis(latents)) / 2
         features_s = seconds_of(lambda: features(images)) / 2
-        rendered_s = seconds_of(lambda: render_depth(depth, views, config.render.fov_deg)) / 2
+        camera = config.render
+        rendered_s = seconds_of(lambda: render_depth(depth, views, camera.fov_deg, backend=camera.backend)) / 2
     return sum(
         n * seconds
         for n, seconds in zip(counts(generator, config, inverts), (synthesis_s, features_s, rendered_s), strict=True)

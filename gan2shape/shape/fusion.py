@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from gan2shape.core.config import RenderConfig
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.camera import intrinsics, move, move_back, project, unproject, yaw_views
 from gan2shape.scene.render import render
@@ -31,7 +32,7 @@ def fused_depth(
     target: Target,
     generator: MaskedGenerator,
     yaws_deg: tuple[float, ...],
-    fov_deg: float,
+    camera: RenderConfig,
 ) -> Float[Tensor, "1 1 S S"]:
     """Mean of `depth` and of what `measure` (images to depth maps) gives for projections of it at `yaws_deg`, brought
     back.
@@ -42,7 +43,8 @@ def fused_depth(
     """
     views = yaw_views(yaws_deg, depth)
     lit = torch.ones_like(depth).expand(len(views), -1, -1, -1)
-    rendered = render(depth, target.surface, lit, views, fov_deg, target.canvas)
+    fov_deg = camera.fov_deg
+    rendered = render(depth, target.surface, lit, views, fov_deg, target.canvas, backend=camera.backend)
     projected, _ = generator(generator.prior.guess_latent(rendered.image))
     back = to_canonical(measure(projected), views, depth, target.canvas.mask, fov_deg)
     return torch.cat([depth, back]).mean(0, keepdim=True)

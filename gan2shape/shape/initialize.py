@@ -67,7 +67,7 @@ def from_depth_network(
 
     depth = measure(target.image)
     if shape.fusion_yaws_deg and prior.encoder is not None:
-        depth = fused_depth(depth, measure, target, generator, shape.fusion_yaws_deg, config.render.fov_deg)
+        depth = fused_depth(depth, measure, target, generator, shape.fusion_yaws_deg, config.render)
     depth = tilted_by_view(depth, target.image, known, prior, shape.network_tilt)
     take_view_and_light(model, known)
     return replace(model, base=depth_base(depth, config.render.depth_half_range))

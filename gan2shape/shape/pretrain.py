@@ -333,11 +333,13 @@ def render_pool(
 ) -> Render:
     """N/B renders of each of B samples."""
     n_views = len(views) // len(depth)
-    normals = normals_from_depth(depth, config.render.fov_deg)
+    camera = config.render
+    normals = normals_from_depth(depth, camera.fov_deg)
     albedo = networks.albedo(some.surfaces, shade(normals, own_lights))
     canvas = Canvas(repeated(some.masks, n_views), repeated(some.backgrounds, n_views))
     shading = shade(repeated(normals, n_views), lights)
-    return render(repeated(depth, n_views), repeated(albedo, n_views), shading, views, config.render.fov_deg, canvas)
+    depth, albedo = (repeated(one, n_views) for one in (depth, albedo))
+    return render(depth, albedo, shading, views, camera.fov_deg, canvas, backend=camera.backend)
 
 
 def repeated(rows: Tensor, n: int) -> Tensor:

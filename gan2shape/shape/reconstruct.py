@@ -129,7 +129,8 @@ class Reconstruction:
         if light is not None and light_frame == "camera":
             chosen = rotate_light(chosen, rotation(angles[None]).transpose(1, 2))
         with torch.no_grad():
-            return render_scene(self.scene, view, chosen, self.config.render.fov_deg, self.target.canvas)
+            camera = self.config.render
+            return render_scene(self.scene, view, chosen, camera.fov_deg, self.target.canvas, backend=camera.backend)
 
     def project(
         self, rendered: Render, reference: Float[Tensor, "1 3 S S"], n_refine: int = 0

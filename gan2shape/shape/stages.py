@@ -157,7 +157,9 @@ def pseudo_samples(
         scene = current_scene(model, target, config.render.fov_deg)
         views = upload(sample_views(n, config.views, rng), scene.depth.device)
         lights = sample_lights(n, config.lights, scene.light[0], rng)
-        return render_scene(scene, views, lights, config.render.fov_deg, target.canvas), views, lights
+        camera = config.render
+        rendered = render_scene(scene, views, lights, camera.fov_deg, target.canvas, backend=camera.backend)
+        return rendered, views, lights
 
 
 def projection_step(
@@ -269,7 +271,8 @@ def joint_loss(
     pull: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """(whole loss, the samples' part of it) for one batch; `pull` in [0, 1] scales the anchors of views and lights."""
-    steps, fov_deg, networks, image = config.steps, config.render.fov_deg, model.networks, target.image
+    steps, networks, image = config.steps, model.networks, target.image
+    fov_deg, backend = config.render.fov_deg, config.render.backend
     images, canvas = samples.images[chosen], target.canvas
     depth = model.depth(image)
     normals = normals_from_depth(depth, fov_deg)
@@ -278,11 +281,11 @@ def joint_loss(
     albedo = networks.albedo(target.surface, shading)
     views = networks.views(images, image) if options.estimate_views else samples.views[chosen]
     sample_lights = lights[:-1] if options.estimate_lights else samples.lights[chosen]
-    rendered = render(depth, albedo, shade(normals, sample_lights), views, fov_deg, canvas)
+    rendered = render(depth, albedo, shade(normals, sample_lights), views, fov_deg, canvas, backend=backend)
     sample_loss = samples_difference(rendered, samples, chosen, canvas, features, config)
     loss = sample_loss
     if options.flip_weight > 0:
-        flipped = mirrored(depth, albedo, sample_lights, views, canvas, fov_deg)
+        flipped = mirrored(depth, albedo, sample_lights, views, canvas, config.render)
         loss = loss + options.flip_weight * samples_difference(flipped, samples, chosen, canvas, features, config)
     if not networks.explains_input:
         loss = loss + input_difference(render_input_view(albedo, shading, canvas), target, features, config)

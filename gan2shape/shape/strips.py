@@ -37,9 +37,9 @@ def effect_strips(
 ) -> tuple[dict[str, Float[Tensor, "N 3 S S"]], dict[str, list[str]]]:
     """(images by strip, captions by strip): rotate_3d, rotate_gan, relight_3d, relight_gan."""
     views, lights = yaw_views(ROTATE_YAWS_DEG, scene.depth), relights(scene.depth.device)
-    fov_deg, canvas = config.render.fov_deg, target.canvas
-    rotated = render_scene(scene, views, scene.light.expand(len(views), 4), fov_deg, canvas)
-    relit = render_scene(scene, views.new_zeros(len(lights), 6), lights, fov_deg, canvas)
+    fov_deg, canvas, backend = config.render.fov_deg, target.canvas, config.render.backend
+    rotated = render_scene(scene, views, scene.light.expand(len(views), 4), fov_deg, canvas, backend=backend)
+    relit = render_scene(scene, views.new_zeros(len(lights), 6), lights, fov_deg, canvas, backend=backend)
 
     def through_gan(rendered: Render) -> Tensor:
         latents, _ = project(encoder, generator.prior, latent, rendered.image, target.image, config)
