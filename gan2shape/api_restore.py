@@ -266,6 +266,20 @@ def bench_restore(
     return run_restorations(request, split, rows, out, report)
 
 
+def bench_defence(
+    request: "BenchRequest",
+    split: str,
+    rows: tuple[str, ...],
+    inputs: tuple[str, ...],
+    out: Path,
+    report: Reporter = silent,
+) -> list[dict]:
+    """Rows of defences against attacks on the style classifier. Raises UserError as `run_defence` does."""
+    from gan2shape.bench.defence import run_defence
+
+    return run_defence(request, split, rows, inputs, out, report)
+
+
 def _sheet(pictures: Float[Tensor, "N 3 S S"], n_columns: int, labels: Sequence[str] = ()) -> np.ndarray:
     return contact_sheet(to_uint8(resized(pictures, SHEET_TILE_PX, "bicubic").clamp(-1, 1)), labels, n_columns)
 

@@ -157,6 +157,39 @@ def bench_restore(
     emit({"verb": "bench restore", "rows": rows}, as_json, format_rows(rows))
 
 
+@bench_app.command("defence")
+@as_messages
+def bench_defence(
+    category: MaybeCategory = None,
+    generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
+    row: Annotated[
+        list[str] | None, typer.Option(help="METHOD, or METHOD:STOP with the data term to stop at, as dgp:0.7; none.")
+    ] = None,
+    given: Annotated[list[str] | None, typer.Option("--input", help="clean, fgsm, pgd; all unless given.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images, always the first seeds.")] = 16,
+    split: Annotated[str, typer.Option(help="val to tune on, test once a release.")] = "val",
+    out: Annotated[Path | None, typer.Option(help="Folder of the rows; a second call goes on there.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Attack the body-style classifier (FGSM, PGD), and count what it reads rightly once a method has restored the
+    attacked images.
+
+    Example:  gan2shape bench defence --category car --row none --row tv --row dgp:0.7
+    """
+    name = generator.stem if generator else category or DEFAULT_CATEGORY
+    folder = out or Path("runs") / f"bench-defence-{name}-{split}"
+    request = BenchRequest(category, "draft", count, device, (), generator, class_index)
+    with claimed(folder):
+        from gan2shape.api_restore import bench_defence as run_rows
+        from gan2shape.core.progress import open_reporter
+
+        with open_reporter() as report:
+            rows = run_rows(request, split, tuple(row or ()), tuple(given or ()), folder, report)
+    emit({"verb": "bench defence", "rows": rows}, as_json, format_rows(rows))
+
+
 @bench_app.command("card")
 @as_messages
 def bench_card(

@@ -1,5 +1,5 @@
 """Means with 95 % intervals, plain and paired: Student's t over objects (n is small, objects are independent), or a
-bootstrap over clusters of objects that are not.
+bootstrap over clusters of objects that are not; Wilson's interval of a proportion.
 """
 
 import math
@@ -15,6 +15,7 @@ _T975 = (
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
+_Z975 = 1.959964  # of the normal distribution
 
 
 def t_quantile_975(n_freedom: int) -> float:
@@ -23,7 +24,7 @@ def t_quantile_975(n_freedom: int) -> float:
         raise ValueError("an interval needs at least two values")
     if n_freedom <= len(_T975):
         return _T975[n_freedom - 1]
-    z = 1.959964
+    z = _Z975
     return z + (z**3 + z) / (4 * n_freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n_freedom**2)
 
 
@@ -39,6 +40,14 @@ def mean_interval(values: Float[ndarray, " n"]) -> tuple[float, float]:
 def paired_interval(after: Float[ndarray, " n"], before: Float[ndarray, " n"]) -> tuple[float, float]:
     """(mean, half width) of after - before over the same objects; a gain when mean + half < 0 for errors."""
     return mean_interval(np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64))
+
+
+def wilson_interval(n_hits: int, n: int) -> tuple[float, float]:
+    """(low, high) end of the 95 % interval of a proportion (Wilson 1927): within [0, 1], also where all or none hit."""
+    z, share = _Z975, n_hits / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def cluster_interval(

@@ -113,6 +113,12 @@ def test_t_quantiles_against_scipy(n):
     assert statistics.t_quantile_975(n - 1) == pytest.approx(stats.t.ppf(0.975, n - 1), rel=5e-4)
 
 
+@pytest.mark.parametrize(("n_hits", "n"), [(0, 16), (1, 8), (8, 16), (15, 16), (16, 16)])
+def test_wilson_intervals_against_scipy(n_hits, n):
+    theirs = stats.binomtest(n_hits, n).proportion_ci(0.95, "wilson")
+    assert statistics.wilson_interval(n_hits, n) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
+
+
 def test_paired_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(0)
     hits = 0
