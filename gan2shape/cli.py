@@ -256,6 +256,7 @@ def train(
     with claimed(out):
         from gan2shape.api import TrainRequest
         from gan2shape.api import train as run_training
+        from gan2shape.core.devices import process_rank
         from gan2shape.core.progress import open_reporter
 
         request = TrainRequest(data, out, kimg, device, resume, start_from, labels, tuple(settings or ()))
@@ -263,6 +264,8 @@ def train(
             result = run_training(request, report)
     shown_kimg = result.metrics["kimg"]
     payload = {"verb": "train", "out_dir": out, "kimg": shown_kimg, "seconds": round(result.seconds, 2)}
+    if process_rank() > 0:
+        return
     emit(payload, as_json, [f"{shown_kimg:g} thousand images shown; everything is in {out}"])
 
 

@@ -84,6 +84,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def process_rank() -> int:
+    """The number of this process among those that `torchrun` has started together; 0 where it has not."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def upload(values: torch.Tensor, device: torch.device | str) -> torch.Tensor:
     """`values` of the CPU on `device`, without waiting for what the device still has to do.
 

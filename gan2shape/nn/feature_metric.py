@@ -5,7 +5,7 @@ discriminator of a bundled pack, or a TorchScript module (a VGG or LPIPS network
 [-1, 1].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -20,11 +20,15 @@ FEATURE_FLOOR = 1e-6  # smallest mean magnitude that features are measured again
 LPIPS_FLAG = "return_lpips"  # argument of NVIDIA's vgg16 module, which takes images in [0, 255]
 
 
-def relative_distance(maps: Sequence[Tensor], targets: Sequence[Tensor]) -> Float[Tensor, ""]:
-    """Mean over feature maps of mean |f - f'| / mean |f'|: maps of different scale count about the same."""
+def relative_distance(
+    maps: Sequence[Tensor], targets: Sequence[Tensor], gather: Callable[[Tensor], Tensor] = lambda mean: mean
+) -> Float[Tensor, ""]:
+    """Mean over feature maps of mean |f - f'| / mean |f'|: maps of different scale count about the same. `gather`
+    makes the scale mean |f'| of a part of the batch that of the whole batch.
+    """
     total = maps[0].new_zeros(())
     for ours, theirs in zip(maps, targets, strict=True):
-        total = total + (ours - theirs).abs().mean() / theirs.abs().mean().clamp_min(FEATURE_FLOOR)
+        total = total + (ours - theirs).abs().mean() / gather(theirs.abs().mean()).clamp_min(FEATURE_FLOOR)
     return total / len(targets)
 
 

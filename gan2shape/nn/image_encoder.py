@@ -4,6 +4,7 @@ It gives the generator a target to reproduce (module `autoencoding`), which a sm
 that carries it inverts an image in one pass. Conventions: images float in [-1, 1]; z as the mapping network takes it.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -102,22 +103,26 @@ def divergence(mean: Float[Tensor, "B Z"], log_variance: Float[Tensor, "B Z"]) -
     return 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=1).mean()
 
 
-def coverage(encoder: ImageEncoder, z: Float[Tensor, "B Z"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+def coverage(
+    encoder: ImageEncoder, z: Float[Tensor, "B Z"], gather: Callable[[Tensor], Tensor] = lambda mean: mean
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """(loss, measure) of how evenly the latents of images cover the directions that random latents have.
 
     The mapping network sees z / rms(z) only, and random ones point everywhere: second moment 1. A divergence per image
     does not stop the latents of all images from crowding into one cone, where random latents never come. The loss is
     -log det S / 2 of their second moment S, differentiated at its running mean; the measure is log det S a dimension,
-    0 at best. Updates the running mean.
+    0 at best. Updates the running mean. `gather` makes the second moment of a part of the batch that of the whole one.
     """
     with torch.autocast(z.device.type, enabled=False):  # moments and their inverse in float32, whatever surrounds them
-        return _coverage(encoder, full_precision(z))
+        return _coverage(encoder, full_precision(z), gather)
 
 
-def _coverage(encoder: ImageEncoder, z: Float[Tensor, "B Z"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+def _coverage(
+    encoder: ImageEncoder, z: Float[Tensor, "B Z"], gather: Callable[[Tensor], Tensor]
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     direction = normalize_second_moment(z)
     with torch.no_grad():
-        now = direction.t() @ direction / len(direction)
+        now = gather(direction.t() @ direction / len(direction))
         encoder.second_moment.lerp_(now, 1.0 - MOMENT_DECAY)
         floored = encoder.second_moment + MOMENT_FLOOR * torch.eye(z.shape[1], device=z.device)
         inverse = torch.linalg.inv(floored)

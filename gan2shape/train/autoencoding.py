@@ -25,6 +25,7 @@ from gan2shape.nn.image_encoder import (
     sample_posterior,
 )
 from gan2shape.train import objectives
+from gan2shape.train.ranks import ALONE, Ranks
 
 SMALL_ERROR = 0.1  # images in [-1, 1]: below it the pixel loss is quadratic, or a background would outweigh the object
 
@@ -60,6 +61,7 @@ def generator_gradients(
     instance_noise: Float[Tensor, "N C H W"],
     weights: AutoencodingWeights,
     labels: Int[Tensor, " N"] | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Float[Tensor, ""], Reproduction]:
     """Gradients of generator and encoder, over A reproduced and B generated images (N = A + B; noise and, where classes
     are learnt, labels in that order).
@@ -81,12 +83,13 @@ def generator_gradients(
         wanted = discriminator.features(noisy, len(discriminator.block_names))
     adversarial = objectives.generator_loss(discriminator.b4(features[-1], labels))
     pixel = F.smooth_l1_loss(made[:n], clean, beta=SMALL_ERROR)
-    feature = relative_distance([f[:n] for f in features], wanted)
+    feature = relative_distance([f[:n] for f in features], wanted, ranks.mean)
     nats = divergence(mean, log_variance)
-    crowding, covered = coverage(encoder, z_real)
+    crowding, covered = coverage(encoder, z_real, ranks.mean)
     likeness = weights.pixel * pixel + weights.feature * feature
     loss = adversarial + likeness + weights.divergence * nats + weights.coverage * crowding
     loss.backward()
+    ranks.mean_gradients(generator, encoder)
     objectives.set_requires_grad(discriminator, True)
     measured = (x.detach() for x in (made, pixel, feature, nats, covered))
     return adversarial.detach(), Reproduction(*measured)

@@ -7,7 +7,6 @@ loss, lazy R1, style mixing, averaged weights (Karras et al. 2020). The output f
 
 import argparse
 import json
-import math
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -19,8 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gan2shape.core.config import GREATEST_SEED, Finite, need
-from gan2shape.core.devices import choose_device, choose_dtype, choose_threads, upload
-from gan2shape.core.files import write_text_atomic
+from gan2shape.core.devices import choose_dtype, choose_threads, upload
+from gan2shape.core.errors import UserError
 from gan2shape.core.progress import PlainReporter, Reporter, say, silent
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
@@ -28,6 +27,8 @@ from gan2shape.nn.layers import full_precision, n_parameters
 from gan2shape.prior.packs import load_pack
 from gan2shape.train import autoencoding, objectives
 from gan2shape.train.dataset import ShardedImages
+from gan2shape.train.journal import STATS_NAME, Journal, report_line
+from gan2shape.train.ranks import ALONE, Ranks, open_ranks
 from gan2shape.train.sheets import SHEET_IMAGES, SHEET_SEED, samples_sheet, write_sheet
 from gan2shape.train.state import (
     TrainState,
@@ -37,12 +38,6 @@ from gan2shape.train.state import (
     save_state,
     start_from_pack,
 )
-
-STATS_NAME = "stats.jsonl"
-SHOWN = {  # number in the statistics -> its name in a line of progress
-    "images_per_s": "images/s", "generator": "G", "discriminator": "D", "logit_real": "real", "logit_fake": "fake",
-    "r1": "R1", "pixel": "L1", "nats": "KL", "cover": "cover",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,6 +141,14 @@ def sample_step(
     return replace(samples, **dict(zip(("labels", "made_labels"), both, strict=True)))
 
 
+def rank_samples(
+    config: TrainConfig, images: ShardedImages, step: int, n_layers: int, device: torch.device, ranks: Ranks
+) -> StepSamples:
+    """`sample_step`, this rank's rows of it."""
+    samples = sample_step(config, images, step, n_layers, device)
+    return ranks.share(samples, config.batch, config.discriminator.stddev_group)
+
+
 def n_reproduced(config: TrainConfig) -> int:
     """Images of a batch that the encoder reproduces."""
     return round(config.autoencoding_share * config.batch)
@@ -172,85 +175,96 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
 
-def styles(config: TrainConfig, state: TrainState, samples: StepSamples) -> Float[Tensor, "B L D"]:
+def styles(config: TrainConfig, state: TrainState, samples: StepSamples, ranks: Ranks) -> Float[Tensor, "B L D"]:
     """W+ of a step, with style mixing; updates the running mean of w."""
     batch = samples.z.shape[0]
     labels = None if samples.made_labels is None else samples.made_labels.repeat(2)
     both = state.generator.mapping(torch.cat([samples.z, samples.z_mix]), labels=labels)
     with torch.no_grad():
         w_avg = state.generator.mapping.w_avg
-        w_avg.lerp_(full_precision(both).mean(dim=0), 1.0 - config.w_avg_beta)
+        w_avg.lerp_(ranks.mean(full_precision(both).mean(dim=0)), 1.0 - config.w_avg_beta)
     return objectives.mix_styles(both[:batch], both[batch:], samples.cutoff, state.generator.n_layers)
 
 
-def autoencoding_step(config: TrainConfig, state: TrainState, samples: StepSamples) -> dict[str, Tensor]:
+def autoencoding_step(
+    config: TrainConfig, state: TrainState, samples: StepSamples, ranks: Ranks
+) -> dict[str, Tensor]:
     """One update of both players and the encoder; the first `autoencoding_share` of the batch is reproduced."""
-    n = n_reproduced(config)
+    n = n_reproduced(config) // ranks.count
     weights = autoencoding.AutoencodingWeights(
         config.pixel_weight, config.feature_weight, config.divergence_weight, config.coverage_weight
     )
-    w = styles(config, state, samples)
+    w = styles(config, state, samples, ranks)
     loss_g, made = autoencoding.generator_gradients(
         state.generator, state.discriminator, state.encoder, w[n:], samples.clean[:n], samples.posterior_noise[:n],
-        samples.instance_noise, weights, samples.made_labels,
+        samples.instance_noise, weights, samples.made_labels, ranks,
     )  # fmt: skip
     state.generator_optimizer.step()
     state.encoder_optimizer.step()
     # The same images serve both players, which saves generating them anew.
     fake = made.made + samples.instance_noise
     labels = (samples.made_labels, samples.labels)
-    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real, *labels)
+    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real, *labels, ranks)
     state.discriminator_optimizer.step()
     losses = asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
     return losses | {"pixel": made.pixel, "feature": made.feature, "nats": made.divergence, "cover": made.coverage}
 
 
-def adversarial_step(config: TrainConfig, state: TrainState, samples: StepSamples) -> dict[str, Tensor]:
+def adversarial_step(config: TrainConfig, state: TrainState, samples: StepSamples, ranks: Ranks) -> dict[str, Tensor]:
     """One update of both players."""
-    w = styles(config, state, samples)
+    w = styles(config, state, samples, ranks)
     noise, labels = samples.instance_noise, (samples.made_labels, samples.labels)
-    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, noise, samples.made_labels)
+    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, noise, samples.made_labels, ranks)
     state.generator_optimizer.step()
     with torch.no_grad():
-        fake = state.generator.synthesis(styles(config, state, samples), "random") + noise
-    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real, *labels)
+        fake = state.generator.synthesis(styles(config, state, samples, ranks), "random") + noise
+    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real, *labels, ranks)
     state.discriminator_optimizer.step()
     return asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
 
 
-def regularise(config: TrainConfig, state: TrainState, samples: StepSamples) -> dict[str, Tensor]:
+def regularise(config: TrainConfig, state: TrainState, samples: StepSamples, ranks: Ranks) -> dict[str, Tensor]:
     """Lazy penalties of this step, float32; each is weighted by its interval."""
     logged = {}
     if config.r1_gamma > 0 and state.step % config.r1_interval == 0:
         objectives.clear_gradients(state.discriminator)
         penalty = objectives.gradient_penalty(state.discriminator, samples.real, samples.labels)
         (penalty * (0.5 * config.r1_gamma * config.r1_interval)).backward()
+        ranks.mean_gradients(state.discriminator)
         state.discriminator_optimizer.step()
         logged["r1"] = penalty.detach()
     started = state.n_images >= config.path_from * config.kimg * 1000.0
     if config.path_weight > 0 and started and state.step % config.path_interval == 0:
-        n = max(1, int(config.batch * config.path_batch_fraction))
+        n = max(1, int(config.batch // ranks.count * config.path_batch_fraction))
         objectives.clear_gradients(state.generator)
         labels = None if samples.made_labels is None else samples.made_labels[:n]
         w = state.generator.mapping(samples.z[:n], labels=labels)[:, None].expand(-1, state.generator.n_layers, -1)
-        noise = np.random.default_rng([config.seed, state.step, 1]).standard_normal(samples.real[:n].shape, np.float32)
+        rng, shape = np.random.default_rng([config.seed, state.step, 1]), samples.real.shape[1:]
+        own = ranks.rows(config.batch, config.discriminator.stddev_group)[:n].numpy()
+        noise = rng.standard_normal((config.batch, *shape), np.float32)[own]
         noise = upload(torch.from_numpy(noise), w.device)
         penalty, state.mean_path_length = objectives.path_length_penalty(
-            state.generator, w, state.mean_path_length, config.path_decay, noise
+            state.generator, w, state.mean_path_length, config.path_decay, noise, ranks
         )
         (penalty * (config.path_weight * config.path_interval)).backward()
+        ranks.mean_gradients(state.generator)
         state.generator_optimizer.step()
         logged["path"] = penalty.detach()
     return logged
 
 
 def train_step(
-    config: TrainConfig, state: TrainState, images: ShardedImages, dtype: torch.dtype, device: torch.device
+    config: TrainConfig,
+    state: TrainState,
+    images: ShardedImages,
+    dtype: torch.dtype,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Tensor]:
     """Show one batch: adversarial update, lazy penalties, weight average. Returns numbers to log, on the device: the
     host does not wait for them.
     """
-    samples = sample_step(config, images, state.step, state.generator.n_layers, device)
+    samples = rank_samples(config, images, state.step, state.generator.n_layers, device, ranks)
     factor = learning_rate_factor(config, state.n_images)
     set_learning_rate(state.generator_optimizer, factor)
     set_learning_rate(state.discriminator_optimizer, factor)
@@ -258,8 +272,8 @@ def train_step(
         set_learning_rate(state.encoder_optimizer, factor)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         update = adversarial_step if state.encoder is None else autoencoding_step
-        losses = update(config, state, samples)
-    logged = regularise(config, state, samples)
+        losses = update(config, state, samples, ranks)
+    logged = regularise(config, state, samples, ranks)
     state.step += 1
     state.n_images += config.batch
     beta = objectives.ema_beta(config.batch, state.n_images, config.ema_half_life_kimg, config.ema_ramp)
@@ -268,38 +282,6 @@ def train_step(
         objectives.average_weights(state.encoder_average, state.encoder, beta)
     return losses | logged
 
-
-class Journal:
-    """Averages what the steps logged and appends it to `stats.jsonl`; forgets lines newer than the checkpoint."""
-
-    def __init__(self, path: Path, n_images: int) -> None:
-        self.path = path
-        self._values: dict[str, list[Tensor]] = {}  # since the last line
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if self._kimg(line) * 1000.0 <= n_images]
-        write_text_atomic(path, "".join(line + "\n" for line in kept))
-
-    @staticmethod
-    def _kimg(line: str) -> float:
-        """When a line was written; after everything for one that was cut off."""
-        try:
-            return json.loads(line)["kimg"]
-        except (ValueError, TypeError, KeyError):
-            return math.inf
-
-    def add(self, values: dict[str, Tensor]) -> None:
-        """Remember one step; what it measured is read when a line is written."""
-        for name, value in values.items():
-            self._values.setdefault(name, []).append(value)
-
-    def write(self, header: dict[str, float]) -> dict[str, float]:
-        """Append one line with the means since the last one; returns it."""
-        means = {name: sum(map(float, values)) / len(values) for name, values in self._values.items()}
-        line = header | {name: round(mean, 5) for name, mean in means.items()}
-        self._values = {}
-        with self.path.open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
-        return line
 
 
 def train(
@@ -315,11 +297,27 @@ def train(
     start_from: a pack whose networks and image count a new training begins with (its optimisers start afresh).
     Raises UserError if the folder has no usable images or its checkpoint belongs to other networks. Stop it at any
     time: the next call continues from the last checkpoint.
+
+    Under `torchrun`, every process shows its share of `config.batch`, and the first one alone writes and reports.
     """
-    out = Path(out_dir)
+    with open_ranks(config.device) as (ranks, device):
+        return _train(dataset_dir, Path(out_dir), config, resume, start_from, report, ranks, device)
+
+
+def _train(
+    dataset_dir: str | Path,
+    out: Path,
+    config: TrainConfig,
+    resume: bool,
+    start_from: str | Path | None,
+    report: Reporter,
+    ranks: Ranks,
+    device: torch.device,
+) -> TrainState:
+    """`train` as one of the ranks."""
     out.mkdir(parents=True, exist_ok=True)
-    device = choose_device(config.device)
-    dtype = choose_dtype(config.precision, device)
+    ranks.require_divisible(config.batch, n_reproduced(config), config.discriminator.stddev_group)
+    dtype = ranks.agreed(choose_dtype(config.precision, device))
     n_threads = choose_threads(config.n_threads, device)
     images = ShardedImages(dataset_dir, config.generator.resolution, config.labels)
     config = with_classes(config, len(images.classes))
@@ -333,6 +331,11 @@ def train(
     resumed = resume and load_state(state, out, device)
     if start_from is not None and not resumed:
         start_from_pack(state, load_pack(start_from, device), config.batch)
+    if ranks.agreed(state.n_images) != state.n_images:
+        raise UserError(f"{out} holds another checkpoint for each process: let them share one folder.")
+    if ranks.index > 0:
+        run_loop(config, state, images, None, out, dtype, device, report, ranks)
+        return state
     journal = Journal(out / STATS_NAME, state.n_images)
     (out / "config.json").write_text(json.dumps(asdict(config), indent=1))
     millions = [n_parameters(network) / 1e6 for network in (state.generator, state.discriminator)]
@@ -343,7 +346,7 @@ def train(
         )
     reals = images.sample(SHEET_IMAGES, np.random.default_rng(SHEET_SEED), flips=False)
     write_sheet(reals, out / "reals.png")
-    run_loop(config, state, images, journal, out, dtype, device, report)
+    run_loop(config, state, images, journal, out, dtype, device, report, ranks)
     return state
 
 
@@ -357,18 +360,22 @@ def run_loop(
     config: TrainConfig,
     state: TrainState,
     images: ShardedImages,
-    journal: Journal,
+    journal: Journal | None,
     out: Path,
     dtype: torch.dtype,
     device: torch.device,
     report: Reporter = silent,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Steps, reports, sheets and checkpoints until `config.kimg`."""
+    """Steps, reports, sheets and checkpoints until `config.kimg`; without a journal, steps alone."""
     goal = int(config.kimg * 1000)
     last_save = last_report = time.perf_counter()
     reported = state.n_images
     while state.n_images < goal:
-        journal.add(train_step(config, state, images, dtype, device))
+        measured = train_step(config, state, images, dtype, device, ranks)
+        if journal is None:
+            continue
+        journal.add(measured)
         now, done = time.perf_counter(), state.n_images >= goal
         if done or state.n_images - reported >= config.report_kimg * 1000:
             state.seconds += now - last_report
@@ -381,15 +388,11 @@ def run_loop(
             samples_sheet(state.average, out / f"fakes{state.n_images // 1000:06d}.png")
         if done or now - last_save > config.checkpoint_seconds:
             save_state(state, out)
-            images.rescan()
+            if ranks.count == 1:  # ranks sample alike as long as they see the same images
+                images.rescan()
             choose_threads(config.n_threads, device)
             last_save = time.perf_counter()
 
-
-def report_line(report: Reporter, state: TrainState, goal: int, line: dict[str, float]) -> None:
-    """Progress in images, with the numbers that tell whether training goes well."""
-    numbers = {shown: line[name] for name, shown in SHOWN.items() if name in line}
-    report("training", state.n_images, goal, **numbers)
 
 
 def main() -> None:

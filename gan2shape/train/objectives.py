@@ -1,7 +1,7 @@
 """Losses and updates of the adversarial game: logistic losses, R1, path length, weight averaging.
 
 Conventions: logits are positive for real. Each `*_gradients` function leaves its result in the parameters' `.grad`,
-replacing what was there, and returns plain numbers to log. The optimisers step outside.
+replacing what was there (the mean over all ranks), and returns plain numbers to log. The optimisers step outside.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from gan2shape.nn.discriminator import Discriminator
 from gan2shape.nn.generator import Generator
+from gan2shape.train.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,12 @@ def gradient_penalty(
 
 
 def path_length_penalty(
-    generator: nn.Module, w: Float[Tensor, "B L D"], mean_length: Float[Tensor, ""], decay: float, noise: Tensor
+    generator: nn.Module,
+    w: Float[Tensor, "B L D"],
+    mean_length: Float[Tensor, ""],
+    decay: float,
+    noise: Tensor,
+    ranks: Ranks = ALONE,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Penalty (|J^T y| - a)^2 and the new running mean a (Karras et al. 2020, section 3.2, equation 4).
 
@@ -65,7 +71,7 @@ def path_length_penalty(
     scale = 1.0 / (image.shape[2] * image.shape[3]) ** 0.5
     (gradient,) = torch.autograd.grad((image * noise).sum() * scale, w, create_graph=True)
     lengths = gradient.square().sum(dim=2).mean(dim=1).sqrt()
-    new_mean = mean_length.lerp(lengths.detach().mean(), decay)
+    new_mean = mean_length.lerp(ranks.mean(lengths.detach().mean()), decay)
     return (lengths - new_mean).square().mean(), new_mean
 
 
@@ -87,6 +93,7 @@ def generator_gradients(
     w: Float[Tensor, "B *L D"],
     instance_noise: Float[Tensor, "B C H W"] | float = 0.0,
     labels: Int[Tensor, " B"] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Float[Tensor, ""]:
     """Gradient of the generator's loss; the discriminator is frozen meanwhile (saves its weight gradients).
 
@@ -97,6 +104,7 @@ def generator_gradients(
     set_requires_grad(discriminator, False)
     loss = generator_loss(discriminator(generator.synthesis(w, "random") + instance_noise, labels))
     loss.backward()
+    ranks.mean_gradients(generator)
     set_requires_grad(discriminator, True)
     return loss.detach()
 
@@ -107,12 +115,14 @@ def discriminator_gradients(
     real: Float[Tensor, "B C H W"],
     fake_labels: Int[Tensor, " B"] | None = None,
     real_labels: Int[Tensor, " B"] | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit. Both with instance noise."""
     clear_gradients(discriminator)
     logit_fake, logit_real = discriminator(fake.detach(), fake_labels), discriminator(real, real_labels)
     loss = discriminator_loss(logit_real, logit_fake)
     loss.backward()
+    ranks.mean_gradients(discriminator)
     return loss.detach(), logit_real.detach().mean(), logit_fake.detach().mean()
 
 
