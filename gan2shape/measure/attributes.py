@@ -8,26 +8,23 @@ two embeddings says how alike two OBJECTS are ("identity").
 Images in [-1, 1]; lights in the camera frame (`scene.light`); headings in radians.
 """
 
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import write_atomic
 from gan2shape.core.images import resized
+from gan2shape.core.network_files import load_network, save_network
 from gan2shape.core.resources import pack_dir
 
 ATTRIBUTES_NAME = "attributes.safetensors"  # beside a category's pack
 FORMAT = "gan2shape-attributes-1"
-READABLE_BY_ALL = 0o644  # mode of the file
 SCENE = ("sin heading", "cos heading", "ambient", "diffuse", "lx", "ly")  # what the scene end predicts
 BATCH = 128
 
@@ -145,36 +142,16 @@ def identity(ours: Attributes, theirs: Attributes) -> Float[Tensor, " N"]:
 
 def save_attributes(path: Path, network: AttributeNetwork) -> Path:
     """Write a network in half precision, whole or not at all. Returns the path."""
-    tensors = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in network.state_dict().items()
-    }
-
-    def save(temporary: Path) -> None:
-        save_file(tensors, temporary, metadata={"format": FORMAT, "config": json.dumps(asdict(network.config))})
-        temporary.chmod(READABLE_BY_ALL)
-
-    return write_atomic(path, save)
+    return save_network(path, network, network.config, FORMAT)
 
 
 def load_attributes(path: Path, device: torch.device | str = "cpu") -> AttributeNetwork:
     """The network in a file, frozen. Raises UserError for a file that is missing, damaged or of another version."""
-    if not Path(path).is_file():
-        raise UserError(f"{path} does not exist: make it with `gan2shape build CATEGORY --only attributes`.")
-    remedy = "restore it, or make it anew with `gan2shape build CATEGORY --only attributes`"
-    try:
-        with safe_open(path, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            state = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118  (not a dict)
-        if metadata.get("format") != FORMAT:
-            raise UserError(f"{path} is no attribute network of this version ({FORMAT}): {remedy}.")
-        fields = json.loads(metadata["config"])
-        config = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        network = AttributeNetwork(AttributeConfig(**config))
-        network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"{path} is damaged: {remedy}.") from error
-    return network.to(device).eval().requires_grad_(False)
+
+    def build(fields: dict[str, Any]) -> AttributeNetwork:
+        return AttributeNetwork(AttributeConfig(**fields))
+
+    return load_network(path, build, FORMAT, "attribute network", "attributes").to(device)
 
 
 def bundled_attributes(category: str, device: torch.device | str = "cpu") -> AttributeNetwork:

@@ -1,0 +1,61 @@
+"""Small networks in files of their own beside a pack: half-precision safetensors, the configuration as JSON in the
+file's metadata. Nothing is pickled.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from gan2shape.core.errors import UserError
+from gan2shape.core.files import write_atomic
+
+Network = TypeVar("Network", bound=nn.Module)
+READABLE_BY_ALL = 0o644  # mode of the file
+
+
+def save_network(path: Path, network: nn.Module, config: Any, kind: str) -> Path:
+    """Write a network and its configuration (a dataclass) in half precision, whole or not at all. Returns the path.
+
+    kind: name and version of the format, which `load_network` asks for.
+    """
+    tensors = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+
+    def save(temporary: Path) -> None:
+        save_file(tensors, temporary, metadata={"format": kind, "config": json.dumps(asdict(config))})
+        temporary.chmod(READABLE_BY_ALL)
+
+    return write_atomic(path, save)
+
+
+def load_network(path: Path, build: Callable[[dict[str, Any]], Network], kind: str, what: str, step: str) -> Network:
+    """The network in a file, frozen, on the CPU. `build` makes an untrained one from the configuration's fields.
+
+    what: the network in words; step: of `gan2shape build` that makes it. Raises UserError for a file that is missing,
+    damaged or of another version.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path} does not exist: make it with `gan2shape build CATEGORY --only {step}`.")
+    remedy = f"restore it, or make it anew with `gan2shape build CATEGORY --only {step}`"
+    try:
+        with safe_open(path, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            state = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118  (not a dict)
+        if metadata.get("format") != kind:
+            raise UserError(f"{path} is no {what} of this version ({kind}): {remedy}.")
+        fields = json.loads(metadata["config"])
+        network = build({name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
+        if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
+            raise ValueError("weights that are not finite")
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path} is damaged: {remedy}.") from error
+    return network.eval().requires_grad_(False)
