@@ -66,3 +66,22 @@ def cluster_interval(
     drawn = np.random.default_rng(seed).integers(len(total), size=(n_resamples, len(total)))
     low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), [0.025, 0.975])
     return float(values.mean()), float(high - low) / 2
+
+
+def ranks(values: Float[ndarray, " n"]) -> Float[ndarray, " n"]:
+    """Rank of each value from 1 on; equal ones share their mean rank."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[which]
+
+
+def rank_correlation(first: Float[ndarray, " n"], second: Float[ndarray, " n"]) -> float:
+    """Spearman's rho: the correlation of ranks, in [-1, 1]; 0 where all values of one are equal."""
+    a, b = (ranks(np.asarray(values, dtype=np.float64)) for values in (first, second))
+    a, b = a - a.mean(), b - b.mean()
+    spread = math.sqrt((a @ a) * (b @ b))
+    return float(a @ b) / spread if spread > 0 else 0.0
+
+
+def means_by_share(values: Float[ndarray, " n"], by: Float[ndarray, " n"], n_shares: int = 10) -> list[float]:
+    """Mean of `values` in each tenth (or n_shares-th part) of the pixels, objects … as `by` sorts them, least first."""
+    return [float(part.mean()) for part in np.array_split(np.asarray(values)[np.argsort(by, kind="stable")], n_shares)]
