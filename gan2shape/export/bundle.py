@@ -59,6 +59,7 @@ class Bundle:
     notes: list[str] = field(default_factory=list)  # sentences for the reader
     photo: Photo | None = None  # what `image` shows, at a higher resolution
     mesh: MeshConfig = field(default_factory=MeshConfig)
+    confidence: Float[Tensor, "1 1 S S"] | None = None  # of depth, canonical, in [0, 1]; means nothing off the object
     object_view: Float[Tensor, "1 6"] | None = None  # of the object's own frame, in the canonical one
 
     @cached_property
@@ -152,6 +153,8 @@ def panels(bundle: Bundle) -> dict[str, np.ndarray]:
         "albedo": to_uint8(bundle.albedo[0]),
         "shading": pictures.grey_picture(bundle.shading, 0.0, brightest),
     }
+    if bundle.confidence is not None:
+        parts["confidence"] = pictures.confidence_picture(bundle.confidence)
     return {
         "input": to_uint8(bundle.image[0]),
         "recon": to_uint8(bundle.recon[0]),
@@ -162,7 +165,8 @@ def panels(bundle: Bundle) -> dict[str, np.ndarray]:
 
 def write_scene_npz(path: Path, bundle: Bundle) -> Path:
     """All arrays in float32 (no pickles: `numpy.load(path)` reads it)."""
-    names = ("image", "mask", "depth", "albedo", "normal", "shading", "recon", "view", "light", "latent")
+    names = ("image", "mask", "depth", "albedo", "normal", "shading", "recon", "view", "light", "latent",
+             "confidence")  # fmt: skip
     tensors = {name: getattr(bundle, name) for name in names}
     arrays = {name: value.detach().float().cpu().numpy() for name, value in tensors.items() if value is not None}
     scalars = {"fov_deg": np.float32(bundle.fov_deg), "depth_half_range": np.float32(bundle.depth_half_range)}

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from gan2shape.core.images import SheetLayout, contact_sheet, resized, to_uint8
 
+LOW_COLOUR, HIGH_COLOUR = (0.80, 0.25, 0.15), (0.20, 0.55, 0.85)  # of confidence 0 and 1, in [0, 1]
+
 
 def depth_to_uint16(depth: Float[Tensor, "1 1 S S"], half_range: float) -> np.ndarray:
     """z to uint16 [S, S] over 1 +- half_range, clipped."""
@@ -38,6 +40,17 @@ def grey_picture(values: Float[Tensor, "1 1 S S"], low: float, high: float) -> n
     """Values as grey: `low` black, `high` white."""
     unit = (values[0, 0] - low) / max(high - low, 1e-12)
     return to_uint8((unit * 2 - 1).expand(3, -1, -1))
+
+
+def confidence_picture(confidence: Float[Tensor, "1 1 S S"]) -> np.ndarray:
+    """Confidence as colours from `LOW_COLOUR` at 0 to `HIGH_COLOUR` at 1."""
+    return to_uint8(confidence_colours(confidence)[0] * 2 - 1)
+
+
+def confidence_colours(confidence: Float[Tensor, "B 1 S S"]) -> Float[Tensor, "B 3 S S"]:
+    """The same in [0, 1]."""
+    low, high = (confidence.new_tensor(colour).view(1, 3, 1, 1) for colour in (LOW_COLOUR, HIGH_COLOUR))
+    return low + confidence * (high - low)
 
 
 def depth_picture(depth: Float[Tensor, "1 1 S S"], mask: Float[Tensor, "1 1 S S"]) -> np.ndarray:

@@ -26,6 +26,10 @@ CAPTIONS = {  # of each picture: its name, and what it shows in plain words
     "normal": ("Normals", "Which way the surface faces: red to the right, green up, blue towards you."),
     "albedo": ("Own colour", "The object's paint or skin (albedo), with light and shadow taken out."),
     "shading": ("Shading", "Light and shadow alone. Own colour times shading is the image."),
+    "confidence": (
+        "Confidence",
+        "Where depth can be trusted: blue is sure, red is not. Between them lies the usual error of such objects.",
+    ),
     "mask": ("Mask", "White is what was taken for the object."),
 }
 AFTERS = {"recon": "drawn again", "normal": "normals", "shading": "shading"}  # what the input is compared with
@@ -74,7 +78,11 @@ def render_report(
         verdict=verdict_on(bundle),
         before={"uri": shown["input"], "alt": "The image as it was used"},
         afters=[{"name": name, "uri": shown[panel], "alt": f"The same, {name}"} for panel, name in AFTERS.items()],
-        panels=[{"uri": shown[name], "caption": caption, "hint": hint} for name, (caption, hint) in CAPTIONS.items()],
+        panels=[
+            {"uri": shown[name], "caption": caption, "hint": hint}
+            for name, (caption, hint) in CAPTIONS.items()
+            if name in shown
+        ],
         strips=[_strip(bundle, name) for name in bundle.strips],
         facts=facts(bundle),
         downloads=downloads(files),

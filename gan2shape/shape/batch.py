@@ -18,6 +18,7 @@ from gan2shape.core.records import Observation
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.scene import pretrained_networks
+from gan2shape.shape.confidence import confidence_of
 from gan2shape.shape.gauge import depth_base, depth_from_raw
 from gan2shape.shape.initialize import DEPTH_NETWORK, mirror_mean_depth, take_view_and_light, tilted_by_view
 from gan2shape.shape.observe import require_object
@@ -70,6 +71,9 @@ def in_one_pass(
                     is_inverted=True, has_given_mask=mask is not None)
         for i, mask in enumerate(masks)
     ]  # fmt: skip
+    bases = [depth_base(depth[None], half_range) for depth in depths]
+    depths = torch.cat([depth_from_raw(raw[None], base, half_range) for raw, base in zip(raws, bases, strict=True)])
+    confidence = confidence_of(given, seen, torch.cat([one.mask for one in observations]), depths, prior, config)
     for i, (observation, verdict) in enumerate(zip(observations, verdicts_of(observations, generator), strict=True)):
         row, mask = slice(i, i + 1), observation.mask
         try:
@@ -77,10 +81,9 @@ def in_one_pass(
         except UserError as error:
             found.append(error)
             continue
-        base = depth_base(depths[row], half_range)
-        own = replace(state, model=replace(state.model, base=base))
+        own = replace(state, model=replace(state.model, base=bases[i]))
         target = target_from(seen[row], mask) if seen is made else make_target(observation)
-        depth = depth_from_raw(raws[row], base, half_range)
-        scene = scene_with(own.model, target, depth, lights[row], fov_deg)
-        found.append(finished(observation, (scene,), own, target, progress, generator, config, verdict))
+        scene = scene_with(own.model, target, depths[row], lights[row], fov_deg)
+        sure = None if confidence is None else confidence[row]
+        found.append(finished(observation, (scene,), own, target, progress, generator, config, verdict, sure))
     return found

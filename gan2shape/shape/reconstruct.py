@@ -35,6 +35,7 @@ from gan2shape.scene.camera import rotation
 from gan2shape.scene.canvas import Canvas
 from gan2shape.scene.light import normals_from_depth, rotate_light, shade
 from gan2shape.scene.render import render_input_view, render_scene
+from gan2shape.shape.confidence import confidence_of
 from gan2shape.shape.initialize import DEPTH_NETWORK, initialize, read_pitch_yaw_rad
 from gan2shape.shape.observe import MIN_MASK_LEVEL
 from gan2shape.shape.projection import project, refine
@@ -70,6 +71,8 @@ class Reconstruction:
     seconds: dict[str, float]  # wall time by part
     # Whether the image lies inside what the prior knows; None for a sample or a latent, and without limits.
     verdict: Verdict | None = None
+    # Of depth, in [0, 1] on the object (shape/confidence.py); None where the pack cannot tell.
+    confidence: Float[Tensor, "1 1 S S"] | None = None
     photo: Photo | None = None  # the observed image at its own resolution, where that is higher
 
     @property
@@ -204,6 +207,7 @@ class Reconstruction:
             image=self.observation.image,
             mask=self.observation.mask,
             depth=scene.depth,
+            confidence=self.confidence,
             albedo=scene.albedo.clamp(-1, 1),
             normal=normals,
             shading=shading,
@@ -275,7 +279,11 @@ def reconstruct(
         if path is not None:
             save_state(path, state, progress, scenes, config, origin)
     (verdict,) = verdicts_of([observation], generator)
-    return finished(observation, scenes, state, target, progress, generator, config, verdict)
+    confidence = None
+    if from_network:
+        given = (observation.image, target.image, observation.mask, scenes[-1].depth)
+        confidence = confidence_of(*given, generator.prior, config)
+    return finished(observation, scenes, state, target, progress, generator, config, verdict, confidence)
 
 
 def finished(
@@ -287,11 +295,13 @@ def finished(
     generator: MaskedGenerator,
     config: ShapeConfig,
     verdict: Verdict | None = None,
+    confidence: Float[Tensor, "1 1 S S"] | None = None,
 ) -> Reconstruction:
     """The result, whose last scene has the input's own albedo and background."""
     scenes = (*scenes[:-1], with_input_albedo(scenes[-1], observation, state, target, config.render.fov_deg))
     target = replace(target, canvas=make_target(observation).canvas)
-    return Reconstruction(observation, scenes, state, target, progress, generator, config, progress.seconds, verdict)
+    told = (progress.seconds, verdict, confidence)
+    return Reconstruction(observation, scenes, state, target, progress, generator, config, *told)
 
 
 def with_current(

@@ -17,6 +17,7 @@ from gan2shape.edit.effects import Editable
 from gan2shape.export.mesh import Mesh, height_field_mesh
 from gan2shape.export.mesh_files import glb_bytes
 from gan2shape.export.photo import bled
+from gan2shape.export.pictures import confidence_colours
 from gan2shape.scene.camera import CENTRE_Z, rotation
 from gan2shape.scene.light import apply_light, normals_from_depth, shade
 
@@ -26,7 +27,6 @@ GLTF_AXES = np.diag([1.0, -1.0, -1.0])  # from the camera's axes to glTF's, and 
 PAGE_FROM_GLTF = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 KINDS = ("photo", "clay", "albedo", "normals")
 CONFIDENCE = "confidence"  # a further kind, for runs that have it
-LOW_COLOUR, HIGH_COLOUR = (0.80, 0.25, 0.15), (0.20, 0.55, 0.85)  # of confidence 0 and 1
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ class ViewedSurface:
         if kind == "normals":
             return normals * normals.new_tensor([0.5, -0.5, -0.5])[:, None, None] + 0.5
         if kind == CONFIDENCE and self.confidence is not None:
-            low, high = (normals.new_tensor(colour)[:, None, None] for colour in (LOW_COLOUR, HIGH_COLOUR))
-            return low + self.confidence * (high - low)
+            return confidence_colours(self.confidence.to(normals))
         base = torch.full_like(self.scene.albedo, 2 * CLAY - 1) if kind == "clay" else self.scene.albedo
         return apply_light(base, shade(normals, light)) / 2 + 0.5
 
