@@ -280,7 +280,7 @@ def build(
     kimg: Annotated[float, typer.Option(min=0.001, help="Thousands of images shown in training.")] = 300.0,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="gan, masks, scene, calibration, attributes or card, made anew; all that is missing."),
+        typer.Option(help="gan, masks, scene, calibration, attributes, confidence, card: made anew; else all missing."),
     ] = None,
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with times and disk, and stop.")] = False,

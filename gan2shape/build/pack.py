@@ -6,18 +6,21 @@
     calibration   choose depth scale and tilt; write the lights (`build.calibrate`); limits of verdicts and the
                   frame of photos (`build.limits`, `build.frame`)
     attributes    teach the network that reads attributes of an image (`build.attributes`); it needs no other step
+    confidence    teach the network that says how far depth may be off (`build.confidence`)
     card          measure how controllable the generator is (`bench.card`)
 
 Every step leaves its result in the pack and is passed over where that exists. A build that was stopped continues from
 the last shard, checkpoint or state in the work folder.
 """
 
+import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gan2shape.bench.card import measure_pack, rounded, write_measured
+from gan2shape.build import confidence
 from gan2shape.build.attribute_images import pairs_on_disk
 from gan2shape.build.attributes import (
     FIRST_SEED,
@@ -27,6 +30,7 @@ from gan2shape.build.attributes import (
     train_attributes,
 )
 from gan2shape.build.calibrate import calibrate, lights_of
+from gan2shape.build.confidence import judged_on_disk, measure_confidence, pipeline_config, train_confidence
 from gan2shape.build.frame import measure_frame
 from gan2shape.build.limits import choose_limits
 from gan2shape.build.masks import train_mask_head, train_segmenter
@@ -48,6 +52,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.files import claim, release
 from gan2shape.core.progress import Reporter, say, silent
 from gan2shape.measure.attributes import ATTRIBUTES_NAME, AttributeConfig, load_attributes, save_attributes
+from gan2shape.nn.confidence import CONFIDENCE_NAME, load_confidence, save_confidence
 from gan2shape.nn.image_encoder import ENCODER_NAME, encoder_settings
 from gan2shape.prior.calibration import FRAME, LIMIT
 from gan2shape.prior.masked_generator import masked_generator
@@ -225,6 +230,27 @@ def make_attributes(request: BuildRequest, report: Reporter = silent) -> Path:
     return path
 
 
+def make_confidence(request: BuildRequest, report: Reporter = silent) -> Path:
+    """Reconstruct objects, learn where their depth is wrong, and write on the card how well that is ranked for objects
+    of other seeds.
+    """
+    plan, folder = request.sizes.confidence, request.folder / "confidence"
+    device = choose_device(request.device)
+    generator = masked_generator(load_pack(request.pack, device))
+    config = pipeline_config(request.category, generator)
+    what = (generator, config, folder, report)
+    judged = judged_on_disk(request.category, confidence.FIRST_SEED, plan.n_objects, *what)
+    held_out = judged_on_disk(request.category, confidence.HELD_OUT_FIRST_SEED, plan.n_held_out, *what)
+    network = train_confidence(judged, plan, device, report)
+    path = save_confidence(request.pack / CONFIDENCE_NAME, network)
+    shutil.rmtree(folder)  # another call shall judge the pack as it is then
+    measured = measure_confidence(load_confidence(path), held_out)  # as it stands in the file
+    for name, value in measured.items():
+        say(f"{name:24s} {value:.4g}")
+    update_card(request.pack, {"confidence": rounded({**measured, "plan": asdict(plan)})})
+    return path
+
+
 def make_card(request: BuildRequest, report: Reporter = silent) -> None:
     """Measure the pack and write the numbers into its card."""
     write_measured(request.pack, measure_pack(request.category, request.pack, request.sizes.card, report))
@@ -236,5 +262,6 @@ MAKERS = {
     "scene": make_scene,
     "calibration": make_calibration,
     "attributes": make_attributes,
+    "confidence": make_confidence,
     "card": make_card,
 }

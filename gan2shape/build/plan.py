@@ -17,6 +17,7 @@ import numpy as np
 from gan2shape.bench.card import CardSizes
 from gan2shape.bench.exam import LEAST_SIZE
 from gan2shape.build.attributes import AttributePlan
+from gan2shape.build.confidence import ConfidencePlan
 from gan2shape.checkpoints.open import CARD_NAME, PACK_NAME
 from gan2shape.core.compose import compose, nearest
 from gan2shape.core.devices import choose_device, choose_dtype, choose_threads
@@ -25,6 +26,7 @@ from gan2shape.core.progress import format_seconds
 from gan2shape.core.requests import refuse_options
 from gan2shape.core.resources import exam_dir, known_categories, pack_dir
 from gan2shape.measure.attributes import ATTRIBUTES_NAME, AttributeConfig
+from gan2shape.nn.confidence import CONFIDENCE_NAME, ConfidenceConfig
 from gan2shape.nn.layers import n_parameters
 from gan2shape.prior.calibration import read_calibration
 from gan2shape.prior.open import category_config
@@ -37,7 +39,7 @@ from gan2shape.train.dataset import SHARD_PATTERN, ShardedImages, open_shard
 from gan2shape.train.loop import STATS_NAME, TrainConfig, train_step
 from gan2shape.train.state import TrainState, add_encoder, new_state
 
-STEPS = ("gan", "masks", "scene", "calibration", "attributes", "card")
+STEPS = ("gan", "masks", "scene", "calibration", "attributes", "confidence", "card")
 SPARE_IMAGES = 1000  # more than pre-training asks for: it passes over images whose object is not reproduced
 MEASURED_IMAGES, MEASURED_STEPS = 8, 3  # of the short measurement
 RENDER_WORKERS = 2
@@ -47,6 +49,7 @@ SLANT_S, FIT_STEP_S, JOINT_STEP_S = 0.25, 0.1, 0.5
 INVERSION_S, PROJECTION_S, REGRESSOR_STEP_S = 8.0, 20.0, 0.03
 CALIBRATION_S = 150.0
 ATTRIBUTE_STEP_S = 0.006  # for each object of a batch
+RECONSTRUCTION_S, CONFIDENCE_STEP_S = 0.15, 0.008  # of one object; for each object of a batch
 PACK_BYTES_PER_WEIGHT, CHECKPOINT_BYTES_PER_WEIGHT = 2, 16  # float16; weights, their average and two moments
 SCENE_WEIGHTS = 2_000_000  # of the depth, view and light networks
 
@@ -61,6 +64,7 @@ class BuildSizes:
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     verdict_images: int = 64  # of each kind, that the limits of verdicts are chosen on and rated with
     attributes: AttributePlan = field(default_factory=AttributePlan)
+    confidence: ConfidencePlan = field(default_factory=ConfidencePlan)
     card: CardSizes = field(default_factory=CardSizes)
 
 
@@ -150,7 +154,10 @@ class BuildPlan:
 
 
 # What `--only` makes anew with a step, because it describes that step's result.
-MADE_ANEW = dict.fromkeys(STEPS, ()) | {"masks": ("card",), "scene": ("calibration", "card")}
+MADE_ANEW = dict.fromkeys(STEPS, ()) | {
+    "masks": ("card",),
+    "scene": ("calibration", "confidence", "card"),
+}
 
 
 def plan_build(request: BuildRequest) -> BuildPlan:
@@ -164,7 +171,7 @@ def plan_build(request: BuildRequest) -> BuildPlan:
     known = {step: step in found and (step == "gan" or step not in only) for step in STEPS}
     unfit = "" if "card" in request.only else no_exam(request.category, config.generator.resolution)
     wanted = [step for step in only or STEPS if not (known[step] or (step == "card" and unfit))]
-    first = {"masks": "gan", "scene": "masks", "calibration": "gan", "card": "masks"}
+    first = {"masks": "gan", "scene": "masks", "calibration": "gan", "confidence": "scene", "card": "masks"}
     for step in wanted:
         need = first.get(step)
         if need is not None and need not in found and need not in wanted:
@@ -195,7 +202,8 @@ def check_request(request: BuildRequest) -> None:
 
 def found_parts(pack: Path, category: str) -> dict[str, str]:
     """Steps whose result is in a pack's folder, each with what is known of it. Raises UserError for a damaged pack."""
-    beside = {"attributes": "done"} if (pack / ATTRIBUTES_NAME).is_file() else {}
+    files = {"attributes": ATTRIBUTES_NAME, "confidence": CONFIDENCE_NAME}
+    beside = {step: "done" for step, name in files.items() if (pack / name).is_file()}
     if not (pack / PACK_NAME).is_file():
         return beside
     tensors, card = read_tensors(pack / PACK_NAME)[0], read_card(pack / CARD_NAME)
@@ -326,6 +334,15 @@ def _attributes_cost(request: BuildRequest, config: TrainConfig) -> tuple[float,
     return rendered + learnt, n_images * 3 * resolution**2, "reads heading, light and traits of the object"
 
 
+def _confidence_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
+    plan, resolution = request.sizes.confidence, config.generator.resolution
+    n_objects = plan.n_objects + plan.n_held_out
+    made = n_objects * RECONSTRUCTION_S + RENDER_WORKERS * render_seconds(request.category, n_objects, resolution)
+    learnt = plan.n_steps * plan.batch * CONFIDENCE_STEP_S * pixels(resolution)
+    disk = int(n_objects * 2 * ConfidenceConfig.n_evidence * resolution**2)
+    return made + learnt, disk, "says how far depth may be off at each pixel"
+
+
 def _card_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
     sizes = request.sizes.card
     steps = sizes.n_inverted * INVERSION_S + sizes.n_controlled * PROJECTION_S
@@ -338,6 +355,7 @@ COSTS = {  # step -> (seconds, bytes of disk, what is made)
     "scene": _scene_cost,
     "calibration": _calibration_cost,
     "attributes": _attributes_cost,
+    "confidence": _confidence_cost,
     "card": _card_cost,
 }
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from gan2shape.build import pack as build
 from gan2shape.build.attributes import AttributePlan
 from gan2shape.build.calibrate import calibrate, lights_of
+from gan2shape.build.confidence import ConfidencePlan
 from gan2shape.build.pack import add_scene, build_pack
 from gan2shape.build.plan import STEPS, BuildRequest, BuildSizes, found_parts, plan_build
 from gan2shape.checkpoints.open import PACK_NAME
@@ -48,7 +49,8 @@ def request_(tmp_path: Path, monkeypatch) -> BuildRequest:
     return BuildRequest(
         "car", tmp_path / "pack", tmp_path / "work", images=6, kimg=0.048, device="cpu", settings=NARROW,
         sizes=BuildSizes(segmenter_images=4, segmenter_steps=2, head_steps=2, pretrain=SCENE,
-            attributes=AttributePlan(n_objects=2, n_held_out=2, n_steps=2, batch=2)),
+            attributes=AttributePlan(n_objects=2, n_held_out=2, n_steps=2, batch=2),
+            confidence=ConfidencePlan(n_objects=2, n_held_out=2, n_steps=2, batch=2)),
     )  # fmt: skip
 
 
@@ -116,9 +118,9 @@ def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, c
     with pytest.raises(KeyboardInterrupt):
         build_pack(request_, stop_at("slants", 1))
     assert [step for name, step in steps if name == "training"] == [8, 16, 24, 24, 32, 40, 48]
-    assert plan_build(request_).to_do == ("scene", "calibration", "attributes")
+    assert plan_build(request_).to_do == ("scene", "calibration", "attributes", "confidence")
     result = build_pack(request_)
-    assert tuple(result.seconds) == ("scene", "calibration", "attributes")
+    assert tuple(result.seconds) == ("scene", "calibration", "attributes", "confidence")
     assert plan_build(request_).to_do == ()
     assert build_pack(request_).seconds == {}
     card = json.loads((request_.pack / "card.json").read_text())
@@ -133,6 +135,7 @@ def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, c
     assert pretrained_networks(generator.prior, config) is not None
     assert {path.name for path in request_.pack.iterdir()} == {
         "prior.safetensors", "card.json", "calibration.json", "samples.png", "attributes.safetensors",
+        "confidence.safetensors",
     }  # fmt: skip
     captured = capsys.readouterr()
     assert captured.out == ""
