@@ -198,7 +198,7 @@ def confidence_in(network: ConfidenceNetwork, evidence: Float[Tensor, "N C S S"]
     return torch.cat([network.confidence(part.float()) for part in evidence.split(BATCH)])
 
 
-def measure_confidence(network: ConfidenceNetwork, judged: Judged) -> dict[str, float]:
+def measure_confidence(network: ConfidenceNetwork, judged: Judged) -> dict[str, float | int]:
     """How well confidence ranks errors: `measure.statistics.rank_correlation` of expected and true error over all
     pixels, and its mean over objects.
     """
