@@ -171,7 +171,12 @@ def test_only_makes_steps_anew_and_never_the_gan() -> None:
     pack = pack_dir("car")
     assert plan_build(BuildRequest("car", pack, only=("calibration", "card"))).to_do == ("calibration", "card")
     assert plan_build(BuildRequest("car", pack, only=("gan",))).to_do == ()
-    assert plan_build(BuildRequest("car", pack, only=("scene",))).to_do == ("scene", "calibration", "confidence", "card")
+    assert plan_build(BuildRequest("car", pack, only=("scene",))).to_do == (
+        "scene",
+        "calibration",
+        "confidence",
+        "card",
+    )
 
 
 def test_another_category_s_pack_is_refused() -> None:
