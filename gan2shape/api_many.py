@@ -6,7 +6,7 @@ Images that cannot be used are listed with their reason and stop nothing. Where 
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -51,12 +51,22 @@ MOST_WRITERS = 4  # threads that read and write files
 INDEX_INTERVAL_S = 60.0  # between two versions of the page while the job works
 
 
-def run_many(request: ManyRequest, report: Reporter = silent) -> ManyResult:
+# From settings, images, generator, configuration and reporter to the rows of the journal, as images are finished.
+Works = Callable[[RunRequest, list[Item], MaskedGenerator, ShapeConfig, Reporter], Iterator[dict]]
+
+
+def works_of(generator: MaskedGenerator, config: ShapeConfig) -> Works:
+    """How images are run under this configuration, here."""
+    return _in_batches if is_one_pass(generator, config) else _one_by_one
+
+
+def run_many(request: ManyRequest, report: Reporter = silent, works: Works | None = None) -> ManyResult:
     """Run every image that is not done yet, and list all of them in `index.html`.
 
     An image is done where an earlier call with the same picture, mask, weights and settings has finished it; what has
-    changed is done anew. Interrupted, the job loses the image it works on. Raises UserError for settings, weights and
-    folders that cannot be used, and where another job works in the folder.
+    changed is done anew. Interrupted, the job loses the image it works on. `works`: where another than this process
+    does the work. Raises UserError for settings, weights and folders that cannot be used, and where another job works
+    in the folder.
     """
     began, folder = time.perf_counter(), Path(request.run.out)
     generator, config = opened(request.run)
@@ -70,7 +80,7 @@ def run_many(request: ManyRequest, report: Reporter = silent) -> ManyResult:
             announce(request.run, generator, config, has_mask=all(item.mask for item in pending))
         append_lines(folder / JOURNAL_NAME, [])
         write_text_atomic(folder / SETTINGS_NAME, to_yaml(config))
-        works = _in_batches if is_one_pass(generator, config) else _one_by_one
+        works = works or works_of(generator, config)
         tried, shown_at = [], time.perf_counter()
         try:
             for row in works(request.run, pending, generator, config, report):

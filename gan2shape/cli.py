@@ -122,6 +122,7 @@ def run(
         typer.Option(help="Folder of the files [default: runs/NNNN-category-preset; of many runs/FOLDER-…]."),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on in an earlier run's folder.")] = None,
+    launcher: Annotated[str, typer.Option(help="Of many images: local, or ray (a cluster; extra `ray`).")] = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the configuration and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -168,7 +169,7 @@ def run(
         _print_config(request, as_json)
         return
     if is_many:
-        run_images(request, images, mask, out, label, as_json)
+        run_images(request, images, mask, out, label, launcher, as_json)
         return
     with claimed(request.out, label if out is None else None) as folder:
         from dataclasses import replace

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from gan2shape.cli_options import claimed, emit
+from gan2shape.core.errors import UserError
 from gan2shape.core.many import SOME_FAILED, ManyRequest, find_images, job_name
 
 if TYPE_CHECKING:
     from gan2shape.core.requests import RunRequest
+
+RAY = "ray"
+LAUNCHERS = ("local", RAY)
 
 
 def images_and_settings(
@@ -26,20 +30,35 @@ def images_and_settings(
 
 
 def run_images(
-    request: "RunRequest", words: Sequence[Path], masks: Path | None, out: Path | None, label: str, as_json: bool
+    request: "RunRequest",
+    words: Sequence[Path],
+    masks: Path | None,
+    out: Path | None,
+    label: str,
+    launcher: str,
+    as_json: bool,
 ) -> None:
     """Run every image, print what became of them, and end with exit code 3 where some could not be used.
 
     `request`: the settings of each run; its `out` is the folder of runs, where no other `out` is given.
     """
+    if launcher not in LAUNCHERS:
+        raise UserError(f"--launcher {launcher} is unknown: write {' or '.join(LAUNCHERS)}.")
     images = find_images(words)
     folder = out or request.out / f"{job_name(words)}-{label}"
     with claimed(folder):
-        from gan2shape.api_many import run_many
         from gan2shape.core.progress import open_reporter
 
+        many = ManyRequest(replace(request, out=folder), tuple(images), masks)
         with open_reporter() as report:
-            result = run_many(ManyRequest(replace(request, out=folder), tuple(images), masks), report)
+            if launcher == RAY:
+                from gan2shape.api_ray import RayOptions, run_many_by_ray
+
+                result = run_many_by_ray(many, RayOptions(n_gpus=float(request.device.startswith("cuda"))), report)
+            else:
+                from gan2shape.api_many import run_many
+
+                result = run_many(many, report)
     lines = [f"{name:16s} {why}" for name, why in result.failures.items()]
     lines += [f"{'index':16s} {result.index}", f"{'done':16s} {result.n_done}"]
     lines += [f"{'done before':16s} {result.n_skipped}"] if result.n_skipped else []
