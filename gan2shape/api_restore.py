@@ -20,6 +20,7 @@ from gan2shape.core.requests import RunResult
 from gan2shape.export.inputs import InputImage, read_image
 from gan2shape.invert.method import MethodConfig
 from gan2shape.prior.open import open_prior
+from gan2shape.prior.opened import OpenPrior
 from gan2shape.prior.packs import Prior
 from gan2shape.restore import edits
 from gan2shape.restore.combine import combine as combine_pictures
@@ -73,7 +74,7 @@ def restore(
     hole: Float[Tensor, "b 1 S S"] | None = None,
     degrade: bool = False,
     category: str = "car",
-    prior: Prior | None = None,
+    prior: OpenPrior | Prior | None = None,
     seed: int = 0,
     device: str = "auto",
     report: Reporter = silent,
@@ -86,6 +87,8 @@ def restore(
     """
     if prior is None:
         prior = open_prior(category, device=device)[0].prior
+    elif isinstance(prior, OpenPrior):
+        prior = prior.generator.prior
     damage = replace(parse_damage(task), kept=None if hole is None else 1.0 - hole)
     return restore_images(image, damage, method, prior, degrade=degrade, seed=seed, report=report)
 
