@@ -99,7 +99,6 @@ BAD = {  # name: (arguments, part of the sentence, which weights)
     "kind of depth": (["ablation.depth=mesh"], "network or pyramid", "whole"),
     "resolution": (["render.resolution=128"], "leave it at 64", "whole"),
     "device": (["--device", "quantum"], "quantum", "whole"),
-    "folder as image": (["--image", "@."], "not a file", "whole"),
     "missing image": (["--image", "@no.png"], "not a file", "whole"),
     "text as image": (["--image", "@text.png"], "not a picture", "whole"),
     "empty image": (["--image", "@empty.png"], "empty file", "whole"),

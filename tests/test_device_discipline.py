@@ -208,7 +208,7 @@ def test_a_training_step_does_not_mix_devices_and_never_waits(
     autoencoding_share: float, dtype: torch.dtype, tmp_path: Path, monkeypatch
 ) -> None:
     write_shard(tmp_path / "images_000.npy", 24, 0)
-    monkeypatch.setattr(training, "choose_device", lambda name: DEVICE)
+    monkeypatch.setattr("gan2shape.train.ranks.choose_device", lambda name: DEVICE)
     precision = "fp32" if dtype == torch.float32 else "bf16"
     config = replace(TRAINING, kimg=0.016, autoencoding_share=autoencoding_share, precision=precision)
     with pretended_device() as watch:

@@ -133,7 +133,7 @@ def config_from_json(kind: type, text: str | None) -> Any:
             elif (
                 (type(value) is not type(known[name]) and not (isinstance(known[name], float) and is_positive(value)))
                 or (isinstance(value, tuple) and not all(type(width) is int and 0 < width < 2**20 for width in value))
-                or (type(value) is int and not 0 < value < 2**20)
+                or (type(value) is int and not int(name != "n_classes") <= value < 2**20)  # no classes: 0
             ):
                 raise ValueError(name)
         if values.get("n_mapping", 1) > MAX_MAPPING_LAYERS or values["resolution"] > MAX_RESOLUTION:

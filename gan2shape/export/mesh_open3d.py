@@ -72,9 +72,12 @@ def _cleaned(solid: "open3d.geometry.TriangleMesh") -> "open3d.geometry.Triangle
 
 def _poisson(solid: "open3d.geometry.TriangleMesh", depth: int) -> "open3d.geometry.TriangleMesh":
     import open3d as o3d
+    import trimesh
 
-    o3d.utility.random.seed(0)
-    solid.compute_triangle_normals()
-    cloud = solid.sample_points_uniformly(N_POISSON_POINTS, use_triangle_normal=True)
+    # Open3D would sample by random numbers that belong to the whole process.
+    surface = trimesh.Trimesh(np.asarray(solid.vertices), np.asarray(solid.triangles), process=False)
+    points, faces = trimesh.sample.sample_surface(surface, N_POISSON_POINTS, seed=0)
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
+    cloud.normals = o3d.utility.Vector3dVector(surface.face_normals[faces])
     found, _ = o3d.geometry.TriangleMesh.create_from_point_cloud_poisson(cloud, depth=depth, n_threads=1)
     return found

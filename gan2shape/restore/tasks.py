@@ -36,10 +36,10 @@ class Task:
 
 
 TASKS: dict[str, Task] = {
-    "reconstruct": Task("the picture itself", "pti"),
+    "reconstruct": Task("the picture itself", "dgp"),
     "colorize": Task("a grey picture", "dgp", compose="lab"),
-    "inpaint": Task("a picture with a hole", "dgp", compose="mask", has_hole=True),
-    "superres": Task("a small picture", "brgm", strength=4.0),
+    "inpaint": Task("a picture with a hole", "brgm", compose="mask", has_hole=True),
+    "superres": Task("a small picture", "dgp", strength=4.0),
     "denoise": Task("a noisy picture", "brgm", strength=0.2),
     "deblur": Task("a blurred picture", "brgm", strength=2.0),
     "hybrid": Task("half the resolution, grey, and a hole", "dgp", has_hole=True),
