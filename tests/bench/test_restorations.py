@@ -13,7 +13,7 @@ from gan2shape.invert.terms import TERMS
 from gan2shape.restore.tasks import TASKS, parse_damage
 from tests.shape.tiny import tiny_generator
 
-ROWS = ("superres:2=bicubic", "superres:2=tv")
+ROWS = ("superres:2=bicubic", "superres:2=pulse")
 REQUEST = BenchRequest("car", count=3)
 
 
@@ -35,7 +35,7 @@ def test_rows_are_means_over_images_and_gains_are_paired(tmp_path: Path) -> None
     assert rows[1]["gain_db"] == pytest.approx((by_row[ROWS[1]] - by_row[ROWS[0]]).mean())
     assert rows[1]["against"] == ROWS[0]
     recipes = json.loads((tmp_path / "rows.json").read_text())["methods"]
-    assert recipes[ROWS[1]]["space"] == "Pixels"  # a row says how it was made
+    assert recipes[ROWS[1]]["space"] == "P"  # a row says how it was made
 
 
 @pytest.mark.usefixtures("tiny")

@@ -6,12 +6,14 @@ import pytest
 import torch
 from kornia.color import rgb_to_lab
 
+import gan2shape.restore.combine as combining
 from gan2shape.core.errors import UserError
 from gan2shape.invert.degradations import Gray, box_mask
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
 from gan2shape.restore.combine import KINDS, combine, shrunk_region
 from gan2shape.restore.composition import composed, with_lightness
 from gan2shape.restore.edits import drawn, jittered, mixed, morphed
+from gan2shape.restore.methods import load_method
 from gan2shape.restore.restoration import restore_images
 from gan2shape.restore.tasks import TASKS, Damage, degradations, hole_of, parse_damage
 from tests.shape.tiny import SIZE, tiny_generator
@@ -130,7 +132,9 @@ def test_style_mixing_takes_rows_from_two_latents() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_pictures_are_combined(kind: str) -> None:
+def test_two_pictures_are_combined(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_method("combine", kind)
+    monkeypatch.setattr(combining, "load_method", lambda *_: replace(recipe, steps_factor=0.3 * recipe.steps_factor))
     prior = tiny_generator().prior
     first, second = picture(prior, 1, 1), picture(prior, 1, 2)
     mask = torch.zeros(1, 1, SIZE, SIZE)
