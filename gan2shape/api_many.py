@@ -69,6 +69,8 @@ def run_many(request: ManyRequest, report: Reporter = silent, works: Works | Non
     in the folder.
     """
     began, folder = time.perf_counter(), Path(request.run.out)
+    if request.run.degraded is not None:
+        raise UserError("A job of many images restores none of them: restore them first, with `gan2shape restore`.")
     generator, config = opened(request.run)
     items = items_of(request, _settings(request.run, config))
     require_own(folder)

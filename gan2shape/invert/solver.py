@@ -131,10 +131,10 @@ def _solve(
     free = _begun(task, problem, space, method, seed, start_w)
     task = replace(task, start_w=free.w)
     rng = torch.Generator().manual_seed(seed)
-    n_total = sum(stage.n_steps for stage in method.stages)
+    n_total = sum(n_steps_of(method))
 
     def loss_of(step: Step) -> tuple[Float[Tensor, " B"], dict[str, Tensor]]:
-        made = free.made(_jitter(method, prior, step, n_total, rng))
+        made = free.made(_jitter(method, prior, step, rng))
         return weighed(Candidate(made, problem.degradation(made.image)), task, method, step.weights)
 
     stages = tuple(_stage(i, method, free.groups) for i in range(len(method.stages)))
@@ -218,9 +218,15 @@ def _ranked(
     return starting_point(method.start, task.prior, problem.observed, score, seed, needs_z, n_tracks)
 
 
-def _jitter(method: MethodConfig, prior: Prior, step: Step, n_total: int, rng: torch.Generator) -> Tensor | None:
+def n_steps_of(method: MethodConfig) -> list[int]:
+    """Steps of each stage: the published ones times the method's factor."""
+    return [round(stage.n_steps * method.steps_factor) for stage in method.stages]
+
+
+def _jitter(method: MethodConfig, prior: Prior, step: Step, rng: torch.Generator) -> Tensor | None:
     """Noise on w that fades (Karras et al. 2020, projector: sd .05 of w's (1 - t / .75)^2)."""
-    done = sum(stage.n_steps for stage in method.stages[: step.stage]) + step.index
+    counts = n_steps_of(method)
+    done, n_total = sum(counts[: step.stage]) + step.index, sum(counts)
     strength = method.perturb * max(0.0, 1.0 - done / n_total / PERTURBED_UNTIL) ** 2
     if strength == 0.0:
         return None
@@ -238,4 +244,4 @@ def _stage(index: int, method: MethodConfig, groups: Mapping[str, list]) -> Stag
     weights = {str(i): t.factor * t.weight[min(index, len(t.weight) - 1)] for i, t in enumerate(method.terms)}
     stop = Threshold(method.stop_at) if method.stop_at > 0 else None
     lr = {group: schedule(rate) for group, rate in rates.items() if rate > 0 and group in groups}
-    return Stage(own.name or f"stage {index + 1}", round(own.n_steps * method.steps_factor), lr, weights, stop)
+    return Stage(own.name or f"stage {index + 1}", n_steps_of(method)[index], lr, weights, stop)

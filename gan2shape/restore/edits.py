@@ -1,5 +1,4 @@
-"""Edits of solved pictures: jittering, morphing, style mixing, crossover and local style (Pan et al. 2020; Abdal et al.
-2019, 2020).
+"""Edits of solved pictures: jittering and morphing (Pan et al. 2020). Style mixing: `edit --towards RUN --layers`.
 
 A solution is the state of a space, by name; with Theta it holds the generator's own weights for that picture.
 """
@@ -53,13 +52,3 @@ def morphed(first: State, second: State, space: str, prior: Prior, n: int = 11) 
     between = torch.linspace(0.0, 1.0, n)
     mixes = ({name: torch.lerp(first[name], second[name], float(t)) for name in first} for t in between)
     return torch.cat([drawn(mix, space, prior) for mix in mixes])
-
-
-def mixed(
-    coarse: Float[Tensor, "1 *K D"], fine: Float[Tensor, "1 *L D"], first_fine: int, n_layers: int
-) -> Float[Tensor, "1 R D"]:
-    """Style mixing: rows of W+ below `first_fine` from one latent, the others from another (Karras et al. 2019)."""
-    if not 0 <= first_fine <= n_layers:
-        raise UserError(f"layer {first_fine} is none of the {n_layers} layers of this generator.")
-    rows = [w if w.ndim == 3 else w[:, None].expand(-1, n_layers, -1) for w in (coarse, fine)]
-    return torch.cat([rows[0][:, :first_fine], rows[1][:, first_fine:]], 1)

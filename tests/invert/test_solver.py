@@ -1,5 +1,6 @@
 """The solver: recovery of known answers, batches, stages, stop rules, and what it refuses."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 
 from gan2shape.core.errors import UserError
 from gan2shape.invert.degradations import Down, Gray, Mask, box_mask
+from gan2shape.invert.loop import Step
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
-from gan2shape.invert.solver import Problem, solve
+from gan2shape.invert.solver import Problem, _jitter, n_steps_of, solve
 from tests.shape.tiny import SIZE, tiny_generator, with_encoder
 
 PIXELS = (TermConfig("pixel_l2"),)
@@ -129,6 +131,18 @@ def test_the_projectors_noise_on_w_is_gone_in_the_end() -> None:
     method = MethodConfig(start=StartConfig("best", 16), terms=PIXELS, perturb=0.5,
                           stages=(StageConfig(200, {"latent": 0.1}, schedule="projector"),))  # fmt: skip
     assert psnr(solve(Problem(target), method, prior, seed=1).image, target) > 25
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5, 2.0])
+def test_that_noise_fades_over_the_steps_that_are_taken(factor: float) -> None:
+    prior, method = tiny_generator().prior, MethodConfig(perturb=0.5, steps_factor=factor)
+    n_steps = n_steps_of(method)[0]
+    assert n_steps == 300 * factor
+    fraction = {t: Step(math.ceil(t * n_steps), n_steps, 0, {}) for t in (0.0, 0.7, 0.75)}
+    rng = torch.Generator().manual_seed(0)
+    first, late, gone = (_jitter(method, prior, step, rng) for step in fraction.values())
+    assert float(late.abs().mean()) < 0.05 * float(first.abs().mean())
+    assert gone is None
 
 
 def test_a_loss_that_is_not_finite_keeps_the_best_iterate(capsys: pytest.CaptureFixture[str]) -> None:

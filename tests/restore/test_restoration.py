@@ -12,7 +12,7 @@ from gan2shape.invert.degradations import Gray, box_mask
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
 from gan2shape.restore.combine import KINDS, combine, shrunk_region
 from gan2shape.restore.composition import composed, with_lightness
-from gan2shape.restore.edits import drawn, jittered, mixed, morphed
+from gan2shape.restore.edits import drawn, jittered, morphed
 from gan2shape.restore.methods import load_method
 from gan2shape.restore.restoration import restore_images
 from gan2shape.restore.tasks import TASKS, Damage, degradations, hole_of, parse_damage
@@ -122,13 +122,6 @@ def test_morphing_begins_and_ends_at_its_pictures_and_jitter_0_stays() -> None:
     assert float((moved - still).abs().mean()) > 0.01
     with pytest.raises(UserError, match="different spaces"):
         morphed(first, {"latent0": first["latent0"]}, method.space, prior)
-
-
-def test_style_mixing_takes_rows_from_two_latents() -> None:
-    a, b = torch.zeros(1, 8), torch.ones(1, 6, 8)
-    assert mixed(a, b, 2, 6)[0, :, 0].tolist() == [0, 0, 1, 1, 1, 1]
-    with pytest.raises(UserError, match="none of the 6 layers"):
-        mixed(a, b, 7, 6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
