@@ -25,6 +25,7 @@ from gan2shape.core.resources import pack_dir
 
 ATTRIBUTES_NAME = "attributes.safetensors"  # beside a category's pack
 FORMAT = "gan2shape-attributes-1"
+COMMAND = "gan2shape build CATEGORY --only attributes"  # makes it
 SCENE = ("sin heading", "cos heading", "ambient", "diffuse", "lx", "ly")  # what the scene end predicts
 BATCH = 128
 
@@ -151,7 +152,7 @@ def load_attributes(path: Path, device: torch.device | str = "cpu") -> Attribute
     def build(fields: dict[str, Any]) -> AttributeNetwork:
         return AttributeNetwork(AttributeConfig(**fields))
 
-    return load_network(path, build, FORMAT, "attribute network", "attributes").to(device)
+    return load_network(path, build, FORMAT, "attribute network", COMMAND).to(device)
 
 
 def bundled_attributes(category: str, device: torch.device | str = "cpu") -> AttributeNetwork:

@@ -18,6 +18,7 @@ from gan2shape.core.seeding import seeded
 
 CONFIDENCE_NAME = "confidence.safetensors"  # beside a category's pack
 FORMAT = "gan2shape-confidence-1"
+COMMAND = "gan2shape build CATEGORY --only confidence"  # makes it
 GROUP = 8  # channels of a normalisation group
 
 
@@ -83,7 +84,7 @@ def load_confidence(path: Path, device: torch.device | str = "cpu") -> Confidenc
         with seeded(0):  # replaced at once; the caller's random numbers stay what they were
             return ConfidenceNetwork(ConfidenceConfig(**fields))
 
-    return load_network(path, build, FORMAT, "confidence network", "confidence").to(device)
+    return load_network(path, build, FORMAT, "confidence network", COMMAND).to(device)
 
 
 def confidence_beside(folder: Path, device: torch.device | str = "cpu") -> ConfidenceNetwork | None:

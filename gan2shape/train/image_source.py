@@ -1,0 +1,71 @@
+"""Images to train on: a folder of shards, or a category's objects, rendered once beside the training.
+
+Generators have seen the seeds below FIRST_SEED; networks that are measured beside them learn from the ones above.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.synth.dataset import SHARD, SHARDS_NAME, prerender
+from gan2shape.train.dataset import ShardedImages
+
+FIRST_SEED = 100_000  # of the images that are rendered here
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """The first `count` images of some shards, whatever else is added to the folder meanwhile."""
+
+    images: ShardedImages
+    count: int
+    made_of: dict[str, Any]  # for settings and cards
+
+    def sample(self, rng: np.random.Generator, n: int, flips: bool = True) -> Float[Tensor, "n 3 S S"]:
+        """`n` random images in [-1, 1], each mirrored with probability one half if `flips`."""
+        return self.images.images_at(rng.integers(0, self.count, size=n), rng, flips)
+
+
+def image_source(
+    category: str,
+    count: int,
+    size: int,
+    beside: Path,
+    data: Path | None = None,
+    labelled: bool = False,
+    report: Reporter = silent,
+) -> ImageSource:
+    """The images of the folder `data`, or `count` of the category, rendered into a folder beside `beside` unless they
+    are there already (trainings side by side share it).
+
+    labelled: with the classes of the images. Raises UserError as `ShardedImages` and `prerender` do, and for a folder
+    with fewer images than `count`.
+    """
+    if data is None:
+        folder = beside.parent / f"images-{category}-{size}{'-classes' if labelled else ''}"
+        shard = min(count, SHARD)
+        whole = -(-count // shard) * shard  # a shard that is there is never made longer
+        prerender(category, whole, FIRST_SEED, folder, shard, 1, size, report, labels=labelled)
+        made_of = {"category": category, "first_seed": FIRST_SEED, "count": count, "size": size}
+    else:
+        folder, made_of = data, {"count": count, "size": size, **_stamp(data)}
+    images = ShardedImages(folder, size, labelled)
+    if len(images) < count:
+        raise UserError(f"{folder} holds {len(images)} images, but {count} are asked for: ask for fewer.")
+    return ImageSource(images, count, made_of)
+
+
+def _stamp(folder: Path) -> dict[str, Any]:
+    """What `gan2shape synth --shards` says of a folder; its name where nothing does."""
+    try:
+        stamp = json.loads((folder / SHARDS_NAME).read_text(encoding="utf-8"))
+        return {name: stamp[name] for name in ("category", "first_seed")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"folder": folder.name}
