@@ -42,6 +42,7 @@ from gan2shape.shape.reconstruct import Reconstruction, check_inputs
 from gan2shape.shape.state import STATE_NAME
 
 if TYPE_CHECKING:
+    from gan2shape.bench.frechet import FrechetRequest
     from gan2shape.bench.requests import BenchRequest
     from gan2shape.build.pack import BuildResult
     from gan2shape.build.plan import BuildRequest
@@ -372,6 +373,13 @@ def bench_card(request: "BenchRequest", dry_run: bool = False, report: Reporter 
     from gan2shape.bench.card import run_card
 
     return run_card(request, dry_run, report)
+
+
+def bench_frechet(request: "FrechetRequest", report: Reporter = silent) -> dict[str, Any]:
+    """The distance of a generator's samples from images. Raises UserError as `run_frechet` does."""
+    from gan2shape.bench.frechet import run_frechet
+
+    return run_frechet(request, report)
 
 
 def inspect(path: Path, class_index: int | None = None) -> dict[str, Any]:

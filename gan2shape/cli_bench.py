@@ -216,3 +216,27 @@ def bench_card(
     lines = [f"{name:36s} {value}" for name, value in measured.items()]
     name = category or (None if generator else DEFAULT_CATEGORY)
     emit({"verb": "bench card", "category": name, "measured": measured}, as_json, lines)
+
+
+@bench_app.command("frechet")
+@as_messages
+def bench_frechet(
+    generator: Annotated[Path, typer.Option("--generator", "-g", help="A pack, or the folder of a training.")],
+    data: Annotated[Path, typer.Option(help="Folder that `gan2shape synth --shards` has written.")],
+    count: Annotated[int, typer.Option(min=2, help="Images on each side.")] = 5000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the latents.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure how far a generator's samples are from images, as two sets: the Fréchet distance of EfficientNet's pooled
+    features. Not comparable with published FIDs.
+
+    Example:  gan2shape bench frechet --generator weights/car --data car-shards
+    """
+    from gan2shape.api import bench_frechet as run_distance
+    from gan2shape.bench.frechet import FrechetRequest
+    from gan2shape.core.progress import open_reporter
+
+    with open_reporter() as report:
+        row = run_distance(FrechetRequest(generator, data, count, seed, device), report)
+    emit({"verb": "bench frechet", **row}, as_json, format_rows([row]))

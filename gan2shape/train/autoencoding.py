@@ -62,6 +62,7 @@ def generator_gradients(
     weights: AutoencodingWeights,
     labels: Int[Tensor, " N"] | None = None,
     ranks: Ranks = ALONE,
+    objective: objectives.Objective = objectives.LOGISTIC,
 ) -> tuple[Float[Tensor, ""], Reproduction]:
     """Gradients of generator and encoder, over A reproduced and B generated images (N = A + B; noise and, where classes
     are learnt, labels in that order).
@@ -81,7 +82,7 @@ def generator_gradients(
     features = discriminator.features(made + instance_noise, len(discriminator.block_names))
     with torch.no_grad():
         wanted = discriminator.features(noisy, len(discriminator.block_names))
-    adversarial = objectives.generator_loss(discriminator.b4(features[-1], labels))
+    adversarial = objective.generator(discriminator.b4(features[-1], labels))
     pixel = F.smooth_l1_loss(made[:n], clean, beta=SMALL_ERROR)
     feature = relative_distance([f[:n] for f in features], wanted, ranks.mean)
     nats = divergence(mean, log_variance)

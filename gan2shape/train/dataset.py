@@ -98,7 +98,11 @@ class ShardedImages:
 
     def first(self, n: int) -> Float[Tensor, "N 3 S S"]:
         """The first `n` images in [-1, 1], in their order; fewer where there are fewer."""
-        return to_float(self.fetch(np.arange(min(n, len(self)))))
+        return self.between(0, min(n, len(self)))
+
+    def between(self, start: int, end: int) -> Float[Tensor, "N 3 S S"]:
+        """The images start ... end - 1 in [-1, 1]."""
+        return to_float(self.fetch(np.arange(start, end)))
 
     def sample(self, n: int, rng: np.random.Generator, flips: bool) -> Float[Tensor, "n 3 S S"]:
         """`n` random images in [-1, 1], each mirrored with probability one half if `flips`."""

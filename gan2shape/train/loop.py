@@ -1,34 +1,33 @@
 """Training a generator: the loop, its configuration, and `python -m gan2shape.train.loop --data DIR --out DIR`.
 
 One step shows `batch` real images. Counters are in images or kimg (thousands of real images). Non-saturating logistic
-loss, lazy R1, style mixing, averaged weights (Karras et al. 2020). The output folder holds `checkpoint.pt`,
-`stats.jsonl`, `config.json`, `reals.png` and sample sheets `fakes<kimg>.png`.
+loss and lazy R1, or another objective; style mixing, averaged weights (Karras et al. 2020). The output folder holds
+`checkpoint.pt`, `stats.jsonl`, `config.json`, `reals.png` and sample sheets `fakes<kimg>.png`.
 """
 
 import argparse
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.core.config import GREATEST_SEED, Finite, need
 from gan2shape.core.devices import choose_dtype, choose_threads, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import PlainReporter, Reporter, say, silent
-from gan2shape.nn.discriminator import DiscriminatorConfig
-from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.layers import full_precision, n_parameters
 from gan2shape.prior.packs import load_pack
 from gan2shape.train import autoencoding, objectives
+from gan2shape.train.config import TrainConfig
 from gan2shape.train.dataset import ShardedImages
 from gan2shape.train.journal import STATS_NAME, Journal, report_line
 from gan2shape.train.ranks import ALONE, Ranks, open_ranks
+from gan2shape.train.samples import StepSamples, n_reproduced, rank_samples
 from gan2shape.train.sheets import SHEET_IMAGES, SHEET_SEED, samples_sheet, write_sheet
 from gan2shape.train.state import (
     TrainState,
@@ -38,126 +37,6 @@ from gan2shape.train.state import (
     save_state,
     start_from_pack,
 )
-
-
-@dataclass(frozen=True)
-class TrainConfig(Finite):
-    """Defaults for 64 x 64 synthetic categories on two CPU cores."""
-
-    kimg: float = 300.0  # thousands of real images to show
-    batch: int = 16  # images per step
-    lr: float = 2e-3  # Adam, both networks
-    beta2: float = 0.99  # Adam; beta1 is 0
-    r1_gamma: float = 0.15  # R1 weight; the loss carries gamma / 2
-    r1_interval: int = 16  # steps between R1 penalties
-    path_weight: float = 0.0  # path-length penalty (published 2); 0 turns it off
-    path_interval: int = 8  # steps between path-length penalties
-    path_decay: float = 0.01  # of the running mean path length
-    path_batch_fraction: float = 0.5  # of the batch that the path-length penalty uses
-    path_from: float = 0.0  # fraction of training after which the path-length penalty starts
-    mixing_probability: float = 0.5  # of style mixing per image
-    ema_half_life_kimg: float = 5.0  # half-life of the averaged generator
-    ema_ramp: float = 0.05  # the half-life is at most this fraction of the images seen
-    w_avg_beta: float = 0.998  # decay of the running mean of w, per step
-    lr_decay_from: float = 0.8  # fraction of training after which lr falls linearly; 1 keeps it
-    lr_final: float = 0.1  # lr at the end, relative
-    autoencoding_share: float = 0.5  # of the batch that reproduces real images; 0 is the published adversarial training
-    pixel_weight: float = 300.0  # of the reproduction's smooth L1, images in [-1, 1]
-    feature_weight: float = 12.0  # of its relative difference in discriminator features
-    divergence_weight: float = 3e-3  # per nat between the encoder's latents and a normal distribution
-    coverage_weight: float = 0.1  # of the evenness of the latents' directions
-    labels: bool = False  # learn the classes that stand beside the images (`gan2shape synth --shards --labels`)
-    flips: bool = False  # mirror images at random (symmetric categories, with light and view symmetric too)
-    instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
-    instance_noise_start: float = 0.3  # the same at the start: only coarse structure is judged at first
-    instance_noise_fade_kimg: float = 140.0  # thousands of images over which it falls to `instance_noise`
-    precision: str = "auto"  # "fp32", "bf16" or "auto": bf16 where a short timing finds it faster
-    device: str = "auto"  # "cpu", "cuda", "mps" or "auto"
-    n_threads: int = 0  # CPU threads; 0: one or all, whichever is faster, asked again at every checkpoint
-    seed: int = 0  # of weights and samples
-    checkpoint_seconds: float = 180.0  # a crash loses at most this much work
-    sheet_kimg: float = 10.0  # thousands of images between sample sheets
-    report_kimg: float = 1.0  # thousands of images between lines of statistics
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-
-    def check(self) -> None:
-        need(self.batch > 0, f"batch={self.batch} has to be above 0")
-        need(self.lr > 0 and 0 <= self.beta2 < 1, "lr has to be above 0, and beta2 in [0, 1)")
-        need(min(self.r1_interval, self.path_interval) > 0, "r1_interval and path_interval have to be above 0")
-        for name in ("path_batch_fraction", "mixing_probability", "ema_ramp", "w_avg_beta", "autoencoding_share"):
-            need(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} has to lie between 0 and 1")
-        for name in ("kimg", "report_kimg", "sheet_kimg", "ema_half_life_kimg"):
-            need(getattr(self, name) > 0, f"{name}={getattr(self, name)} has to be above 0")
-        for name in ("r1_gamma", "path_weight", "instance_noise", "instance_noise_start", "n_threads"):
-            need(getattr(self, name) >= 0, f"{name}={getattr(self, name)} is negative")
-        reproduced = round(self.autoencoding_share * self.batch)
-        need(reproduced > 0 or self.autoencoding_share == 0, "autoencoding_share has to be an image at least, or 0")
-        need(0 <= self.seed <= GREATEST_SEED, f"seed={self.seed} has to lie between 0 and {GREATEST_SEED}")
-        own, other = self.generator.resolution, self.discriminator.resolution
-        need(own == other, f"generator and discriminator differ in resolution, {own} and {other}")
-
-
-@dataclass(frozen=True)
-class StepSamples:
-    """All random numbers of one step; a function of (seed, step) alone."""
-
-    real: Float[Tensor, "B 3 S S"]
-    z: Float[Tensor, "B Z"]
-    z_mix: Float[Tensor, "B Z"]
-    cutoff: Tensor  # [B, 1, 1] first W+ row taken from z_mix
-    instance_noise: Float[Tensor, "B 3 S S"]  # instance noise of the fakes; that of `real` is already in it
-    clean: Float[Tensor, "B 3 S S"]  # the real batch without noise, which the reproductions are measured against
-    posterior_noise: Float[Tensor, "B Z"]  # of the encoder's latents
-    labels: Int[Tensor, " B"] | None = None  # classes of the real images, where they are learnt
-    made_labels: Int[Tensor, " B"] | None = None  # of what is made: first of the reproductions, then random ones
-
-
-def sample_step(
-    config: TrainConfig, images: ShardedImages, step: int, n_layers: int, device: torch.device
-) -> StepSamples:
-    """Sample the real batch, the latents and the mixing points of a step."""
-    rng = np.random.default_rng([config.seed, step])
-    z = torch.from_numpy(rng.standard_normal((2, config.batch, config.generator.z_dim), dtype=np.float32))
-    z = upload(z, device)
-    mixed = rng.random(config.batch) < config.mixing_probability
-    cutoff = np.where(mixed, rng.integers(1, n_layers, size=config.batch), n_layers)
-    indices = rng.integers(0, len(images), size=config.batch)
-    real = images.images_at(indices, rng, config.flips)
-    noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    noises = instance_noise_sd(config, step * config.batch) * torch.randn(2, *real.shape, generator=noise)
-    posterior_noise = torch.randn(config.batch, config.generator.z_dim, generator=noise)
-    noisy, instance_noise, clean = (
-        upload(x, device).contiguous(memory_format=torch.channels_last) for x in (real + noises[0], noises[1], real)
-    )
-    cutoff = upload(torch.from_numpy(cutoff), device)[:, None, None]
-    samples = StepSamples(noisy, z[0], z[1], cutoff, instance_noise, clean, upload(posterior_noise, device))
-    if not images.classes:
-        return samples
-    labels, made = images.fetch_labels(indices), rng.integers(0, len(images.classes), size=config.batch)
-    n = n_reproduced(config)
-    made[:n] = labels[:n]
-    both = (upload(torch.from_numpy(x), device) for x in (labels, made))
-    return replace(samples, **dict(zip(("labels", "made_labels"), both, strict=True)))
-
-
-def rank_samples(
-    config: TrainConfig, images: ShardedImages, step: int, n_layers: int, device: torch.device, ranks: Ranks
-) -> StepSamples:
-    """`sample_step`, this rank's rows of it."""
-    samples = sample_step(config, images, step, n_layers, device)
-    return ranks.share(samples, config.batch, config.discriminator.stddev_group)
-
-
-def n_reproduced(config: TrainConfig) -> int:
-    """Images of a batch that the encoder reproduces."""
-    return round(config.autoencoding_share * config.batch)
-
-
-def instance_noise_sd(config: TrainConfig, n_images: int) -> float:
-    """Standard deviation of the instance noise after `n_images`: linear from its start to its final value."""
-    left = max(0.0, 1.0 - n_images / max(1.0, config.instance_noise_fade_kimg * 1000.0))
-    return config.instance_noise + left * (config.instance_noise_start - config.instance_noise)
 
 
 def learning_rate_factor(config: TrainConfig, n_images: int) -> float:
@@ -197,36 +76,57 @@ def autoencoding_step(
     w = styles(config, state, samples, ranks)
     loss_g, made = autoencoding.generator_gradients(
         state.generator, state.discriminator, state.encoder, w[n:], samples.clean[:n], samples.posterior_noise[:n],
-        samples.instance_noise, weights, samples.made_labels, ranks,
+        samples.instance_noise, weights, samples.made_labels, ranks, objectives.OBJECTIVES[config.objective],
     )  # fmt: skip
     state.generator_optimizer.step()
     state.encoder_optimizer.step()
     # The same images serve both players, which saves generating them anew.
-    fake = made.made + samples.instance_noise
-    labels = (samples.made_labels, samples.labels)
-    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real, *labels, ranks)
-    state.discriminator_optimizer.step()
-    losses = asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
+    losses = discriminator_step(config, state, samples, made.made + samples.instance_noise, ranks)
+    losses |= {"generator": loss_g}
     return losses | {"pixel": made.pixel, "feature": made.feature, "nats": made.divergence, "cover": made.coverage}
 
 
 def adversarial_step(config: TrainConfig, state: TrainState, samples: StepSamples, ranks: Ranks) -> dict[str, Tensor]:
-    """One update of both players."""
-    w = styles(config, state, samples, ranks)
-    noise, labels = samples.instance_noise, (samples.made_labels, samples.labels)
-    loss_g = objectives.generator_gradients(state.generator, state.discriminator, w, noise, samples.made_labels, ranks)
-    state.generator_optimizer.step()
+    """One update of the discriminator, and every `critic_steps` steps one of the generator before it."""
+    noise, losses = samples.instance_noise, {}
+    if state.step % config.critic_steps == 0:
+        w, objective = styles(config, state, samples, ranks), objectives.OBJECTIVES[config.objective]
+        losses["generator"] = objectives.generator_gradients(
+            state.generator, state.discriminator, w, noise, samples.made_labels, ranks, objective
+        )
+        state.generator_optimizer.step()
     with torch.no_grad():
         fake = state.generator.synthesis(styles(config, state, samples, ranks), "random") + noise
-    loss_d, real, fake = objectives.discriminator_gradients(state.discriminator, fake, samples.real, *labels, ranks)
+    return losses | discriminator_step(config, state, samples, fake, ranks)
+
+
+def discriminator_step(
+    config: TrainConfig, state: TrainState, samples: StepSamples, fake: Float[Tensor, "B 3 S S"], ranks: Ranks
+) -> dict[str, Tensor]:
+    """One update of the discriminator, with the penalty that its objective needs at every step."""
+    objective, penalty = objectives.OBJECTIVES[config.objective], None
+    if objective.has_slope and config.slope_weight > 0:
+        with torch.autocast(samples.real.device.type, enabled=False):
+            slope = objectives.slope_penalty(state.discriminator, samples.real, fake, samples.share, samples.labels)
+        penalty = config.slope_weight * slope
+    labels = (samples.made_labels, samples.labels)
+    loss, logit_real, logit_fake = objectives.discriminator_gradients(
+        state.discriminator, fake, samples.real, *labels, ranks, objective, penalty
+    )
     state.discriminator_optimizer.step()
-    return asdict(objectives.StepLosses(loss_g, loss_d, real, fake))
+    losses = {"discriminator": loss, "logit_real": logit_real, "logit_fake": logit_fake}
+    return losses if penalty is None else losses | {"slope": slope.detach()}
+
+
+def has_r1(config: TrainConfig) -> bool:
+    """Whether the discriminator's gradient on real images is penalised."""
+    return config.r1_gamma > 0 and not objectives.OBJECTIVES[config.objective].has_slope
 
 
 def regularise(config: TrainConfig, state: TrainState, samples: StepSamples, ranks: Ranks) -> dict[str, Tensor]:
     """Lazy penalties of this step, float32; each is weighted by its interval."""
     logged = {}
-    if config.r1_gamma > 0 and state.step % config.r1_interval == 0:
+    if has_r1(config) and state.step % config.r1_interval == 0:
         objectives.clear_gradients(state.discriminator)
         penalty = objectives.gradient_penalty(state.discriminator, samples.real, samples.labels)
         (penalty * (0.5 * config.r1_gamma * config.r1_interval)).backward()
@@ -283,7 +183,6 @@ def train_step(
     return losses | logged
 
 
-
 def train(
     dataset_dir: str | Path,
     out_dir: str | Path,
@@ -322,7 +221,7 @@ def _train(
     images = ShardedImages(dataset_dir, config.generator.resolution, config.labels)
     config = with_classes(config, len(images.classes))
     path_interval = config.path_interval if config.path_weight > 0 else 0
-    r1_interval = config.r1_interval if config.r1_gamma > 0 else 0
+    r1_interval = config.r1_interval if has_r1(config) else 0
     state = new_state(
         config.generator, config.discriminator, config.lr, config.beta2, path_interval, r1_interval, config.seed, device
     )
@@ -392,7 +291,6 @@ def run_loop(
                 images.rescan()
             choose_threads(config.n_threads, device)
             last_save = time.perf_counter()
-
 
 
 def main() -> None:

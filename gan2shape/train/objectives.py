@@ -1,9 +1,10 @@
-"""Losses and updates of the adversarial game: logistic losses, R1, path length, weight averaging.
+"""Losses and updates of the adversarial game: objectives, penalties of the gradient, path length, weight averaging.
 
 Conventions: logits are positive for real. Each `*_gradients` function leaves its result in the parameters' `.grad`,
 replacing what was there (the mean over all ranks), and returns plain numbers to log. The optimisers step outside.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,25 +16,62 @@ from gan2shape.nn.discriminator import Discriminator
 from gan2shape.nn.generator import Generator
 from gan2shape.train.ranks import ALONE, Ranks
 
+WASSERSTEIN_DRIFT = 1e-3
+
 
 @dataclass(frozen=True)
-class StepLosses:
-    """What one adversarial step measured, as detached scalars."""
+class Objective:
+    """What both players want, as functions of logits; what has to be small."""
 
-    generator: Tensor  # mean softplus(-D(G(z)))
-    discriminator: Tensor  # mean softplus(D(G(z))) + softplus(-D(x))
-    logit_real: Tensor  # mean D(x)
-    logit_fake: Tensor  # mean D(G(z))
+    name: str
+    generator: Callable[[Tensor], Tensor]  # of the fakes' logits
+    discriminator: Callable[[Tensor, Tensor], Tensor]  # of the logits of real images and of fakes
+    has_slope: bool = False  # the critic's gradient is held at length 1 between real images and fakes, not at 0 on real
 
 
-def generator_loss(logit_fake: Float[Tensor, "B 1"]) -> Float[Tensor, ""]:
+def generator_loss(logit_fake: Float[Tensor, "*B"]) -> Float[Tensor, ""]:
     """Non-saturating logistic loss of the generator (Goodfellow et al. 2014)."""
     return F.softplus(-logit_fake).mean()
 
 
-def discriminator_loss(logit_real: Float[Tensor, "B 1"], logit_fake: Float[Tensor, "B 1"]) -> Float[Tensor, ""]:
+def discriminator_loss(logit_real: Float[Tensor, "*B"], logit_fake: Float[Tensor, "*B"]) -> Float[Tensor, ""]:
     """Logistic loss of the discriminator."""
     return F.softplus(logit_fake).mean() + F.softplus(-logit_real).mean()
+
+
+def least_squares_generator_loss(logit_fake: Float[Tensor, "*B"]) -> Float[Tensor, ""]:
+    """Half the squared distance of the fakes' logits from 1 (Mao et al. 2017, equation 9 with c = 1)."""
+    return 0.5 * (logit_fake - 1.0).square().mean()
+
+
+def least_squares_discriminator_loss(
+    logit_real: Float[Tensor, "*B"], logit_fake: Float[Tensor, "*B"]
+) -> Float[Tensor, ""]:
+    """Half the squared distances from 1 (real) and 0 (fake; Mao et al. 2017, equation 9 with a = 0, b = 1)."""
+    return 0.5 * ((logit_real - 1.0).square().mean() + logit_fake.square().mean())
+
+
+def wasserstein_critic_loss(logit_real: Float[Tensor, "*B"], logit_fake: Float[Tensor, "*B"]) -> Float[Tensor, ""]:
+    """Minus the estimate of the Wasserstein distance (Gulrajani et al. 2017), and a pull of real logits to 0 (Karras et
+    al. 2018, appendix A.1).
+    """
+    return logit_fake.mean() - logit_real.mean() + WASSERSTEIN_DRIFT * logit_real.square().mean()
+
+
+def wasserstein_generator_loss(logit_fake: Float[Tensor, "*B"]) -> Float[Tensor, ""]:
+    """Minus the critic's mean on what is made."""
+    return -logit_fake.mean()
+
+
+LOGISTIC = Objective("logistic", generator_loss, discriminator_loss)
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        LOGISTIC,
+        Objective("wgan-gp", wasserstein_generator_loss, wasserstein_critic_loss, has_slope=True),
+        Objective("least-squares", least_squares_generator_loss, least_squares_discriminator_loss),
+    )
+}
 
 
 def mix_styles(
@@ -52,6 +90,23 @@ def gradient_penalty(
     logits = discriminator(real) if labels is None else discriminator(real, labels)
     (gradient,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def slope_penalty(
+    critic: nn.Module,
+    real: Float[Tensor, "B ..."],
+    fake: Float[Tensor, "B ..."],
+    share: Float[Tensor, " B"],
+    labels: Int[Tensor, " B"] | None = None,
+) -> Float[Tensor, ""]:
+    """Mean of (|dD/dx| - 1)^2 where x is `share` of a real sample and the rest of a fake one (Gulrajani et al. 2017,
+    equation 3), differentiable.
+    """
+    weight = share.view(-1, *[1] * (real.ndim - 1))
+    between = torch.lerp(fake.detach(), real.detach(), weight).requires_grad_(True)
+    logits = critic(between) if labels is None else critic(between, labels)
+    (gradient,) = torch.autograd.grad(logits.sum(), between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1.0).square().mean()
 
 
 def path_length_penalty(
@@ -94,6 +149,7 @@ def generator_gradients(
     instance_noise: Float[Tensor, "B C H W"] | float = 0.0,
     labels: Int[Tensor, " B"] | None = None,
     ranks: Ranks = ALONE,
+    objective: Objective = LOGISTIC,
 ) -> Float[Tensor, ""]:
     """Gradient of the generator's loss; the discriminator is frozen meanwhile (saves its weight gradients).
 
@@ -102,7 +158,7 @@ def generator_gradients(
     """
     clear_gradients(generator)
     set_requires_grad(discriminator, False)
-    loss = generator_loss(discriminator(generator.synthesis(w, "random") + instance_noise, labels))
+    loss = objective.generator(discriminator(generator.synthesis(w, "random") + instance_noise, labels))
     loss.backward()
     ranks.mean_gradients(generator)
     set_requires_grad(discriminator, True)
@@ -116,11 +172,17 @@ def discriminator_gradients(
     fake_labels: Int[Tensor, " B"] | None = None,
     real_labels: Int[Tensor, " B"] | None = None,
     ranks: Ranks = ALONE,
+    objective: Objective = LOGISTIC,
+    penalty: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the discriminator's loss; returns loss, mean real and mean fake logit. Both with instance noise."""
+    """Gradient of the discriminator's loss and of a `penalty` that is added to it; returns loss (without it), mean real
+    and mean fake logit. Both with instance noise.
+    """
     clear_gradients(discriminator)
+    if penalty is not None:
+        penalty.backward()
     logit_fake, logit_real = discriminator(fake.detach(), fake_labels), discriminator(real, real_labels)
-    loss = discriminator_loss(logit_real, logit_fake)
+    loss = objective.discriminator(logit_real, logit_fake)
     loss.backward()
     ranks.mean_gradients(discriminator)
     return loss.detach(), logit_real.detach().mean(), logit_fake.detach().mean()

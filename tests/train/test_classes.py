@@ -21,7 +21,8 @@ from gan2shape.synth import car, dataset
 from gan2shape.synth.dataset import prerender, sample_item
 from gan2shape.synth.registry import get_category
 from gan2shape.train.dataset import ShardedImages
-from gan2shape.train.loop import TrainConfig, sample_step, train
+from gan2shape.train.loop import TrainConfig, train
+from gan2shape.train.samples import sample_step
 from gan2shape.train.state import CHECKPOINT_NAME, load_networks, read_checkpoint, save_state
 from tests.tiny_pack import SMALL, write_tiny_pack
 

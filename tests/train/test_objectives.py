@@ -1,6 +1,7 @@
 """Penalties in closed form; weight averages."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -57,6 +58,81 @@ def test_gradient_penalty_by_finite_differences() -> None:
         perturbed.b8.conv0.weight.data += sign * 1e-4 * direction
         values.append(float(objectives.gradient_penalty(perturbed, real).detach()))
     assert (values[0] - values[1]) / 2e-4 == pytest.approx(analytic, rel=1e-3)
+
+
+def test_slope_penalty_of_a_linear_critic() -> None:
+    """(|a| - 1)^2 wherever it is looked; gradient 2 (|a| - 1) a / |a|."""
+    critic = LinearDiscriminator()
+    real, fake = torch.randn(5, 3, 4, 4), torch.randn(5, 3, 4, 4)
+    penalty = objectives.slope_penalty(critic, real, fake, torch.rand(5))
+    norm = critic.a.norm()
+    torch.testing.assert_close(penalty, (norm - 1).square())
+    penalty.backward()
+    torch.testing.assert_close(critic.a.grad, (2 * (norm - 1) * critic.a / norm).detach())
+
+
+def test_slope_penalty_looks_between_real_and_fake() -> None:
+    """D(x) = |x|^2 / 2 has the gradient x: the penalty says at which points it was taken."""
+    real, fake = torch.randn(4, 1, 2, 2), torch.randn(4, 1, 2, 2)
+    share = torch.tensor([0.0, 0.25, 0.5, 1.0])
+    points = [(1 - s) * f + s * r for s, r, f in zip(share, real, fake, strict=True)]
+    expected = torch.stack([(x.norm() - 1).square() for x in points]).mean()
+    penalty = objectives.slope_penalty(HalfSquare(), real, fake, share)
+    torch.testing.assert_close(penalty, expected)
+
+
+class HalfSquare(nn.Module):
+    """D(x) = |x|^2 / 2."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return 0.5 * image.flatten(1).square().sum(1, keepdim=True)
+
+
+def test_slope_penalty_by_gradcheck() -> None:
+    """Its gradient in the critic's weights, a second derivative, in double precision."""
+    critic = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Softplus(), nn.Flatten(), nn.Linear(2, 1)).double()
+    real, fake = (torch.randn(3, 1, 2, 2, dtype=torch.float64) for _ in range(2))
+    share, names = torch.rand(3, dtype=torch.float64), list(dict(critic.named_parameters()))
+
+    def penalty(*weights: Tensor) -> Tensor:
+        def called(image: Tensor) -> Tensor:
+            return torch.func.functional_call(critic, dict(zip(names, weights, strict=True)), (image,))
+
+        class Called(nn.Module):
+            def forward(self, image: Tensor) -> Tensor:
+                return called(image)
+
+        return objectives.slope_penalty(Called(), real, fake, share)
+
+    weights = tuple(p.detach().clone().requires_grad_() for p in critic.parameters())
+    assert torch.autograd.gradcheck(penalty, weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "generator", "discriminator"),
+    [
+        ("logistic", math.log1p(math.exp(-2)), math.log1p(math.exp(2)) + math.log1p(math.exp(-3))),
+        ("least-squares", 0.5 * (2 - 1) ** 2, 0.5 * ((3 - 1) ** 2 + 2**2)),
+        ("wgan-gp", -2.0, 2 - 3 + 1e-3 * 3**2),
+    ],
+)
+def test_objectives_by_hand(name: str, generator: float, discriminator: float) -> None:
+    """At a real logit of 3 and a fake one of 2."""
+    real, fake = torch.full((4, 1), 3.0), torch.full((4, 1), 2.0)
+    objective = objectives.OBJECTIVES[name]
+    assert float(objective.generator(fake)) == pytest.approx(generator, rel=1e-5)
+    assert float(objective.discriminator(real, fake)) == pytest.approx(discriminator, rel=1e-5)
+
+
+def test_every_objective_pushes_the_players_apart() -> None:
+    """The generator wants its logit up; the discriminator the real one up, the other one down."""
+    for objective in objectives.OBJECTIVES.values():
+        real, fake = torch.full((2, 1), 0.5, requires_grad=True), torch.full((2, 1), 0.5, requires_grad=True)
+        (of_fake,) = torch.autograd.grad(objective.generator(fake), fake)
+        assert bool((of_fake < 0).all()), objective.name
+        of_real, of_fake = torch.autograd.grad(objective.discriminator(real, fake), (real, fake))
+        assert bool((of_real < 0).all()), objective.name
+        assert bool((of_fake > 0).all()), objective.name
 
 
 class LinearGenerator(nn.Module):

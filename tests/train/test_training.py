@@ -17,6 +17,7 @@ from gan2shape.prior.packs import make_prior, save_pack
 from gan2shape.train import loop as training
 from gan2shape.train.dataset import ShardedImages
 from gan2shape.train.loop import TrainConfig, learning_rate_factor, train
+from gan2shape.train.samples import instance_noise_sd
 from gan2shape.train.sheets import samples_sheet
 from gan2shape.train.state import CHECKPOINT_NAME, load_networks
 
@@ -103,6 +104,35 @@ def test_fifty_real_steps_in_bfloat16(data: Path, tmp_path: Path, autoencoding_s
     lines = [json.loads(line) for line in (tmp_path / "out" / "stats.jsonl").read_text().splitlines()]
     if autoencoding_share:
         assert lines[-1]["pixel"] < lines[0]["pixel"]
+
+
+def test_wgan_gp_trains_its_critic_more_often(data: Path, tmp_path: Path) -> None:
+    """Five updates of the critic to one of the generator, its slope penalised at each, R1 never."""
+    config = replace(
+        CONFIG, objective="wgan-gp", critic_steps=5, autoencoding_share=0.0, path_weight=0.0, kimg=0.08, lr=1e-3
+    )
+    state = train(data, tmp_path / "out", config)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "stats.jsonl").read_text().splitlines()]
+    assert ["generator" in line for line in lines] == [step % 5 == 0 for step in range(10)]
+    assert all("slope" in line and "r1" not in line for line in lines)
+    steps = [next(iter(o.state.values()))["step"] for o in (state.generator_optimizer, state.discriminator_optimizer)]
+    assert [int(n) for n in steps] == [2, 10]
+
+
+def test_objectives_that_do_not_go_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="objective=hinge is unknown"):
+        replace(CONFIG, objective="hinge")
+    with pytest.raises(ValueError, match="autoencoding_share=0"):
+        replace(CONFIG, critic_steps=5)
+
+
+@pytest.mark.parametrize("objective", ["wgan-gp", "least-squares"])
+def test_other_objectives_reproduce_images_too(data: Path, tmp_path: Path, objective: str) -> None:
+    config = replace(CONFIG, objective=objective, kimg=0.2)
+    train(data, tmp_path / "out", config)
+    lines = [json.loads(line) for line in (tmp_path / "out" / "stats.jsonl").read_text().splitlines()]
+    assert lines[-1]["pixel"] < lines[0]["pixel"]
+    assert ("slope" in lines[0]) == (objective == "wgan-gp")
 
 
 def test_averaged_generator_differs_and_w_avg_follows(data: Path, tmp_path: Path) -> None:
@@ -215,4 +245,4 @@ def test_a_training_can_begin_with_a_pack(data: Path, tmp_path: Path) -> None:
 def test_the_instance_noise_falls_from_its_start_to_its_end() -> None:
     config = replace(CONFIG, instance_noise_start=0.3, instance_noise=0.05, instance_noise_fade_kimg=10.0)
     wanted = {0: 0.3, 5000: 0.175, 10_000: 0.05, 90_000: 0.05}
-    assert {n: pytest.approx(training.instance_noise_sd(config, n)) for n in wanted} == wanted
+    assert {n: pytest.approx(instance_noise_sd(config, n)) for n in wanted} == wanted

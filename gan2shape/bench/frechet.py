@@ -1,0 +1,94 @@
+"""`gan2shape bench frechet`: how far what a generator makes is from images, as two sets.
+
+The Fréchet distance of EfficientNet's pooled features (`measure.perceptual`): comparable between generators that are
+measured here with as many images, and with nothing else. Fewer images give larger distances, so that the row also says
+what two sets of real images of this number have.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gan2shape.core.devices import choose_device
+from gan2shape.core.errors import UserError
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.measure.perceptual import (
+    PerceptualNetwork,
+    frechet_distance,
+    load_perceptual,
+    pooled_features,
+)
+from gan2shape.nn.generator import Generator
+from gan2shape.prior.packs import load_pack
+from gan2shape.train.dataset import ShardedImages
+from gan2shape.train.state import CHECKPOINT_NAME, load_networks
+
+BATCH = 50  # images at once
+ADVISED = 5000  # images a side: a covariance of 320 features is poorly known from fewer
+
+
+@dataclass(frozen=True)
+class FrechetRequest:
+    """Two sets of images."""
+
+    generator: Path  # a pack, or the folder of a training
+    data: Path  # a folder of shards
+    count: int = ADVISED  # images on each side
+    seed: int = 0  # of the latents
+    device: str = "auto"
+
+
+def run_frechet(request: FrechetRequest, report: Reporter = silent) -> dict[str, float | int | str]:
+    """{"frechet", "floor", "n", …}; `floor`: the same distance of two sets of real images, where there are enough.
+
+    The images are the first ones of the folder. Raises UserError where it has fewer, where the generator cannot be
+    read, and where the network of the extra `perceptual` is missing.
+    """
+    if request.count < 2:
+        raise UserError(f"{request.count} images have no covariance: give --count {ADVISED}.")
+    device = choose_device(request.device)
+    network, generator = load_perceptual(device), _generator(request.generator, device)
+    images = ShardedImages(request.data, generator.config.resolution)
+    if len(images) < request.count:
+        raise UserError(f"{request.data} holds {len(images)} images: give --count {len(images)}, or render more.")
+    n = request.count
+    real = _features(network, _reals(images, 0, n), n, "real images", report)
+    made = _features(network, _made(generator, n, request.seed), n, "samples", report)
+    row = {"generator": str(request.generator), "n": n, "frechet": frechet_distance(made, real)}
+    if len(images) >= 2 * n:
+        others = _features(network, _reals(images, n, 2 * n), n, "other real images", report)
+        row["floor"] = frechet_distance(others, real)
+    return row
+
+
+def _generator(path: Path, device: torch.device) -> Generator:
+    """The averaged generator of a training's folder, or that of a pack."""
+    is_training = (path / CHECKPOINT_NAME).is_file() or path.name == CHECKPOINT_NAME
+    return load_networks(path, device)[0] if is_training else load_pack(path, device).generator
+
+
+def _reals(images: ShardedImages, start: int, end: int) -> Iterator[Float[Tensor, "B 3 S S"]]:
+    for first in range(start, end, BATCH):
+        yield images.between(first, min(end, first + BATCH))
+
+
+@torch.no_grad()
+def _made(generator: Generator, n: int, seed: int) -> Iterator[Float[Tensor, "B 3 S S"]]:
+    z = torch.randn(n, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+    for part in z.to(generator.w_avg.device).split(BATCH):
+        yield generator(part, 1.0, "const").clamp(-1, 1)
+
+
+def _features(
+    network: PerceptualNetwork, batches: Iterator[Tensor], n: int, what: str, report: Reporter
+) -> Float[Tensor, "N D"]:
+    device, found, done = next(network.parameters()).device, [], 0
+    for batch in batches:
+        found.append(pooled_features(network, batch.to(device)).cpu())
+        done += len(batch)
+        report(what, done, n)
+    return torch.cat(found)
