@@ -76,6 +76,7 @@ class TrainRequest:
     device: str = "auto"
     resume: bool = True  # go on from the checkpoint in `out`
     start_from: Path | None = None  # a pack that a new training begins with
+    grow: Path | None = None  # a pack that a new training of twice its resolution begins with
     labels: bool = False  # learn the classes that stand beside the images: a class-conditional generator
     overrides: tuple[str, ...] = ()  # key=value of `TrainConfig`
 
@@ -328,15 +329,19 @@ def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
 
     Raises UserError for settings, images and checkpoints that cannot be used.
     """
+    from gan2shape.train.grow import grown_settings
     from gan2shape.train.loop import TrainConfig
     from gan2shape.train.loop import train as train_gan
 
     began = time.perf_counter()
     refuse_options(request.overrides)
-    config = compose(TrainConfig, overrides=request.overrides)
+    if request.grow is not None and request.start_from is not None:
+        raise UserError("--grow and --start-from both name the pack to begin with: leave one of them out.")
+    values = {} if request.grow is None else grown_settings(request.grow)
+    config = compose(TrainConfig, overrides=request.overrides, calibration=values)
     labels = config.labels or request.labels
     config = replace(config, kimg=request.kimg, device=request.device, labels=labels)
-    state = train_gan(request.data, request.out, config, request.resume, request.start_from, report)
+    state = train_gan(request.data, request.out, config, request.resume, request.grow or request.start_from, report)
     return RunResult(request.out, metrics={"kimg": state.n_images / 1000}, seconds=time.perf_counter() - began)
 
 

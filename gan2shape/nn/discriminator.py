@@ -2,11 +2,13 @@
 
 Conventions: images float in [-1, 1]; parameter names are the published PyTorch ones (`b32.conv0.weight`).
 With `unshuffle`, the image's 2 x 2 pixel blocks become channels first, and the blocks start at half the resolution.
+A discriminator that was grown (`train.grow`) sees the image at two resolutions: what a coarser block sees of it is
+added to the features of the finer one (the paper's "skip" architecture, at these blocks only).
 A class-conditional discriminator adds to the logit the product of its last hidden layer with a vector of the class
 (projection: Miyato and Koyama 2018, equation 3), which is zero at first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,12 +41,15 @@ class DiscriminatorConfig:
     clamp: float | None = None  # clamp of activations (published for half precision: 256)
     image_channels: int = 3  # RGB
     n_classes: int = 0  # of a class-conditional discriminator
+    n_from_rgb: int = 1  # finest blocks that see the image, each at its own resolution
 
     def __post_init__(self) -> None:
         if self.architecture not in ("resnet", "orig"):
             raise ValueError(f"unknown discriminator architecture {self.architecture!r}")
         if len(self.resolutions) != len(self.channels):
             raise ValueError(f"{len(self.channels)} widths do not fit the resolutions {self.resolutions}")
+        if not 1 <= self.n_from_rgb <= max(1, len(self.channels) - 1):
+            raise ValueError(f"{self.n_from_rgb} of {len(self.channels) - 1} blocks cannot see the image")
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -61,7 +66,8 @@ class DiscriminatorBlock(nn.Module):
         width, out = config.channels[index], config.channels[index - 1]
         down, is_residual = f"down_{config.resample}", config.architecture == "resnet"
         gain = RESIDUAL_GAIN if is_residual else 1.0
-        self.has_fromrgb, self.has_residual = index == len(config.channels) - 1, is_residual
+        self.has_fromrgb = index >= len(config.channels) - config.n_from_rgb
+        self.has_residual, self.unshuffle = is_residual, config.unshuffle
         if self.has_fromrgb:
             in_channels = config.image_channels * (4 if config.unshuffle else 1)
             self.fromrgb = Conv(in_channels, width, 1, clamp=config.clamp)
@@ -70,12 +76,25 @@ class DiscriminatorBlock(nn.Module):
         if is_residual:
             self.skip = Conv(width, out, 1, bias=False, activate=False, resample=down, gain=gain)
 
-    def forward(self, x: Float[Tensor, "B I H W"]) -> Float[Tensor, "B O h w"]:
-        """Features at half the resolution."""
+    def forward(
+        self, x: Float[Tensor, "B I H W"] | None, image: Float[Tensor, "B C _H _W"]
+    ) -> Float[Tensor, "B O h w"]:
+        """Features at half the resolution, of those of the finer block and of the image at this block's resolution."""
         if self.has_fromrgb:
-            x = self.fromrgb(x)
+            seen = self.fromrgb(F.pixel_unshuffle(image, 2) if self.unshuffle else image)
+            x = seen if x is None else x + seen
         y = self.conv1(self.conv0(x))
         return y + self.skip(x) if self.has_residual else y
+
+
+def trunk_features(blocks: Sequence[DiscriminatorBlock], image: Float[Tensor, "B C H W"]) -> list[Tensor]:
+    """Outputs of the blocks, fine to coarse; any resolution that halves evenly is accepted."""
+    outputs: list[Tensor] = []
+    for number, block in enumerate(blocks):
+        if number > 0 and block.has_fromrgb:
+            image = F.avg_pool2d(image, 2)
+        outputs.append(block(outputs[-1] if outputs else None, image))
+    return outputs
 
 
 class DiscriminatorEpilogue(nn.Module):
@@ -115,12 +134,7 @@ class Discriminator(nn.Module):
         """Outputs of the first `n_blocks` blocks, fine to coarse; any resolution that halves evenly is accepted."""
         if n_blocks > len(self.block_names):
             raise ValueError(f"the discriminator has {len(self.block_names)} blocks, not {n_blocks}")
-        x = F.pixel_unshuffle(image, 2) if self.config.unshuffle else image
-        outputs = []
-        for name in self.block_names[:n_blocks]:
-            x = getattr(self, name)(x)
-            outputs.append(x)
-        return outputs
+        return trunk_features([getattr(self, name) for name in self.block_names[:n_blocks]], image)
 
     def forward(self, image: Float[Tensor, "B C S S"], labels: Int[Tensor, " B"] | None = None) -> Float[Tensor, "B 1"]:
         """Logit of each image: positive for real. Samples of a batch interact through the minibatch statistics."""

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gan2shape.core.seeding import seeded
 from gan2shape.nn.discriminator import (
@@ -18,6 +17,7 @@ from gan2shape.nn.discriminator import (
     Discriminator,
     DiscriminatorBlock,
     DiscriminatorConfig,
+    trunk_features,
 )
 from gan2shape.nn.layers import FullyConnected, full_precision, normalize_second_moment
 
@@ -54,9 +54,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, image: Float[Tensor, "B C S S"]) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B Z"]]:
         """Mean and log variance of z for each image."""
-        x = F.pixel_unshuffle(image, 2) if self.config.trunk.unshuffle else image
-        for name in self.block_names:
-            x = getattr(self, name)(x)
+        x = trunk_features([getattr(self, name) for name in self.block_names], image)[-1]
         x = self.hidden(full_precision(x.flatten(1)))
         return self.mean(x), self.log_variance(x).clamp(*LOG_VARIANCE_RANGE)
 

@@ -25,6 +25,7 @@ from gan2shape.prior.packs import load_pack
 from gan2shape.train import autoencoding, objectives
 from gan2shape.train.config import TrainConfig
 from gan2shape.train.dataset import ShardedImages
+from gan2shape.train.grow import start_grown
 from gan2shape.train.journal import STATS_NAME, Journal, report_line
 from gan2shape.train.ranks import ALONE, Ranks, open_ranks
 from gan2shape.train.samples import StepSamples, n_reproduced, rank_samples
@@ -193,7 +194,8 @@ def train(
 ) -> TrainState:
     """Train until `config.kimg`, continuing from `out_dir`'s checkpoint if `resume`. Returns the final state.
 
-    start_from: a pack whose networks and image count a new training begins with (its optimisers start afresh).
+    start_from: a pack whose networks and image count a new training begins with (its optimisers start afresh); one of
+    half the resolution is grown (`train.grow`).
     Raises UserError if the folder has no usable images or its checkpoint belongs to other networks. Stop it at any
     time: the next call continues from the last checkpoint.
 
@@ -229,7 +231,9 @@ def _train(
         add_encoder(state, config.lr, config.beta2, config.seed)
     resumed = resume and load_state(state, out, device)
     if start_from is not None and not resumed:
-        start_from_pack(state, load_pack(start_from, device), config.batch)
+        prior = load_pack(start_from, device)
+        is_smaller = 2 * prior.generator.config.resolution == config.generator.resolution
+        (start_grown if is_smaller else start_from_pack)(state, prior, config.batch)
     if ranks.agreed(state.n_images) != state.n_images:
         raise UserError(f"{out} holds another checkpoint for each process: let them share one folder.")
     if ranks.index > 0:

@@ -188,8 +188,11 @@ def load_state(state: TrainState, out_dir: str | Path, device: torch.device) -> 
         return False
     saved = read_training(path, device)
     configs = (asdict(state.generator.config), asdict(state.discriminator.config))
-    found = tuple({"n_classes": 0, **saved[f"{name}_config"]} for name in ("generator", "discriminator"))
-    if found != configs:  # checkpoints of earlier versions know no classes
+    found = tuple(  # checkpoints of earlier versions lack what is at its default
+        {**asdict(defaults), **saved[f"{name}_config"]}
+        for name, defaults in (("generator", GeneratorConfig()), ("discriminator", DiscriminatorConfig()))
+    )
+    if found != configs:
         raise UserError(f"{path} holds networks of another configuration: choose another output folder or delete it.")
     state.generator.load_state_dict(saved["generator"])
     state.discriminator.load_state_dict(saved["discriminator"])
