@@ -250,9 +250,13 @@ def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfi
         say(f"This will take about {format_seconds(seconds)} on this CPU.")
 
 
-def read_inputs(request: RunRequest, config: ShapeConfig, generator: MaskedGenerator) -> dict:
+def read_inputs(
+    request: RunRequest, config: ShapeConfig, generator: MaskedGenerator, find_object: bool = True
+) -> dict:
     """The image or the latent that a request names, with its mask and framing. Raises UserError for what cannot be
     read.
+
+    find_object: look for the object in a picture without a mask that the prior does not know.
     """
     if request.image is None:
         given = {}
@@ -262,7 +266,8 @@ def read_inputs(request: RunRequest, config: ShapeConfig, generator: MaskedGener
         if request.mask is not None:
             given["mask"] = read_mask(request.mask, config.render.resolution)
         return given
-    picture = read_framed(request.image, config.render.resolution, generator, request.mask, request.auto_mask)
+    size, masks = config.render.resolution, (request.mask, request.auto_mask)
+    picture = read_framed(request.image, size, generator, *masks, find_object)
     for note in picture.notes:
         say(note)
     return {"image": picture.image, "mask": picture.mask, "framing": picture.framing}

@@ -4,10 +4,8 @@ Images that cannot be used are listed with their reason and stop nothing. Where 
 (preset instant), the networks see a batch at a time.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +13,8 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.api import announce, metrics, opened, read_inputs, reconstruct, run
+from gan2shape.api import announce, opened, reconstruct, run
+from gan2shape.api_batches import in_batches
 from gan2shape.core.compose import to_yaml
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import one_thread_after_fork
@@ -32,22 +31,22 @@ from gan2shape.core.many import (
     Item,
     ManyRequest,
     ManyResult,
+    done_row,
+    failed_row,
     items_of,
     read_journal,
     require_own,
 )
 from gan2shape.core.progress import Reporter, say, silent
-from gan2shape.core.requests import RunRequest, require_inputs_kept
+from gan2shape.core.requests import RunRequest
 from gan2shape.core.resources import pack_dir
 from gan2shape.export.index import render_index
-from gan2shape.export.photo import Photo, read_photo
 from gan2shape.prior.cache import content_hash
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.opened import OpenPrior
 from gan2shape.shape.batch import BATCH, in_one_pass, is_one_pass
 from gan2shape.shape.reconstruct import Reconstruction, check_inputs
 
-MOST_WRITERS = 4  # threads that read and write files
 INDEX_INTERVAL_S = 60.0  # between two versions of the page while the job works
 
 
@@ -57,7 +56,7 @@ Works = Callable[[RunRequest, list[Item], MaskedGenerator, ShapeConfig, Reporter
 
 def works_of(generator: MaskedGenerator, config: ShapeConfig) -> Works:
     """How images are run under this configuration, here."""
-    return _in_batches if is_one_pass(generator, config) else _one_by_one
+    return in_batches if is_one_pass(generator, config) else _one_by_one
 
 
 def run_many(request: ManyRequest, report: Reporter = silent, works: Works | None = None) -> ManyResult:
@@ -183,81 +182,9 @@ def _one_by_one(
         try:
             result = run(one, report, (generator, config))
         except UserError as error:
-            yield _failed(item, error)
+            yield failed_row(item, error)
         else:
-            yield _done(item, time.perf_counter() - began, result.notes, result.metrics)
-
-
-def _in_batches(
-    request: RunRequest, items: list[Item], generator: MaskedGenerator, config: ShapeConfig, report: Reporter
-) -> Iterator[dict]:
-    with ThreadPoolExecutor(min(MOST_WRITERS, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(items), BATCH):
-            yield from _one_batch(request, items[start : start + BATCH], generator, config, pool)
-
-
-def _one_batch(
-    request: RunRequest, items: list[Item], generator: MaskedGenerator, config: ShapeConfig, pool: Executor
-) -> Iterator[dict]:
-    """Files are read and written side by side, between which the networks see all images at once."""
-    began, read = time.perf_counter(), []
-
-    def reading(item: Item) -> dict:
-        one = replace(request, image=item.image, mask=item.mask, out=Path(request.out) / item.folder)
-        require_inputs_kept(one)
-        given = read_inputs(one, config, generator)
-        check_inputs(given["image"], given["mask"], None, 0, 1, 1)
-        photo = read_photo(one.image, given["framing"], config.render.resolution, one.mask)
-        return {**given, "photo": photo}
-
-    def writing(item: Item, one: Reconstruction, photo: Photo | None) -> float:
-        started = time.perf_counter()
-        folder = Path(request.out) / item.folder
-        with locked(folder):
-            replace(one, photo=photo).export(folder)
-        return time.perf_counter() - started
-
-    for item, future in [(item, pool.submit(reading, item)) for item in items]:
-        try:
-            read.append((item, future.result()))
-        except UserError as error:
-            yield _failed(item, error)
-    if not read:
-        return
-    images, masks = ([given[name] for _, given in read] for name in ("image", "mask"))
-    made = in_one_pass(images, masks, generator, config)
-    shared_s = (time.perf_counter() - began) / len(read)
-    works = [
-        (item, one, None if isinstance(one, UserError) else pool.submit(writing, item, one, given["photo"]))
-        for (item, given), one in zip(read, made, strict=True)
-    ]
-    try:
-        for item, one, future in works:
-            try:
-                if isinstance(one, UserError):
-                    raise one
-                seconds = shared_s + future.result()
-            except UserError as error:
-                yield _failed(item, error)
-            else:
-                yield _done(item, seconds, (*one.warnings, *generator.notes), metrics(one))
-    finally:  # after an interrupt nothing new is begun
-        for _, _, future in works:
-            if future is not None:
-                future.cancel()
-
-
-def _done(item: Item, seconds: float, notes: tuple[str, ...], numbers: dict[str, float]) -> dict:
-    row = {"image": item.image.name, "folder": item.folder, "key": item.key, "status": DONE, "seconds": seconds}
-    return {**row, "notes": list(notes), "metrics": numbers}
-
-
-def _failed(item: Item, error: UserError) -> dict:
-    reason = str(error)
-    for path in filter(None, (item.image, item.mask)):  # where a user's files lie is not the page's matter
-        reason = reason.replace(str(path), path.name)
-    row = {"image": item.image.name, "folder": item.folder, "key": item.key, "status": FAILED}
-    return {**row, "error": reason, "notes": []}
+            yield done_row(item, time.perf_counter() - began, result.notes, result.metrics)
 
 
 def _write_index(folder: Path, items: list[Item], rows: dict[str, dict], config: ShapeConfig) -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-import gan2shape.api_many as api_many
+import gan2shape.api_batches as api_batches
 from gan2shape.api import reconstruct
 from gan2shape.cli import app
 from gan2shape.cli_many import images_and_settings
@@ -141,7 +141,7 @@ def test_networks_see_the_batch_at_once_with_given_and_predicted_masks(weights, 
 
 
 def test_an_interrupt_loses_the_image_at_work(photos, tmp_path, monkeypatch) -> None:
-    out, export = tmp_path / "out", api_many.metrics
+    out, export = tmp_path / "out", api_batches.metrics
     seen = []
 
     def stop(made):
@@ -150,11 +150,11 @@ def test_an_interrupt_loses_the_image_at_work(photos, tmp_path, monkeypatch) -> 
             raise KeyboardInterrupt
         return export(made)
 
-    monkeypatch.setattr(api_many, "metrics", stop)
+    monkeypatch.setattr(api_batches, "metrics", stop)
     assert many("--image", photos, "--out", out).exit_code == 130
     assert sum(row["status"] == "done" for row in read_journal(out).values()) == 2
     assert (out / "index.html").read_text(encoding="utf-8").count("<article") == 2
-    monkeypatch.setattr(api_many, "metrics", export)
+    monkeypatch.setattr(api_batches, "metrics", export)
     again = payload(many("--image", photos, "--out", out))
     assert (again["n_done"], again["n_skipped"]) == (2, 2)
 

@@ -139,13 +139,15 @@ def write_bytes_atomic(path: Path, data: bytes) -> Path:
     return write_atomic(path, lambda temporary: temporary.write_bytes(data))
 
 
-def write_arrays_atomic(path: Path, arrays: Mapping[str, Any]) -> Path:
-    """NumPy arrays by name as a compressed .npz file at `path`, whole or not at all."""
+def write_arrays_atomic(path: Path, arrays: Mapping[str, Any], compressed: bool = True) -> Path:
+    """NumPy arrays by name as an .npz file at `path`, whole or not at all."""
     import numpy as np
+
+    write_arrays = np.savez_compressed if compressed else np.savez
 
     def save(temporary: Path) -> None:
         with temporary.open("wb") as stream:  # a path would get ".npz" appended
-            np.savez_compressed(stream, **arrays)
+            write_arrays(stream, **arrays)
 
     return write_atomic(path, save)
 

@@ -152,6 +152,21 @@ def digest(path: Path) -> str:
         return hashlib.sha256().hexdigest()[:HASH_DIGITS]
 
 
+def done_row(item: Item, seconds: float, notes: tuple[str, ...], numbers: dict[str, float]) -> dict:
+    """The journal's line for an image whose files are there."""
+    row = {"image": item.image.name, "folder": item.folder, "key": item.key, "status": DONE, "seconds": seconds}
+    return {**row, "notes": list(notes), "metrics": numbers}
+
+
+def failed_row(item: Item, error: UserError) -> dict:
+    """The journal's line for an image that could not be used."""
+    reason = str(error)
+    for path in filter(None, (item.image, item.mask)):  # where a user's files lie is not the page's matter
+        reason = reason.replace(str(path), path.name)
+    row = {"image": item.image.name, "folder": item.folder, "key": item.key, "status": FAILED}
+    return {**row, "error": reason, "notes": []}
+
+
 def read_journal(folder: Path) -> dict[str, dict]:
     """The last row of each image's folder."""
     return {row["folder"]: row for row in read_lines(folder / JOURNAL_NAME) if isinstance(row.get("folder"), str)}

@@ -9,12 +9,12 @@ def piece_of_faces(faces: Int[np.ndarray, "F 3"], n_vertices: int) -> Int[np.nda
 
     Labels spread over the faces and along chains of labels, so that the rounds grow with the logarithm of the size.
     """
-    label = np.arange(n_vertices)
+    label, corners = np.arange(n_vertices), np.ascontiguousarray(faces.T)
     while True:
         before = label.copy()
-        lowest = label[faces].min(1)
-        for corner in range(3):
-            np.minimum.at(label, faces[:, corner], lowest)
+        lowest = np.minimum.reduce(label[corners])
+        for corner in corners:
+            np.minimum.at(label, corner, lowest)
         label = label[label]
         if np.array_equal(before, label):
             return label[faces[:, 0]]

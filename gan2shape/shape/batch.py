@@ -20,11 +20,11 @@ from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.confidence import confidence_of
 from gan2shape.shape.gauge import depth_base, depth_from_raw
-from gan2shape.shape.initialize import DEPTH_NETWORK, mirror_mean_depth, take_view_and_light, tilted_by_view
+from gan2shape.shape.initialize import DEPTH_NETWORK, depth_and_mirrored, take_view_and_light, tilted_by_view
 from gan2shape.shape.observe import require_object
 from gan2shape.shape.reconstruct import Reconstruction, finished
 from gan2shape.shape.state import Progress, make_target, new_state, scene_with, target_from
-from gan2shape.shape.verdict import verdicts_of
+from gan2shape.shape.verdict import Guess, inversion_figures, verdicts_of
 
 BATCH = 32  # images that the networks see at once
 
@@ -60,9 +60,10 @@ def in_one_pass(
     given = torch.cat(list(images)).to(device)
     latents = prior.guess_latent(given)
     made, predicted = generator(latents)
+    guess = None if generator.head is None else Guess(latents, made, predicted)
     seen = made if config.ablation.learn_from_inversion else given
-    depths = mirror_mean_depth(known, seen, config.initial.network_depth_scale)
-    depths = tilted_by_view(depths, seen, known, prior, config.initial.network_tilt)
+    of_seen = depth_and_mirrored(known, seen, config.initial.network_depth_scale)
+    depths = tilted_by_view(sum(of_seen) / 2, seen, known, prior, config.initial.network_tilt)
     raws, lights = state.model.networks.depth_net(seen), state.model.networks.lights(seen)
     seconds = {"batch": (time.perf_counter() - began) / len(given)}
     progress, found = Progress(initial=DEPTH_NETWORK, seconds=seconds), []
@@ -73,8 +74,10 @@ def in_one_pass(
     ]  # fmt: skip
     bases = [depth_base(depth[None], half_range) for depth in depths]
     depths = torch.cat([depth_from_raw(raw[None], base, half_range) for raw, base in zip(raws, bases, strict=True)])
-    confidence = confidence_of(given, seen, torch.cat([one.mask for one in observations]), depths, prior, config)
-    for i, (observation, verdict) in enumerate(zip(observations, verdicts_of(observations, generator), strict=True)):
+    all_masks = torch.cat([one.mask for one in observations])
+    confidence = confidence_of(given, seen, all_masks, depths, prior, config, of_seen)
+    verdicts, figures = verdicts_of(observations, generator, guess), inversion_figures(observations, generator, made)
+    for i, observation in enumerate(observations):
         row, mask = slice(i, i + 1), observation.mask
         try:
             require_object(mask)
@@ -85,5 +88,6 @@ def in_one_pass(
         target = target_from(seen[row], mask) if seen is made else make_target(observation)
         scene = scene_with(own.model, target, depths[row], lights[row], fov_deg)
         sure = None if confidence is None else confidence[row]
-        found.append(finished(observation, (scene,), own, target, progress, generator, config, verdict, sure))
+        told = (verdicts[i], sure, figures[i])
+        found.append(finished(observation, (scene,), own, target, progress, generator, config, *told))
     return found

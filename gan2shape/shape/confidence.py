@@ -15,7 +15,7 @@ from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.packs import Prior
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.scene.light import normals_from_depth
-from gan2shape.shape.initialize import category_depth, mirror_mean_depth
+from gan2shape.shape.initialize import depth_and_mirrored, mirror_mean_depth
 
 INSIDE = 0.5  # of the mask
 FARTHEST_PX = 16  # from the outline that is told apart
@@ -33,16 +33,17 @@ def evidence_maps(
     depth: Float[Tensor, "B 1 S S"],
     known: SceneNetworks,
     config: ShapeConfig,
+    of_seen: tuple[Tensor, Tensor] | None = None,
 ) -> Float[Tensor, "B C S S"]:
     """What the confidence network sees of some objects.
 
-    `seen`: the pictures that depth was measured in, G(w), or the images themselves; `depth`: the result.
+    `seen`: the pictures that depth was measured in, G(w), or the images themselves; `depth`: the result; `of_seen`:
+    `depth_and_mirrored` of `seen`, where it is known.
     """
     inside = (masks > INSIDE).to(depth)
     scale, size = config.initial.network_depth_scale, depth.shape[-1]
-    own = category_depth(known, seen, scale)
-    mirrored = category_depth(known, seen.flip(-1), scale).flip(-1)
-    of_images = mirror_mean_depth(known, images, scale)
+    own, mirrored = depth_and_mirrored(known, seen, scale) if of_seen is None else of_seen
+    of_images = (own + mirrored) / 2 if images is seen else mirror_mean_depth(known, images, scale)
     at = torch.linspace(-1.0, 1.0, size, device=depth.device)
     return torch.cat(
         [
@@ -87,12 +88,15 @@ def confidence_of(
     depth: Float[Tensor, "B 1 S S"],
     prior: Prior,
     config: ShapeConfig,
+    of_seen: tuple[Tensor, Tensor] | None = None,
 ) -> Float[Tensor, "B 1 S S"] | None:
     """Confidence of depth in [0, 1], .5 where the expected error is the category's usual one; it means nothing beside
     the object. None where the pack has no network for it, or depth does not come from the pack's depth network.
+
+    Arguments as of `evidence_maps`.
     """
     network = prior.confidence
     known = pretrained_networks(prior, config) if network is not None and config.initial.use_depth_network else None
     if known is None or network.config.resolution != depth.shape[-1]:
         return None
-    return network.confidence(evidence_maps(images, seen, masks, depth, known, config))
+    return network.confidence(evidence_maps(images, seen, masks, depth, known, config, of_seen))

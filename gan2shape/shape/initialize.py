@@ -103,11 +103,19 @@ def category_depth(
 def mirror_mean_depth(
     networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], depth_scale: float = 1.0
 ) -> Float[Tensor, "B 1 S S"]:
-    """Mean of the depth of each image and of its mirror image, mirrored back: the two should be
-    equal, and their difference is error.
+    """Mean of the depth of each image and of its mirror image."""
+    own, mirrored = depth_and_mirrored(networks, images, depth_scale)
+    return (own + mirrored) / 2
+
+
+def depth_and_mirrored(
+    networks: SceneNetworks, images: Float[Tensor, "B 3 S S"], depth_scale: float = 1.0
+) -> tuple[Float[Tensor, "B 1 S S"], Float[Tensor, "B 1 S S"]]:
+    """Depth of each image, and that of its mirror image, mirrored back: the two should be equal, and their difference
+    is error.
     """
-    seen = category_depth(networks, images, depth_scale)
-    return (seen + category_depth(networks, images.flip(-1), depth_scale).flip(-1)) / 2
+    own, mirrored = (category_depth(networks, seen, depth_scale) for seen in (images, images.flip(-1)))
+    return own, mirrored.flip(-1)
 
 
 def read_pitch_yaw_rad(

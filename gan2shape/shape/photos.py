@@ -18,10 +18,16 @@ from gan2shape.shape.verdict import strangeness, trust_figures
 
 
 def read_framed(
-    path: Path, size: int, generator: MaskedGenerator, mask_path: Path | None = None, auto_mask: bool = False
+    path: Path,
+    size: int,
+    generator: MaskedGenerator,
+    mask_path: Path | None = None,
+    auto_mask: bool = False,
+    find_object: bool = True,
 ) -> InputImage:
     """The picture at `path` as `size` x `size`, with the mask at `mask_path`, of its alpha channel or, where there is
-    none, found in the picture (`auto_mask`: in any case, else only where the prior does not know the picture as it is).
+    none, found in the picture (`auto_mask`: in any case; else only where the prior does not know the picture as it is,
+    and never without `find_object`).
 
     Pictures are framed as the prior's images where those were measured. Raises UserError for files that cannot be used.
     """
@@ -29,6 +35,8 @@ def read_framed(
     if picture.cover is not None:
         return _cut(picture, frame, size)
     plain = seen_in(picture, default_framing(picture), size)
+    if not (auto_mask or find_object):
+        return plain
     before = how_strange(plain, generator)
     if not auto_mask and (before is None or before <= 1):
         return plain

@@ -13,9 +13,8 @@ interrupted and resumed gives what an uninterrupted one gives.
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -52,7 +51,7 @@ from gan2shape.shape.state import (
     save_state,
 )
 from gan2shape.shape.strips import effect_strips
-from gan2shape.shape.verdict import INSIDE, inversion_psnr_db, latent_distance, require_picture, verdicts_of
+from gan2shape.shape.verdict import INSIDE, inversion_figures, require_picture, verdicts_of
 
 OnScene = Callable[[Scene], None]
 
@@ -73,6 +72,8 @@ class Reconstruction:
     verdict: Verdict | None = None
     # Of depth, in [0, 1] on the object (shape/confidence.py); None where the pack cannot tell.
     confidence: Float[Tensor, "1 1 S S"] | None = None
+    # What was measured of an image that was given, by name (shape/verdict.py); nothing of a sample or a latent.
+    figures: dict[str, float] = field(default_factory=dict)
     photo: Photo | None = None  # the observed image at its own resolution, where that is higher
 
     @property
@@ -85,24 +86,15 @@ class Reconstruction:
         """Where the object is in the input, and what lies behind it."""
         return self.target.canvas
 
-    @cached_property
+    @property
     def inversion_psnr_db(self) -> float | None:
         """How near the generator comes to the input image inside the mask; None for a sample or a latent."""
-        return inversion_psnr_db(self.observation, self.generator)
+        return self.figures.get("inversion_psnr_db")
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader has to know before trusting the shape, in sentences."""
         return () if self.verdict is None or self.verdict.level == INSIDE else (self.verdict.sentence,)
-
-    @cached_property
-    def figures(self) -> dict[str, float]:
-        """What was measured of an image that was given, by name (shape/verdict.py); nothing of a sample or a latent."""
-        if not self.observation.is_inverted:
-            return {}
-        distance = latent_distance(self.observation.latent, self.generator.prior).item()
-        found = {} if self.verdict is None else self.verdict.figures
-        return {"inversion_psnr_db": self.inversion_psnr_db, "latent_distance": distance, **found}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -283,7 +275,8 @@ def reconstruct(
     if from_network:
         given = (observation.image, target.image, observation.mask, scenes[-1].depth)
         confidence = confidence_of(*given, generator.prior, config)
-    return finished(observation, scenes, state, target, progress, generator, config, verdict, confidence)
+    (figures,) = inversion_figures([observation], generator)
+    return finished(observation, scenes, state, target, progress, generator, config, verdict, confidence, figures)
 
 
 def finished(
@@ -296,11 +289,13 @@ def finished(
     config: ShapeConfig,
     verdict: Verdict | None = None,
     confidence: Float[Tensor, "1 1 S S"] | None = None,
+    figures: Mapping[str, float] | None = None,
 ) -> Reconstruction:
-    """The result, whose last scene has the input's own albedo and background."""
+    """The result, whose last scene has the input's own albedo and background. figures: of the inversion."""
     scenes = (*scenes[:-1], with_input_albedo(scenes[-1], observation, state, target, config.render.fov_deg))
     target = replace(target, canvas=make_target(observation).canvas)
-    told = (progress.seconds, verdict, confidence)
+    known = {**(figures or {}), **({} if verdict is None else verdict.figures)}
+    told = (progress.seconds, verdict, confidence, known)
     return Reconstruction(observation, scenes, state, target, progress, generator, config, *told)
 
 

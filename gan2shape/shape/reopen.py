@@ -15,6 +15,7 @@ from gan2shape.shape.initialize import DEPTH_NETWORK
 from gan2shape.shape.reconstruct import Reconstruction, finished
 from gan2shape.shape.stages import STEP_NAMES
 from gan2shape.shape.state import STATE_NAME, load_state, make_target, new_state
+from gan2shape.shape.verdict import inversion_figures
 
 SCENE_NAME = "scene.npz"  # a run's arrays: the observation among them
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
@@ -35,7 +36,8 @@ def reopen(folder: Path, generator: MaskedGenerator, config: ShapeConfig, is_inv
     state, progress, scenes = load_state(folder / STATE_NAME, state, config, origin)
     if not scenes or progress.n_done < len(STEP_NAMES) * config.stages_from(progress.initial == DEPTH_NETWORK):
         raise UserError(f"The run in {folder} has not ended: finish it with `gan2shape run --resume {folder}`.")
-    return finished(observation, scenes, state, target, progress, generator, config)
+    (figures,) = inversion_figures([observation], generator)
+    return finished(observation, scenes, state, target, progress, generator, config, figures=figures)
 
 
 def read_observation(path: Path, device: torch.device, is_inverted: bool) -> Observation:

@@ -15,6 +15,7 @@ without limits, as for custom generators, there is no verdict.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -47,13 +48,49 @@ def require_picture(image: Float[Tensor, "1 3 S S"]) -> None:
         raise UserError("The image is one flat colour, without an object in it: give another one.")
 
 
+@dataclass(frozen=True)
+class Guess:
+    """What a pack's networks see in some images at first sight."""
+
+    latents: Float[Tensor, "B D"]  # w, by the encoder
+    made: Float[Tensor, "B 3 S S"]  # G(w)
+    masks: Float[Tensor, "B 1 S S"]  # of the objects in G(w)
+
+    def rows(self, places: Sequence[int]) -> "Guess":
+        """Those of some of the images."""
+        places = list(places)
+        return Guess(self.latents[places], self.made[places], self.masks[places])
+
+
+def first_guess(images: Float[Tensor, "B 3 S S"], generator: MaskedGenerator) -> Guess | None:
+    """One pass of encoder and generator, without gradient; None without an encoder or a mask head."""
+    with torch.no_grad():
+        latents = None if generator.head is None else generator.prior.guess_latent(images)
+        return None if latents is None else Guess(latents, *generator(latents))
+
+
 @torch.no_grad()
-def inversion_psnr_db(observation: Observation, generator: MaskedGenerator) -> float | None:
-    """PSNR of the generator's image of the latent against the input, inside the mask; None for a sample or a latent."""
-    if not observation.is_inverted:
-        return None
-    made = generator(observation.latent)[0]
-    return psnr_db(made, observation.image, observation.mask > 0.5).item()
+def inversion_figures(
+    observations: Sequence[Observation],
+    generator: MaskedGenerator,
+    made: Float[Tensor, "B 3 S S"] | None = None,
+) -> list[dict[str, float]]:
+    """What the latent of each image tells: `inversion_psnr_db`, the PSNR of G(latent) against the image inside the
+    mask, and `latent_distance`. Nothing of a sample or a latent.
+
+    made: G of each latent, where that is known. Images do not depend on each other.
+    """
+    found: list[dict[str, float]] = [{} for _ in observations]
+    places = [i for i, one in enumerate(observations) if one.is_inverted]
+    if not places:
+        return found
+    images, masks, latents = (torch.cat([getattr(observations[i], part) for i in places])
+                              for part in ("image", "mask", "latent"))  # fmt: skip
+    shown = generator(latents)[0] if made is None else made[places]
+    columns = psnr_db(shown, images, masks > 0.5), latent_distance(latents, generator.prior)
+    for i, row in zip(places, torch.stack(columns, 1).tolist(), strict=True):
+        found[i] = dict(zip(("inversion_psnr_db", "latent_distance"), row, strict=True))
+    return found
 
 
 def latent_distance(latents: Float[Tensor, "B *L D"], prior: Prior) -> Float[Tensor, " B"]:
@@ -68,25 +105,28 @@ def latent_distance(latents: Float[Tensor, "B *L D"], prior: Prior) -> Float[Ten
 
 @torch.no_grad()
 def trust_figures(
-    images: Float[Tensor, "B 3 S S"], generator: MaskedGenerator, masks: Float[Tensor, "B 1 S S"] | None = None
+    images: Float[Tensor, "B 3 S S"],
+    generator: MaskedGenerator,
+    masks: Float[Tensor, "B 1 S S"] | None = None,
+    guess: Guess | None = None,
 ) -> dict[str, Float[Tensor, " B"]] | None:
     """The figures of each image, as above; None without an encoder, a mask head or a discriminator. A PSNR is 0 where
     the generator shows no object.
 
-    masks: those that were given. Images do not depend on each other.
+    masks: those that were given. guess: `first_guess` of the images, where it is known. Images do not depend on each
+    other.
     """
     prior = generator.prior
-    latents = None if generator.head is None or prior.discriminator is None else prior.guess_latent(images)
-    if latents is None:
+    guess = guess if guess is not None or prior.discriminator is None else first_guess(images, generator)
+    if guess is None or prior.discriminator is None:
         return None
-    made, seen = generator(latents)
-    compared = seen if masks is None else masks
+    compared = guess.masks if masks is None else masks
     found = {
-        "guess_psnr_db": psnr_db(made, images, compared > 0.5).nan_to_num(0.0),
-        "feature_distance": feature_distance(images, made, prior),
-        "round_trip": ((prior.guess_latent(made) - latents) / prior.w_std).square().mean(1).sqrt(),
+        "guess_psnr_db": psnr_db(guess.made, images, compared > 0.5).nan_to_num(0.0),
+        "feature_distance": feature_distance(images, guess.made, prior),
+        "round_trip": ((prior.guess_latent(guess.made) - guess.latents) / prior.w_std).square().mean(1).sqrt(),
     }
-    return found if masks is None else {**found, "mask_iou": iou(masks > 0.5, seen > 0.5)}
+    return found if masks is None else {**found, "mask_iou": iou(masks > 0.5, guess.masks > 0.5)}
 
 
 def feature_distance(
@@ -136,9 +176,13 @@ def judge(figures: Mapping[str, float], limits: Mapping[str, tuple[float, float]
 
 
 @torch.no_grad()
-def verdicts_of(observations: Sequence[Observation], generator: MaskedGenerator) -> list[Verdict | None]:
+def verdicts_of(
+    observations: Sequence[Observation], generator: MaskedGenerator, guess: Guess | None = None
+) -> list[Verdict | None]:
     """The verdict about each image that was given, all in one pass; None for samples and latents, and where nothing
     can tell.
+
+    guess: `first_guess` of all images, where it is known.
     """
     limits, verdicts = generator.prior.calibration.limits, [None] * len(observations)
     name = str(generator.prior.card.get("category", "generator's"))
@@ -147,7 +191,8 @@ def verdicts_of(observations: Sequence[Observation], generator: MaskedGenerator)
         if not places or not limits:
             continue
         images, masks = (torch.cat([getattr(observations[i], part) for i in places]) for part in ("image", "mask"))
-        figures = trust_figures(images, generator, masks if has_mask else None)
+        own = None if guess is None else guess.rows(places)
+        figures = trust_figures(images, generator, masks if has_mask else None, own)
         if figures is None:
             continue
         columns = zip(*(values.tolist() for values in figures.values()), strict=True)
