@@ -15,8 +15,9 @@ from gan2shape.api import run as run_request
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import to_json, write_text_atomic
 from gan2shape.core.locks import locked
+from gan2shape.core.many import JOURNAL_NAME, is_finished, request_behind
 from gan2shape.core.progress import Reporter, say, silent
-from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult, resumed
+from gan2shape.core.requests import REQUEST_NAME, RunRequest, RunResult
 from gan2shape.core.resources import pack_dir
 from gan2shape.edit import sliders
 from gan2shape.edit.animate import write_animations
@@ -125,7 +126,7 @@ def edit(request: EditRequest, report: Reporter = silent) -> RunResult:
 
 def open_run(folder: Path, device: str = "auto") -> Reconstruction:
     """A finished run, with its generator. Raises UserError for a folder that holds none, or one of another version."""
-    request = resumed(Path(folder), device)
+    request = request_behind(Path(folder), device)
     generator, config = opened(request)
     return reopen(Path(folder), generator, config, is_inverted=request.image is not None)
 
@@ -144,7 +145,7 @@ def open_source(request: EditRequest, report: Reporter = silent) -> Source:
     if request.category or request.mask:
         raise UserError("--category and --mask belong to an image: a run has its own, leave them away.")
     if not (path / EDIT_NAME).is_file():
-        if not (path / REQUEST_NAME).is_file():
+        if not (is_finished(path) or (path / REQUEST_NAME).is_file() or (path / JOURNAL_NAME).is_file()):
             raise UserError(f"{path} is neither a run's folder nor an edit's nor an image: check the path.")
         return _opened_source(path, request.device)
     record, offset = read_edit(path)
@@ -160,7 +161,7 @@ def open_source(request: EditRequest, report: Reporter = silent) -> Source:
 
 
 def _opened_source(folder: Path, device: str) -> Source:
-    request = resumed(folder, device)
+    request = request_behind(folder, device)
     weights = content_hash(request.generator or pack_dir(request.category))
     return Source(folder, open_run(folder, device), weights)
 
@@ -185,7 +186,7 @@ def find_sliders(
     Raises UserError for layers that the generator has not, and as `open_prior` and `open_run`.
     """
     if source is not None:
-        request = resumed(Path(source), device)
+        request = request_behind(Path(source), device)
         generator, config = opened(request)
         weights = content_hash(request.generator or pack_dir(request.category))
     else:
@@ -229,7 +230,7 @@ def _check(request: EditRequest) -> None:
     if request.light_from is not None:
         light_from(request.light_from)
     out = Path(request.out)
-    if (out / REQUEST_NAME).exists():
+    if (out / REQUEST_NAME).exists() or is_finished(out):
         raise UserError(f"{out} holds a run: choose another folder with --out.")
     inputs = (request.source, request.like, request.mask, request.sliders)
     for path in (Path(one) for one in inputs if one is not None and Path(one).is_file()):

@@ -26,6 +26,7 @@ from gan2shape.core.many import (
     DONE,
     FAILED,
     INDEX_NAME,
+    JOB_NAME,
     JOURNAL_NAME,
     SETTINGS_NAME,
     Item,
@@ -81,6 +82,7 @@ def run_many(request: ManyRequest, report: Reporter = silent, works: Works | Non
             announce(request.run, generator, config, has_mask=all(item.mask for item in pending))
         append_lines(folder / JOURNAL_NAME, [])
         write_text_atomic(folder / SETTINGS_NAME, to_yaml(config))
+        write_text_atomic(folder / JOB_NAME, request.run.to_json())
         works = works or works_of(generator, config)
         tried, shown_at = [], time.perf_counter()
         try:

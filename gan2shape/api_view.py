@@ -11,6 +11,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.files import to_json, write_text_atomic
 from gan2shape.core.images import to_uint8, write_png
 from gan2shape.core.locks import locked
+from gan2shape.core.many import is_finished
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.requests import REQUEST_NAME, RunResult
 from gan2shape.edit.controls import Pose, light_from
@@ -44,7 +45,7 @@ def render(request: RenderRequest, report: Reporter = silent) -> RunResult:
     began = time.perf_counter()
     if request.mode not in MODES:
         raise UserError(f"Unknown --mode {request.mode!r}: write {', '.join(MODES)}.")
-    if (Path(request.out) / REQUEST_NAME).exists():
+    if (Path(request.out) / REQUEST_NAME).exists() or is_finished(Path(request.out)):
         raise UserError(f"{request.out} holds a run: choose another folder with --out.")
     views = read_views(request.views, Pose(direction=None if request.light is None else light_from(request.light)))
     with locked(request.out):

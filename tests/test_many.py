@@ -2,6 +2,7 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,15 @@ from typer.testing import CliRunner
 
 import gan2shape.api_batches as api_batches
 from gan2shape.api import reconstruct
+from gan2shape.api_batches import _Work
+from gan2shape.api_edit import open_run
 from gan2shape.cli import app
 from gan2shape.cli_many import images_and_settings
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_uint8
 from gan2shape.core.many import (
     JOURNAL_NAME,
+    Item,
     ManyRequest,
     find_images,
     is_one_file,
@@ -28,6 +33,9 @@ from gan2shape.core.many import (
 from gan2shape.core.requests import RunRequest
 from gan2shape.prior.open import open_prior
 from gan2shape.shape.batch import in_one_pass, is_one_pass
+from gan2shape.shape.photos import read_framed
+from gan2shape.viewer.gallery import gallery_of
+from tests.shape.test_photos import car, write_photo
 from tests.tiny_pack import FEW_STEPS, SMALL, disc_mask, write_tiny_pack
 
 SIZE = 32
@@ -140,6 +148,33 @@ def test_networks_see_the_batch_at_once_with_given_and_predicted_masks(weights, 
             torch.testing.assert_close(found, wanted, rtol=0.0, atol=1e-5)
 
 
+def test_an_image_of_a_job_opens_as_a_run_does(photos, tmp_path, weights) -> None:
+    out = tmp_path / "out"
+    many("--image", photos, "--out", out)
+    made = open_run(out / "a", "cpu")
+    with np.load(out / "a" / "scene.npz") as stored:
+        np.testing.assert_allclose(made.scene.depth, stored["depth"], atol=1e-4)
+        np.testing.assert_allclose(made.scene.light, stored["light"], atol=1e-4)
+    assert made.figures.keys() >= {"inversion_psnr_db"}
+    assert set(gallery_of(out).runs) == {path.name for path in out.iterdir() if path.is_dir()}
+    edited = runner.invoke(app, ["edit", str(out / "a"), "--yaw", "9", "--mode", "3d", "--device", "cpu", "--out",
+                                 str(tmp_path / "edit")])  # fmt: skip
+    assert edited.exit_code == 0, edited.output
+    over = runner.invoke(app, ["edit", str(out / "a"), "--yaw", "9", "--mode", "3d", "--out", str(out / "b #1")])
+    assert "holds a run" in over.stderr
+    with pytest.raises(UserError, match="name the folder of one"):
+        open_run(out)
+
+    (out / "a").rename(tmp_path / "a")
+    with pytest.raises(UserError, match=r"input\.png"):
+        open_run(tmp_path / "a")
+    with np.load(out / "b #1" / "scene.npz") as stored:
+        changed = {**stored, "depth": stored["depth"] + 0.01}
+    np.savez(out / "b #1" / "scene.npz", **changed)
+    with pytest.raises(UserError, match="other weights"):
+        open_run(out / "b #1", "cpu")
+
+
 def test_an_interrupt_loses_the_image_at_work(photos, tmp_path, monkeypatch) -> None:
     out, export = tmp_path / "out", api_batches.metrics
     seen = []
@@ -215,3 +250,21 @@ def test_masks_belong_to_images_of_their_name(photos, tmp_path) -> None:
         items_of(request, "")
     with pytest.raises(UserError, match="not a folder"):
         items_of(replace(request, masks=masks / "a.png"), "")
+
+
+def test_a_strange_picture_of_a_batch_is_looked_through_for_its_object(tmp_path) -> None:
+    pytest.importorskip("cv2")
+    generator, config = open_prior("car", preset="instant", device="cpu")
+    photo, _ = write_photo(tmp_path, car(1))
+    Image.fromarray(to_uint8(car(2).image[0])).save(tmp_path / "known.png")
+    request, names = RunRequest("car", preset="instant", out=tmp_path / "out"), (photo.name, "known.png")
+    items = [Item(tmp_path / name, None, name, "") for name in names]
+    with ThreadPoolExecutor(2) as pool:
+        work = _Work(request, generator, config, pool)
+        (of_photo, found), (of_known, other) = work.made([future.result() for _, future in work.reading(items)])
+    alone = read_framed(photo, config.render.resolution, generator)
+    assert torch.equal(of_photo.mask, alone.mask)
+    assert torch.equal(found.observation.image, alone.image)
+    assert found.verdict.level != "outside"
+    assert of_known.mask is None
+    assert other.verdict.level == "inside"

@@ -8,18 +8,20 @@ import glob
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import read_lines
-from gan2shape.core.requests import RunRequest, address_of
+from gan2shape.core.requests import REQUEST_NAME, RunRequest, address_of, resumed
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif")  # in a folder
 JOURNAL_NAME = "images.jsonl"
 INDEX_NAME = "index.html"
 SETTINGS_NAME = "config.yaml"  # of the last call
-RESERVED = (JOURNAL_NAME, INDEX_NAME, SETTINGS_NAME)  # names in the job's folder that no image's folder takes
+JOB_NAME = "job.json"  # its request, without images: what their folders are opened with
+RESERVED = (JOURNAL_NAME, INDEX_NAME, SETTINGS_NAME, JOB_NAME)  # names in the job's folder that no image's folder takes
+SCENE_NAME, INPUT_NAME = "scene.npz", "input.png"  # in the folder of each image
 HASH_DIGITS = 12
 DONE, FAILED = "done", "failed"
 SOME_FAILED = 3  # exit code: the job went through, and some of its images could not be used
@@ -126,6 +128,35 @@ def require_own(folder: Path) -> None:
         raise UserError(
             f"{folder} holds another {theirs[0]}, which would be replaced: choose another folder with --out."
         )
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a finished run lies in `folder`, or an image that a job of many has finished."""
+    return (folder / SCENE_NAME).is_file() and ((folder / REQUEST_NAME).is_file() or _job_of(folder) is not None)
+
+
+def request_behind(folder: Path, device: str = "auto") -> RunRequest:
+    """The request of a run, or of the job of many images that a folder belongs to.
+
+    Raises UserError where there is none, and for one of an earlier version.
+    """
+    if (folder / JOURNAL_NAME).is_file():
+        raise UserError(f"{folder} holds a job of many images: name the folder of one of them.")
+    job = _job_of(folder)
+    if (folder / REQUEST_NAME).is_file() or not (folder / SCENE_NAME).is_file():
+        return resumed(folder, device)
+    if job is None:
+        raise UserError(
+            f"{folder} has lost the job that it belongs to: put it back beside {JOB_NAME}, or run `gan2shape run "
+            "--image` on its input.png."
+        )
+    return replace(resumed(job, device, name=JOB_NAME), image=folder / INPUT_NAME)
+
+
+def _job_of(folder: Path) -> Path | None:
+    """The folder of the job of many images that made this one."""
+    job = folder.resolve().parent
+    return job if (job / JOB_NAME).is_file() else None
 
 
 def masks_in(folder: Path) -> dict[str, Path]:

@@ -54,13 +54,15 @@ class RunRequest:
         return json.dumps(plain, indent=1)
 
 
-def resumed(folder: Path, device: str = "auto", overrides: tuple[str, ...] = ()) -> RunRequest:
+def resumed(
+    folder: Path, device: str = "auto", overrides: tuple[str, ...] = (), name: str = REQUEST_NAME
+) -> RunRequest:
     """The request of the run in `folder`, to be continued there. Further overrides come after the first ones.
 
     Raises UserError where there is no run, and for one of an earlier version.
     """
     try:
-        plain = json.loads((folder / REQUEST_NAME).read_text(encoding="utf-8"))
+        plain = json.loads((folder / name).read_text(encoding="utf-8"))
         plain = {spec.name: plain[spec.name] for spec in fields(RunRequest)}
         paths = {name: None if plain[name] is None else Path(plain[name]) for name in PATH_FIELDS}
         first = RunRequest(**{**plain, **paths, "overrides": tuple(plain["overrides"])})

@@ -2,22 +2,26 @@
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.records import Observation
 from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.shape.batch import is_one_pass
 from gan2shape.shape.initialize import DEPTH_NETWORK
-from gan2shape.shape.reconstruct import Reconstruction, finished
+from gan2shape.shape.reconstruct import Reconstruction, finished, reconstruct
 from gan2shape.shape.stages import STEP_NAMES
 from gan2shape.shape.state import STATE_NAME, load_state, make_target, new_state
 from gan2shape.shape.verdict import inversion_figures
 
 SCENE_NAME = "scene.npz"  # a run's arrays: the observation among them
+SAME_DEPTH = 1e-3  # mean difference, scene units: what two devices differ by at most
 UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
@@ -28,6 +32,8 @@ def reopen(folder: Path, generator: MaskedGenerator, config: ShapeConfig, is_inv
     damaged files, and where configuration or weights are others.
     """
     observation = read_observation(folder / SCENE_NAME, generator.prior.w_mean.device, is_inverted)
+    if not (folder / STATE_NAME).is_file() and is_one_pass(generator, config):
+        return made_again(folder, observation, generator, config)
     target = make_target(observation, generator if config.ablation.learn_from_inversion else None)
     state = new_state(config, observation.latent.shape[-1], observation.image.device)
     if not (folder / STATE_NAME).is_file():
@@ -40,13 +46,31 @@ def reopen(folder: Path, generator: MaskedGenerator, config: ShapeConfig, is_inv
     return finished(observation, scenes, state, target, progress, generator, config, figures=figures)
 
 
-def read_observation(path: Path, device: torch.device, is_inverted: bool) -> Observation:
-    """Image, mask and latent of a run's arrays. Raises UserError where they are not there."""
+def made_again(
+    folder: Path, observation: Observation, generator: MaskedGenerator, config: ShapeConfig
+) -> Reconstruction:
+    """What one pass makes of the observation, where nothing was optimised and no state was kept.
+
+    Raises UserError where it is another depth than was stored: the weights have changed.
+    """
+    made = reconstruct(observation, generator, config)
+    (stored,) = read_arrays(folder / SCENE_NAME, ("depth",), observation.image.device)
+    if stored.shape != made.scene.depth.shape or float((stored - made.scene.depth).abs().mean()) > SAME_DEPTH:
+        raise UserError(f"{folder} was made with other weights than are there now: reconstruct anew.")
+    return made
+
+
+def read_arrays(path: Path, names: Sequence[str], device: torch.device) -> list[Tensor]:
+    """Some of a run's arrays. Raises UserError where they are not there."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            image, mask, latent = (torch.from_numpy(stored[name]).to(device) for name in ("image", "mask", "latent"))
+            return [torch.from_numpy(stored[name]).to(device) for name in names]
     except UNREADABLE as error:
         raise UserError(
             f"{path} is missing, damaged or of another version: reconstruct anew with `gan2shape run`."
         ) from error
-    return Observation(image, mask, latent, is_inverted)
+
+
+def read_observation(path: Path, device: torch.device, is_inverted: bool) -> Observation:
+    """Image, mask and latent of a run's arrays. Raises UserError where they are not there."""
+    return Observation(*read_arrays(path, ("image", "mask", "latent"), device), is_inverted)

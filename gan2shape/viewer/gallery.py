@@ -7,9 +7,8 @@ import numpy as np
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import SheetLayout, contact_sheet
-from gan2shape.core.requests import REQUEST_NAME
+from gan2shape.core.many import INPUT_NAME, is_finished
 
-INPUT_NAME, SCENE_NAME = "input.png", "scene.npz"
 THUMB_PX, N_COLUMNS, MOST_SHOWN = 72, 4, 60
 
 
@@ -26,19 +25,14 @@ def gallery_of(path: Path) -> Gallery:
     Raises UserError where there is no run.
     """
     path = Path(path)
-    if is_run(path):
+    if is_finished(path):
         return Gallery({path.resolve().name: path})
     home = path.resolve()
-    found = sorted(one for pattern in ("*", "*/*") for one in path.glob(pattern) if one.is_dir() and is_run(one))
+    found = sorted(one for pattern in ("*", "*/*") for one in path.glob(pattern) if one.is_dir() and is_finished(one))
     inside = [one for one in found if one.resolve().is_relative_to(home)]
     if not inside:
         raise UserError(f"{path} holds no finished run: name a run's folder, or the folder of several.")
     return Gallery({one.relative_to(path).as_posix(): one for one in inside})
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a finished run lies there."""
-    return all((folder / name).is_file() for name in (REQUEST_NAME, SCENE_NAME))
 
 
 def thumbnails(gallery: Gallery) -> np.ndarray:
