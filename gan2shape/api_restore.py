@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.core.config import FULL
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import contact_sheet, resized, to_uint8, write_png
 from gan2shape.core.locks import locked
@@ -37,6 +38,7 @@ INPUT_NAMES = ("restored.png", "given.png", "before_after.png", "photo.png", "re
 MORPH_STEPS = 11  # pictures of a morph (published)
 JITTER_SDS = (0.3, 0.5, 0.7)  # published
 JITTER_COUNT = 8  # pictures of each
+WHOLE = (f"render.last_blocks={FULL}",)  # the pictures are the result: nothing about them is approximated
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,8 @@ class RestoreRequest:
 
 def opened(request: RestoreRequest) -> Prior:
     """The prior that a request names. Raises UserError as `open_prior` does."""
-    generator, _ = open_prior(
-        request.category, request.generator, device=request.device, class_index=request.class_index
-    )
-    return generator.prior
+    further = {"device": request.device, "class_index": request.class_index}
+    return open_prior(request.category, request.generator, overrides=WHOLE, **further)[0].prior
 
 
 def restore(
@@ -292,4 +292,3 @@ def _strip_result(
 ) -> RunResult:
     path = write_png(out / f"{name}.png", _sheet(pictures, n_columns or len(pictures)))
     return RunResult(out, {name: path}, seconds=time.perf_counter() - began)
-

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields, replace
 GREATEST_SEED = 2**63 - 1  # that torch takes
 DEFAULT_BACKEND = "torch"
 BACKENDS = (DEFAULT_BACKEND, "pytorch3d")  # rasterisers of the height field
+FULL, COARSE = "full", "coarse"
+LAST_BLOCKS = ("auto", FULL, COARSE)
 
 
 def need(condition: bool, sentence: str) -> None:
@@ -45,8 +47,13 @@ class RenderConfig(Finite):
     fov_deg: float = 10.0  # field of view of the pinhole camera (published)
     depth_half_range: float = 0.1  # canonical depth lives in 1 +- this (published .9-1.1)
     backend: str = DEFAULT_BACKEND  # the rasteriser: torch, or pytorch3d where it can be imported
+    # How blocks of a custom generator beyond `resolution` are run: "full", at their own resolution, the images averaged
+    # (published); "coarse", at `resolution` (nn/coarse_blocks.py); "auto", coarse where that is measured to be near.
+    last_blocks: str = "auto"
 
     def check(self) -> None:
+        is_known = self.last_blocks in LAST_BLOCKS
+        need(is_known, f"render.last_blocks={self.last_blocks} is unknown: write {', '.join(LAST_BLOCKS)}")
         need(0 < self.fov_deg < 90, f"render.fov_deg={self.fov_deg} has to lie between 0 and 90")
         need(self.backend in BACKENDS, f"render.backend={self.backend} is unknown: write {' or '.join(BACKENDS)}")
         need(

@@ -13,8 +13,8 @@ Conventions
 """
 
 import itertools
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Named
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +42,9 @@ LAST_STAGES = ("full", "single", "shuffle")
 EMBEDDING_LR_MULTIPLIER = 0.1  # learning rate of the class vectors relative to the rest; of the mapping network .01
 EMBEDDING_NAME = "mapping.embed"  # in a state dict
 Noise = str | Sequence[Tensor]  # "const", "random", "none", or a map [B, 1, h, w] for each 3x3 convolution
+Rows = list[list[Tensor | Style]]  # by block, what its layers are modulated by
+Drawn = tuple[Tensor, Tensor | None]  # features and image after a block
+DrawBlock = Callable[[nn.Module, Tensor | None, Tensor | None, list[Tensor | Style], Noise], Drawn]  # as `drawn`
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ class SynthesisBlock(nn.Module):
             "clamp": config.clamp,
         }
         self.is_first, self.architecture, self.resample = is_first, config.architecture, config.resample
+        self.resolution = resolution
         self.has_residual = config.architecture == "resnet" and not is_first
         self.n_convs = 1 if is_first or (is_last and config.last_stage == "single") else 2
         if is_first:
@@ -214,6 +218,11 @@ class ShuffleHead(nn.Module):
         return x, fine if image is None else upsample_bilinear(image) + fine
 
 
+def drawn(block: nn.Module, x: Tensor | None, image: Tensor | None, rows: list[Tensor | Style], noise: Noise) -> Drawn:
+    """A block at its own resolution: features and image, one octave finer than the given ones."""
+    return block(x, image, rows, noise)
+
+
 class Synthesis(nn.Module):
     """w or W+ -> image."""
 
@@ -241,14 +250,18 @@ class Synthesis(nn.Module):
         self, w: Float[Tensor, "B *L D"], noise: Noise = "const", return_features: bool = False
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Image [B, C, S, S] of w [B, D] or W+ [B, L, D]; with `return_features` also each resolution's features."""
+        image, features = self.made(self.rows(w), noise)
+        return (image, features) if return_features else image
+
+    def rows(self, w: Float[Tensor, "B *L D"]) -> Rows:
+        """What each block takes of w or W+: a row for each of its convolutions and one for its to-RGB layer."""
         rows = [w] * self.n_layers if w.ndim == 2 else list(w.unbind(dim=1))
         if len(rows) != self.n_layers:
             raise ValueError(f"W+ has {len(rows)} rows, the generator takes {self.n_layers}")
         starts = [0]
         for block in self.blocks():
             starts.append(starts[-1] + block.n_convs)
-        by_block = [rows[a : b + 1] for a, b in itertools.pairwise(starts)]  # to-RGB shares the next one's row
-        return self._made(by_block, noise, return_features)
+        return [rows[a : b + 1] for a, b in itertools.pairwise(starts)]  # to-RGB shares the next one's row
 
     def styles(self, w: Float[Tensor, "B *L D"]) -> list[Tensor]:
         """The style [B, I] of each modulated layer, to-RGB layers included, in order: the space S."""
@@ -263,20 +276,22 @@ class Synthesis(nn.Module):
 
     def from_styles(self, styles: Sequence[Tensor], noise: Noise = "const") -> Float[Tensor, "B C S S"]:
         """The image of `styles`, as `styles` gives them for a w."""
-        given = iter([Style(style) for style in styles])
-        by_block = [list(itertools.islice(given, len(block.styled()))) for block in self.blocks()]
-        return self._made(by_block, noise, False)
+        return self.made(self.style_rows(styles), noise)[0]
 
-    def _made(
-        self, by_block: list[list[Tensor | Style]], noise: Noise, return_features: bool
-    ) -> Tensor | tuple[Tensor, list[Tensor]]:
+    def style_rows(self, styles: Sequence[Tensor]) -> Rows:
+        """What each block takes of styles: `rows` in the space S."""
+        given = iter([Style(style) for style in styles])
+        return [list(itertools.islice(given, len(block.styled()))) for block in self.blocks()]
+
+    def made(self, by_block: Rows, noise: Noise, draw: DrawBlock = drawn) -> tuple[Tensor, list[Tensor]]:
+        """(image, features of each block). `draw` runs one block."""
         x, image, features, start = None, None, [], 0
         for block, rows in zip(self.blocks(), by_block, strict=True):
             own = noise if isinstance(noise, str) else noise[start : start + block.n_convs]
-            x, image = block(x, image, rows, own)
+            x, image = draw(block, x, image, rows, own)
             start += block.n_convs
             features.append(x)
-        return (image, features) if return_features else image
+        return image, features
 
 
 class Generator(nn.Module):

@@ -1,7 +1,8 @@
 """A large generator seen at the resolution that the method works at, within a laptop's memory.
 
-Images are averaged over areas (as published); latents, names and weights stay the same. Large images are made a few at
-a time. Where a gradient is wanted, each few are made a second time in the backward pass instead of being remembered.
+Images are averaged over areas (as published), or nearly so: with coarse last blocks (`nn/coarse_blocks.py`) images
+beyond that resolution are never made. Latents, names and weights stay the same. What is large is made a few images at a
+time. Where a gradient is wanted, each few are made a second time in the backward pass instead of being remembered.
 """
 
 import copy
@@ -13,19 +14,26 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gan2shape.core.images import resized
-from gan2shape.nn.generator import Generator, Noise
+from gan2shape.nn.coarse_blocks import drawn_at
+from gan2shape.nn.generator import Generator, Noise, Rows, drawn
 
-PIXELS_AT_ONCE = 4 * 256**2  # about 2 GB of activations with the published widths
+FEATURES_AT_ONCE = 72_000_000  # values in all blocks' features together: about 2 GB with what a gradient needs
 
 
 class SizedSynthesis(nn.Module):
-    """A synthesis network whose images have another resolution."""
+    """A synthesis network whose images have another resolution. is_coarse: its blocks beyond are run at `size`."""
 
-    def __init__(self, synthesis: nn.Module, size: int) -> None:
+    def __init__(self, synthesis: nn.Module, size: int, is_coarse: bool = False) -> None:
         super().__init__()
-        self.synthesis, self.size = synthesis, size
+        self.synthesis, self.size, self.is_coarse = synthesis, size, is_coarse
         self.n_layers, self.noise_sizes = synthesis.n_layers, synthesis.noise_sizes
-        self.n_at_once = max(1, PIXELS_AT_ONCE // synthesis.config.resolution**2)
+        config, largest = synthesis.config, size if is_coarse else synthesis.config.resolution
+        pairs = zip(config.resolutions, config.channels, strict=True)
+        self.n_at_once = max(1, FEATURES_AT_ONCE // sum(min(own, largest) ** 2 * width for own, width in pairs))
+
+    def _made(self, by_block: Rows, noise: Noise) -> tuple[Float[Tensor, "B C size size"], list[Tensor]]:
+        image, features = self.synthesis.made(by_block, noise, drawn_at(self.size) if self.is_coarse else drawn)
+        return resized(image, self.size), features
 
     def blocks(self) -> list[nn.Module]:
         """Blocks from coarse to fine, those beyond `size` too."""
@@ -37,7 +45,7 @@ class SizedSynthesis(nn.Module):
 
     def from_styles(self, styles: Sequence[Tensor], noise: Noise = "const") -> Float[Tensor, "B C size size"]:
         """The image of `styles`, all at once."""
-        return resized(self.synthesis.from_styles(styles, noise), self.size)
+        return self._made(self.synthesis.style_rows(styles), noise)[0]
 
     def forward(
         self, w: Float[Tensor, "B *L D"], noise: Noise = "const", return_features: bool = False
@@ -48,9 +56,9 @@ class SizedSynthesis(nn.Module):
         """
 
         def synthesised(few: Tensor) -> tuple[Tensor, ...]:
-            image, features = self.synthesis(few, noise, return_features=True)
-            kept = [maps for maps in features if maps.shape[-1] <= self.size] if return_features else []
-            return (resized(image, self.size), *kept)
+            image, features = self._made(self.synthesis.rows(few), noise)
+            n_kept = sum(own <= self.size for own in self.synthesis.config.resolutions) if return_features else 0
+            return (image, *features[:n_kept])
 
         if len(w) <= self.n_at_once or not isinstance(noise, str):
             image, *features = synthesised(w)
@@ -64,10 +72,13 @@ class SizedSynthesis(nn.Module):
         return (image, features) if return_features else image
 
 
-def at_size(generator: Generator, size: int) -> Generator:
-    """The same generator (shared weights) with images of resolution `size`; itself where that is its own."""
+def at_size(generator: Generator, size: int, is_coarse: bool = False) -> Generator:
+    """The same generator (shared weights) with images of resolution `size`; itself where that is its own.
+
+    is_coarse: the blocks beyond `size` are run at `size`, which is faster and nearly the same.
+    """
     if generator.config.resolution == size:
         return generator
     sized = copy.copy(generator)
-    sized._modules = {**generator._modules, "synthesis": SizedSynthesis(generator.synthesis, size)}
+    sized._modules = {**generator._modules, "synthesis": SizedSynthesis(generator.synthesis, size, is_coarse)}
     return sized.eval()

@@ -6,7 +6,8 @@ A custom generator needs more than G. Where each part comes from:
     feature distance     a TorchScript module that the user names, else the checkpoint's discriminator, else the
                          discriminator of the category's pack
     object masks         a network in the checkpoint, else what `gan2shape prior` learnt, else the user
-    resolution           128 for larger generators (published), their own for smaller ones
+    resolution           128 for larger generators (published), their own for smaller ones; blocks beyond it are run
+                         coarsely where that is measured to be near (prior/coarse.py)
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.compose import compose
-from gan2shape.core.config import ShapeConfig
+from gan2shape.core.config import COARSE, FULL, ShapeConfig
 from gan2shape.core.devices import choose_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import known_categories, pack_dir
@@ -27,6 +28,7 @@ from gan2shape.nn.sized_generator import at_size
 from gan2shape.prior.cache import EstimatedPrior, find_estimated
 from gan2shape.prior.calibration import Calibration, read_calibration
 from gan2shape.prior.checkpoint import load_generator
+from gan2shape.prior.coarse import choose_last_blocks
 from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked_generator
 from gan2shape.prior.packs import Prior, load_pack, of_class
 from gan2shape.prior.ranges import KEYS
@@ -138,24 +140,32 @@ def _open_custom(
     if size % LEAST_RESOLUTION:
         raise UserError(f"render.resolution={size} does not work: give a multiple of {LEAST_RESOLUTION}.")
     metric, metric_name = choose_metric(whole, chosen, features, size, device)
-    sized = at_resolution(whole, size)
+    centre = truncation_centre(whole)
+    middle = whole.w_mean if centre is None else centre
+    is_coarse, drawn_how = choose_last_blocks(whole.generator, middle, size, config.render.last_blocks)
+    sized = at_resolution(whole, size, is_coarse)
     opened, masks_from = with_masks(masked_generator(replace(sized, discriminator=metric)), kept)
     notes = (
         f"Compared by: {metric_name}.",
         f"Working size: {size} x {size}" + _of(resolution, size),
+        *([drawn_how] if drawn_how else []),
         origins(config, chosen, kept, overrides, calibration if is_own else None),
         f"Object masks: {masks_from}.",
     )
-    opened = replace(opened, centre=truncation_centre(whole), needs_mask=True, notes=notes)
-    return opened, replace(config, render=replace(config.render, resolution=size))
+    opened = replace(opened, centre=centre, needs_mask=True, notes=notes)
+    render = replace(config.render, resolution=size, last_blocks=COARSE if is_coarse else FULL)
+    return opened, replace(config, render=render)
 
 
-def at_resolution(prior: Prior, size: int) -> Prior:
-    """The prior with its images averaged to `size` pixels, and without networks that do not fit them then."""
+def at_resolution(prior: Prior, size: int, is_coarse: bool = False) -> Prior:
+    """The prior with its images averaged to `size` pixels, or with coarse last blocks, and without networks that do not
+    fit then.
+    """
+    sized = at_size(prior.generator, size, is_coarse)
     if size == prior.generator.config.resolution:
-        return replace(prior, generator=at_size(prior.generator, size))
+        return replace(prior, generator=sized)
     fitting = {name: state for name, state in prior.networks.items() if name not in NETWORKS_AT_OWN_RESOLUTION}
-    return replace(prior, generator=at_size(prior.generator, size), networks=fitting)
+    return replace(prior, generator=sized, networks=fitting)
 
 
 def with_masks(opened: MaskedGenerator, kept: EstimatedPrior | None) -> tuple[MaskedGenerator, str]:

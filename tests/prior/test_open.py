@@ -12,7 +12,9 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.progress import silent
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.prior import coarse
 from gan2shape.prior.checkpoint import convert, load_generator
+from gan2shape.prior.coarse import MOST_DIFFERENCE, coarse_difference
 from gan2shape.prior.masked_generator import observe_latent, observe_seed, sample_latents
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import make_prior, save_pack
@@ -89,13 +91,44 @@ def test_packs_keep_the_measured_mean():
 
 def test_a_large_generator_is_used_at_128(tmp_path):
     path = thin(tmp_path, 256)
-    generator, config = open_prior("car", path, "smoke", device="cpu")
+    generator, config = open_prior("car", path, "smoke", ("render.last_blocks=full",), device="cpu")
     assert config.render.resolution == 128
     latent = generator.prior.w_mean[None]
     whole = load_generator(path).generator.synthesis(latent)
     expected = torch.nn.functional.avg_pool2d(whole, 2).clamp(-1, 1)
     torch.testing.assert_close(observe_latent(latent, generator, torch.ones(1, 1, 128, 128)).image, expected)
     assert open_prior("car", path, "smoke", ("render.resolution=64",), device="cpu")[1].render.resolution == 64
+
+
+def test_last_blocks_are_coarse_where_that_is_near(tmp_path, monkeypatch):
+    path = thin(tmp_path, 256)
+    whole = load_generator(path)
+    images, found = {}, {}
+    for wanted in ("auto", "full", "coarse"):
+        overrides = ("render.resolution=64", f"render.last_blocks={wanted}")
+        generator, config = open_prior("car", path, "smoke", overrides, device="cpu")
+        images[wanted] = observe_seed(0, generator, torch.ones(1, 1, 64, 64)).image
+        (note,) = (note for note in generator.notes if note.startswith("Last 2 blocks"))
+        found[wanted] = config.render.last_blocks, note
+    assert [one[0] for one in found.values()] == ["coarse", "full", "coarse"]
+    difference = coarse_difference(whole.generator, whole.generator.w_avg, 64)
+    assert 0 < difference < MOST_DIFFERENCE
+    assert f"mean difference {difference:.3f}" in found["auto"][1]
+    assert torch.equal(images["auto"], images["coarse"])
+    assert 0 < float((images["auto"] - images["full"]).abs().mean()) < MOST_DIFFERENCE
+    monkeypatch.setattr(coarse, "MOST_DIFFERENCE", difference / 2)
+    generator, config = open_prior("car", path, "smoke", ("render.resolution=64",), device="cpu")
+    assert config.render.last_blocks == "full"
+    assert "would not be near" in "".join(generator.notes)
+    assert torch.equal(observe_seed(0, generator, torch.ones(1, 1, 64, 64)).image, images["full"])
+
+
+def test_generators_that_are_not_larger_have_no_last_blocks_to_choose(tmp_path):
+    generator, config = open_prior("car", thin(tmp_path, 32), "smoke", ("render.last_blocks=coarse",), device="cpu")
+    assert config.render.last_blocks == "full"
+    assert not any(note.startswith("Last") for note in generator.notes)
+    with pytest.raises(UserError, match="auto, full, coarse"):
+        open_prior("car", thin(tmp_path, 32), "smoke", ("render.last_blocks=some",), device="cpu")
 
 
 def test_masks_come_from_the_user_or_not_at_all(tmp_path):
