@@ -14,14 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.build.foreground import ForegroundConfig, learn_masks
+from gan2shape.build.foreground import ForegroundConfig, LearntMasks, learn_masks
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.resources import pack_dir
 from gan2shape.prior.cache import EstimatedPrior, keep_estimated
 from gan2shape.prior.checkpoint import load_generator
-from gan2shape.prior.masked_generator import MaskedGenerator, sample_latents
+from gan2shape.prior.coarse import choose_last_blocks
 from gan2shape.prior.open import (
     WORKING_RESOLUTION,
     at_resolution,
@@ -45,7 +45,6 @@ from gan2shape.prior.scene import pretrained_networks
 from gan2shape.train.sheets import write_sheet
 
 N_SHOWN, N_COLUMNS = 24, 8  # samples on the contact sheet, each with its object cut out
-SHEET_SEED = 1  # of the samples on it
 LEAST_IOU = 0.6  # of head and clusters
 LEAST_SHARE, MOST_SHARE = 0.02, 0.9  # of the pixels: outside, the object was not found
 
@@ -64,20 +63,23 @@ def estimate_prior(
     """
     began = time.perf_counter()
     defaults = category_config(category)
-    prior = load_generator(path, device, class_index)
-    size = min(WORKING_RESOLUTION, checked_resolution(path, prior))
-    sized, centre = at_resolution(prior, size), truncation_centre(prior)
-    centre = prior.w_mean if centre is None else centre
+    prior = replace(load_generator(path, device, class_index), discriminator=None)  # no use for it here
+    size, centre = min(WORKING_RESOLUTION, checked_resolution(path, prior)), truncation_centre(prior)
+    centre, config = prior.w_mean if centre is None else centre, config or ForegroundConfig()
+    seen = min(config.grid, size)  # nothing larger is looked at
+    is_coarse, drawn_how = choose_last_blocks(prior.generator, centre, seen, "auto")
+    sized = at_resolution(prior, seen, is_coarse)
     learnt = learn_masks(sized.generator, centre, config, report)
     if not LEAST_SHARE < learnt.object_share < MOST_SHARE:
         raise UserError(
             f"No object that stands clear of the border was found in samples of {path} "
             f"({learnt.object_share:.0%} of the pixels): give --mask with each run instead."
         )
-    ranges = ranges_of(prior, category, defaults, report)
+    ranges = ranges_of(sized, category, defaults, report)
     page = {
         "checkpoint": Path(path).name,
         "size": size,
+        "drawn": drawn_how,
         "object_share": round(learnt.object_share, 4),
         "head_against_clusters_iou": round(learnt.agreement, 4),
         "source": source_of(category),  # of what is not measured
@@ -87,8 +89,7 @@ def estimate_prior(
     }
     state = learnt.head.state_dict()
     weights = keep_estimated(path, EstimatedPrior(asdict(learnt.head.config), state, category, page), class_index)
-    opened = MaskedGenerator(sized, learnt.head, centre)
-    sheet = write_sheet(shown(opened), weights.with_suffix(".png"), N_COLUMNS)
+    sheet = write_sheet(shown(learnt), weights.with_suffix(".png"), N_COLUMNS)
     return {**page, "category": category, "file": weights, "sheet": sheet, "seconds": time.perf_counter() - began}
 
 
@@ -108,14 +109,10 @@ def ranges_of(prior: Prior, category: str | None, config: ShapeConfig, report: R
     return read_ranges(networks, images, config.views, config.lights, known)
 
 
-def shown(opened: MaskedGenerator) -> Float[Tensor, "N 3 S S"]:
-    """Rows of samples, each above the same samples with everything but the object in grey."""
-    z_dim = opened.prior.generator.config.z_dim
-    z = torch.randn(N_SHOWN, z_dim, generator=torch.Generator().manual_seed(SHEET_SEED))
+def shown(learnt: LearntMasks) -> Float[Tensor, "N 3 S S"]:
+    """Rows of fresh samples, each above the same samples with everything but the object in grey."""
     rows = []
-    for few in sample_latents(z, opened).split(N_COLUMNS):
-        with torch.no_grad():
-            images, masks = opened(few)
+    for images, masks in zip(*(of[:N_SHOWN].split(N_COLUMNS) for of in (learnt.images, learnt.masks)), strict=True):
         rows += [images, images * masks]
     return torch.cat(rows)
 
@@ -137,5 +134,6 @@ def as_lines(found: dict[str, Any]) -> list[str]:
         f"{'strengths':14s}of lights NOT measured ({source})",
         f"{'depth scale':14s}{found['depth_scale']:g}; NOT measured ({source})",
         f"{'look at':14s}{found['sheet']}",
+        *([f"{'drawn':14s}{found['drawn']}"] if found["drawn"] else []),
         f"{'kept in':14s}{found['file']}",
     ]

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from gan2shape.build.feature_samples import FeatureSamples, for_features, in_basis, make_samples
 from gan2shape.core.images import resized
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
@@ -49,24 +50,14 @@ class ForegroundConfig:
 
 
 @dataclass(frozen=True)
-class FeatureSamples:
-    """Samples of the generator, in half precision."""
-
-    levels: tuple[Float[Tensor, "N _C _H _W"], ...]  # features, coarse to fine
-    images: Float[Tensor, "N 3 G G"]
-
-    def some(self, chosen: slice | Tensor) -> list[Tensor]:
-        """Features of some samples."""
-        return [maps[chosen].float() for maps in self.levels]
-
-
-@dataclass(frozen=True)
 class LearntMasks:
     """A head, and how it can be trusted without a label."""
 
     head: MaskHead
     object_share: float  # of the pixels of fresh samples
     agreement: float  # IoU of head and votes on fresh samples
+    images: Float[Tensor, "N 3 G G"] | None = None  # those samples
+    masks: Float[Tensor, "N 1 G G"] | None = None  # the head's masks of them
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,8 @@ def learn_masks(
     config = config or ForegroundConfig()
     config = replace(config, grid=min(config.grid, generator.config.resolution))
     n = config.n_samples
-    samples = make_samples(generator, centre, n + config.n_fresh, config, seed, report)
+    latents = truncated_latents(generator, centre, n + config.n_fresh, config.truncation, seed)
+    samples = make_samples(generator, latents, min(config.coarsest, config.grid), config.grid, report)
     rng = torch.Generator().manual_seed(seed)
     votes = []
     for i, n_clusters in enumerate(config.n_clusters):
@@ -97,29 +89,28 @@ def learn_masks(
     agreed = torch.stack(votes).mean(0)
     head = train_head(samples, agreed[:n], config, seed, report)
     with torch.no_grad():
-        found = answers(head, samples, config)[n:] > 0.5
-    wanted = agreed[n:] > 0.5
+        masks = answers(head, samples, config)[n:]
+    found, wanted = masks > 0.5, agreed[n:] > 0.5
     both, either = (found & wanted).sum((1, 2, 3)), (found | wanted).sum((1, 2, 3))
-    return LearntMasks(head, found.float().mean().item(), (both / either.clamp_min(1)).mean().item())
+    agreement = (both / either.clamp_min(1)).mean().item()
+    with seeded(seed):  # its first weights are replaced
+        whole = for_features(head, samples)
+    return LearntMasks(whole, found.float().mean().item(), agreement, samples.images[n:].float(), masks)
 
 
 @torch.no_grad()
-def make_samples(
-    generator: Generator, centre: Float[Tensor, " D"], n: int, config: ForegroundConfig, seed: int, report: Reporter
-) -> FeatureSamples:
-    """`n` truncated samples with their features of resolutions from `coarsest` (or what there is) to the grid."""
-    rng = torch.Generator().manual_seed(seed)
-    z = torch.randn(n, generator.config.z_dim, generator=rng).to(centre.device)
-    coarsest = min(config.coarsest, config.grid)
-    parts: list[list[Tensor]] = []
-    for start in range(0, n, config.batch):
-        w = centre + config.truncation * (generator.mapping(z[start : start + config.batch]) - centre)
-        image, features = generator.synthesis(w, return_features=True)
-        used = [maps for maps in features if coarsest <= maps.shape[-1] <= config.grid]
-        parts.append([maps.half() for maps in (*used, resized(image.clamp(-1, 1), config.grid))])
-        report("samples", min(n, start + config.batch), n)
-    *levels, images = (torch.cat(column) for column in zip(*parts, strict=True))
-    return FeatureSamples(tuple(levels), images)
+def truncated_latents(
+    generator: Generator, centre: Float[Tensor, " D"], n: int, psi: float, seed: int
+) -> Float[Tensor, "N D"]:
+    """w of `n` samples, truncated towards `centre`."""
+    z = torch.randn(n, generator.config.z_dim, generator=torch.Generator().manual_seed(seed)).to(centre.device)
+    return centre + psi * (generator.mapping(z) - centre)
+
+
+def parts_of(samples: FeatureSamples) -> list[tuple[Tensor, int, Tensor | None]]:
+    """(maps, channels that they stand for, basis) of each level, then of the colours."""
+    levels = [(level.maps, level.n_channels, level.basis) for level in samples.levels]
+    return [*levels, (samples.images, samples.images.shape[1], None)]
 
 
 def stacked(samples: FeatureSamples, chosen: slice, grid: int) -> Float[Tensor, "N G G C"]:
@@ -134,12 +125,25 @@ def principal(samples: FeatureSamples, config: ForegroundConfig, rng: torch.Gene
     pixels = stacked(samples, few, config.grid).flatten(0, 2)
     pixels = pixels[torch.randperm(len(pixels), generator=rng)[: config.n_pixels].to(pixels.device)]
     mean, spread = pixels.mean(0), pixels.std(0).clamp_min(1e-6)
-    widths = [maps.shape[1] for maps in (*samples.levels, samples.images)]
-    share = torch.cat([mean.new_full((width,), width**-0.5) for width in widths])
-    scale = share / spread
+    shares, is_scaled = [], []  # components are of channels that have unit variance already
+    for maps, n_channels, basis in parts_of(samples):
+        shares.append(mean.new_full((maps.shape[1],), n_channels**-0.5))
+        is_scaled.append(torch.full_like(shares[-1], basis is not None, dtype=torch.bool))
+    scale = torch.cat(shares) / torch.where(torch.cat(is_scaled), 1.0, spread)
     _, axes = torch.linalg.eigh(((pixels - mean) * scale).T.cov())
     n = min(config.n_components, axes.shape[1])
     return Axes(mean, scale[:, None] * axes.flip(1)[:, :n])
+
+
+def projected(samples: FeatureSamples, axes: Axes, config: ForegroundConfig) -> Float[Tensor, "N G G K"]:
+    """Every pixel on the axes. Levels are projected at their own resolution: enlarging few numbers costs less."""
+    parts, total = [maps for maps, *_ in parts_of(samples)], []
+    own_axes = axes.axes.split([maps.shape[1] for maps in parts])
+    for start in range(0, len(samples.images), config.batch):
+        few = slice(start, start + config.batch)
+        on_axes = [in_basis(maps[few].float(), own) for maps, own in zip(parts, own_axes, strict=True)]
+        total.append(sum(resized(one, config.grid) for one in on_axes).movedim(1, -1) - axes.mean @ axes.axes)
+    return torch.cat(total)
 
 
 def k_means(points: Float[Tensor, "N K"], n_clusters: int, n_rounds: int, rng: torch.Generator) -> Float[Tensor, "M K"]:
@@ -163,13 +167,7 @@ def cluster_masks(
 ) -> Float[Tensor, "N 1 G G"]:
     """1 where a pixel belongs to a cluster that avoids the border. Clusters come from the first `n` samples only."""
     axes = principal(samples, config, rng)
-    total = len(samples.images)
-    points = torch.cat(
-        [
-            (stacked(samples, slice(start, start + config.batch), config.grid) - axes.mean) @ axes.axes
-            for start in range(0, total, config.batch)
-        ]
-    )
+    points = projected(samples, axes, config)
     learnt = points[:n].flatten(0, 2)
     some = torch.randperm(len(learnt), generator=rng)[: config.n_pixels].to(points.device)
     centres = k_means(learnt[some], n_clusters, config.n_rounds, rng)
@@ -245,7 +243,7 @@ def fit_head(
 ) -> MaskHead:
     """A new head that learns the votes where they teach. `seeds`: of its weights, of its batches."""
     with seeded(seeds[0]):
-        widths = tuple(maps.shape[1] for maps in samples.levels)
+        widths = tuple(level.maps.shape[1] for level in samples.levels)
         head = MaskHead(MaskHeadConfig(widths, size=config.grid)).to(votes.device)
     rng = torch.Generator().manual_seed(seeds[1])
     wanted, weights = (votes > 0.5).float(), teaching(votes, config)

@@ -23,7 +23,7 @@ from gan2shape.nn.generator import Generator
 from gan2shape.nn.scene_networks import SceneNetworks
 
 N_READ = 128  # samples
-READ_BATCH = 8
+READ_BATCH, DRAWN_AT_ONCE = 8, 4  # images
 READ_SEED = 2  # of the samples
 LIGHT_QUANTILES = (0.05, 0.95)  # a range is what lies between
 LEAST_AGREEMENT = 0.95  # correlation of readings of images with those of their mirror images, signs reversed
@@ -73,7 +73,7 @@ def generate_images(generator: Generator, size: int, n: int) -> Float[Tensor, "N
     rng = torch.Generator().manual_seed(READ_SEED)
     z = torch.randn(n, generator.config.z_dim, generator=rng)
     latents = generator.mapping(z.to(generator.w_avg.device))
-    parts = [generator.synthesis(few) for few in latents.split(READ_BATCH)]
+    parts = [generator.synthesis(few) for few in latents.split(DRAWN_AT_ONCE)]
     return torch.cat([resized(part.clamp(-1, 1), size) for part in parts])
 
 
