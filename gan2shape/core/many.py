@@ -15,7 +15,9 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.files import read_lines
 from gan2shape.core.requests import REQUEST_NAME, RunRequest, address_of, resumed
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif")  # in a folder
+SUFFIXES = (  # of pictures in a folder; one that cannot be read is listed as failed
+    ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".heic", ".heif",
+)  # fmt: skip
 JOURNAL_NAME = "images.jsonl"
 INDEX_NAME = "index.html"
 SETTINGS_NAME = "config.yaml"  # of the last call

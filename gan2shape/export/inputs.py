@@ -8,7 +8,7 @@ keeps its full range. Transparent parts are laid over mid-grey, and the alpha ch
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ MIN_CLEAR_SHARE = 0.005  # of transparent (or opaque) pixels: with less, the alp
 BACKDROP = 0.5  # grey under transparent parts, in [0, 1]
 BOX_MARGIN = 0.05  # around the mask's box where the square follows it, of the box's longer side
 MAX_PIXELS = 8_000_000  # larger pictures are reduced by a whole factor before they become floats
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 INTEGER_TOPS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 bits
 
 
@@ -262,6 +263,8 @@ def decoded(path: Path, what: str, size: int) -> Decoded:
     """Colour and alpha of a file. Raises UserError where there is no picture that can be read."""
     from PIL import Image, UnidentifiedImageError
 
+    if path.is_dir():
+        raise UserError(f"the {what} {path} is a folder: give a picture's file.")
     if not path.is_file():
         raise UserError(f"the {what} {path} does not exist: check the path.")
     if path.stat().st_size == 0:
@@ -276,12 +279,23 @@ def decoded(path: Path, what: str, size: int) -> Decoded:
             smaller = _reduced(opened, reduction(*opened.size, size))
             turned = upright(smaller)
             original_size = (width, height) if turned.size == smaller.size else (height, width)
-            return _channels(turned, path, what, original_size, size)
+            found = _channels(turned, path, what, original_size, size)
+            n_pictures = getattr(opened, "n_frames", 1)
     except UnidentifiedImageError as error:
-        raise UserError(f"the {what} {path} is not a picture that can be read: use PNG or JPEG.") from error
+        kind = "a HEIC picture, which is not read here" if _is_heic(path) else "not a picture that can be read"
+        raise UserError(f"the {what} {path} is {kind}: save it as PNG or JPEG.") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         cause = str(error).rstrip(".") or type(error).__name__
         raise UserError(f"the {what} {path} is damaged or truncated ({cause}): save it again.") from error
+    note = f"The {what} {path.name} holds {n_pictures} pictures: the first one is taken."
+    return found if n_pictures == 1 else replace(found, notes=(*found.notes, note))
+
+
+def _is_heic(path: Path) -> bool:
+    """Whether a file is of the kind that telephones take."""
+    with path.open("rb") as stream:
+        start = stream.read(12)
+    return start[4:8] == b"ftyp" and start[8:] in HEIC_BRANDS
 
 
 def reduction(width: int, height: int, size: int) -> int:
