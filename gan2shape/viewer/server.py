@@ -16,9 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.many import SCENE_NAME
 from gan2shape.core.progress import say
 from gan2shape.edit.effects import Editable
-from gan2shape.viewer.gallery import SCENE_NAME, Gallery
+from gan2shape.viewer.gallery import Gallery
 from gan2shape.viewer.session import Session
 from gan2shape.viewer.surface import CONFIDENCE, ViewedSurface, surface_of
 
