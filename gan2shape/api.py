@@ -70,7 +70,7 @@ class SynthRequest:
 class TrainRequest:
     """One training of a generator."""
 
-    data: Path  # folder of shards
+    data: tuple[Path, ...]  # folders of shards
     out: Path = Path("training")  # folder of checkpoints and contact sheets
     kimg: float = 300.0  # thousands of images to show
     device: str = "auto"

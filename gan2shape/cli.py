@@ -240,7 +240,7 @@ def synth(
 @app.command()
 @as_messages
 def train(
-    data: Annotated[Path, typer.Option(help="Folder that `gan2shape synth --shards` has written.")],
+    data: Annotated[list[Path], typer.Option(help="Folder that `gan2shape synth --shards` has written; or several.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoints and sample sheets.")] = Path("training"),
     kimg: Annotated[float, typer.Option(min=0.001, help="Thousands of images to show.")] = 300.0,
     device: Device = "auto",
@@ -253,7 +253,11 @@ def train(
 ) -> None:
     """Train a generator on a folder of images.
 
-    Example:  gan2shape train --data car-shards --kimg 300 --out training/car r1_gamma=0.15
+    Examples:
+
+      gan2shape train --data car-shards --kimg 300 --out training/car r1_gamma=0.15
+
+      gan2shape train --data plain --data natural --grow packs/car --kimg 850 --out training/car-128
     """
     with claimed(out):
         from gan2shape.api import TrainRequest
@@ -261,7 +265,7 @@ def train(
         from gan2shape.core.devices import process_rank
         from gan2shape.core.progress import open_reporter
 
-        request = TrainRequest(data, out, kimg, device, resume, start_from, grow, labels, tuple(settings or ()))
+        request = TrainRequest(tuple(data), out, kimg, device, resume, start_from, grow, labels, tuple(settings or ()))
         with open_reporter() as report:
             result = run_training(request, report)
     shown_kimg = result.metrics["kimg"]

@@ -1,4 +1,4 @@
-"""Training images: a folder of NumPy shards that may grow while training runs.
+"""Training images: folders of NumPy shards that may grow while training runs.
 
 A shard is `images_*.npy`, uint8 [N, S, S, 3]. Shards are memory-mapped, never unpickled; one that is
 still being written (too short for its header) is passed over and found by a later `rescan`. Where classes are learnt,
@@ -6,6 +6,7 @@ still being written (too short for its header) is passed over and found by a lat
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,26 +41,35 @@ def class_names(folder: str | Path) -> tuple[str, ...]:
 
 
 class ShardedImages:
-    """Random access to the images of every complete shard of a folder, and to their classes if `labelled`."""
+    """Random access to the images of every complete shard of some folders, and to their classes if `labelled`.
 
-    def __init__(self, folder: str | Path, resolution: int, labelled: bool = False) -> None:
-        self.folder, self.resolution = Path(folder), resolution
-        self.classes = class_names(folder) if labelled else ()
-        self._shards: dict[str, np.ndarray] = {}
-        self._labels: dict[str, np.ndarray] = {}
+    Every image is as likely as every other one, whichever folder it is from. Raises UserError where folders hold no
+    images, and where their classes are not the same.
+    """
+
+    def __init__(self, folders: str | Path | Sequence[Path], resolution: int, labelled: bool = False) -> None:
+        self.folders = [Path(folders)] if isinstance(folders, str | Path) else list(folders)
+        self.resolution = resolution
+        names = {class_names(folder) for folder in self.folders} if labelled else {()}
+        if len(names) > 1:
+            raise UserError(f"{' and '.join(map(str, self.folders))} hold other classes: train on one of them.")
+        self.classes = names.pop()
+        self._shards: dict[Path, np.ndarray] = {}
+        self._labels: dict[Path, np.ndarray] = {}
         self._ends = np.zeros(0, dtype=np.int64)
         self.rescan()
-        if len(self) == 0:
-            shape = f"uint8 [N, {resolution}, {resolution}, 3]"
-            raise UserError(f"no images in {self.folder}: put shards {SHARD_PATTERN}, {shape}, there.")
+        for folder in self.folders:
+            if not any(path.parent == folder for path in self._shards):
+                shape = f"uint8 [N, {resolution}, {resolution}, 3]"
+                raise UserError(f"no images in {folder}: put shards {SHARD_PATTERN}, {shape}, there.")
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def rescan(self) -> int:
         """Look for new shards. Returns the number of images. Raises UserError for a shard of another shape or type."""
-        for path in sorted(self.folder.glob(SHARD_PATTERN)):
-            if path.name not in self._shards:
+        for path in (path for folder in self.folders for path in sorted(folder.glob(SHARD_PATTERN))):
+            if path not in self._shards:
                 try:
                     shard = open_shard(path)
                 except (OSError, EOFError, ValueError):
@@ -68,8 +78,8 @@ class ShardedImages:
                 if shard.dtype != np.uint8 or shard.ndim != 4 or shard.shape[1:] != expected:
                     raise UserError(f"{path} holds {shard.dtype} {shard.shape}, not uint8 [N, {expected}]: remove it.")
                 if self.classes:
-                    self._labels[path.name] = self._read_labels(labels_beside(path), len(shard))
-                self._shards[path.name] = shard
+                    self._labels[path] = self._read_labels(labels_beside(path), len(shard))
+                self._shards[path] = shard
         self._ends = np.cumsum([len(shard) for shard in self._shards.values()], dtype=np.int64)
         return len(self)
 
@@ -90,15 +100,20 @@ class ShardedImages:
         """Classes of the images of these indices."""
         return self._fetch(self._labels, indices).astype(np.int64)
 
-    def _fetch(self, shards: dict[str, np.ndarray], indices: np.ndarray) -> np.ndarray:
+    def _fetch(self, shards: dict[Path, np.ndarray], indices: np.ndarray) -> np.ndarray:
         parts = list(shards.values())
         which = np.searchsorted(self._ends, indices, side="right")
         starts = self._ends - np.array([len(part) for part in parts])
         return np.stack([parts[s][i - starts[s]] for s, i in zip(which, indices, strict=True)])
 
     def first(self, n: int) -> Float[Tensor, "N 3 S S"]:
-        """The first `n` images in [-1, 1], in their order; fewer where there are fewer."""
-        return self.between(0, min(n, len(self)))
+        """The first `n` images in [-1, 1], fewer where there are fewer; several folders take turns."""
+        parts: dict[Path, list[np.ndarray]] = {}
+        for (path, shard), end in zip(self._shards.items(), self._ends, strict=True):
+            parts.setdefault(path.parent, []).append(np.arange(end - len(shard), end))
+        each = [np.concatenate(ranges) for ranges in parts.values()]
+        turns = np.argsort(np.concatenate([np.arange(len(one)) for one in each]), kind="stable")
+        return to_float(self.fetch(np.concatenate(each)[turns[:n]]))
 
     def between(self, start: int, end: int) -> Float[Tensor, "N 3 S S"]:
         """The images start ... end - 1 in [-1, 1]."""

@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -185,14 +186,15 @@ def train_step(
 
 
 def train(
-    dataset_dir: str | Path,
+    dataset_dirs: str | Path | Sequence[Path],
     out_dir: str | Path,
     config: TrainConfig,
     resume: bool = True,
     start_from: str | Path | None = None,
     report: Reporter = silent,
 ) -> TrainState:
-    """Train until `config.kimg`, continuing from `out_dir`'s checkpoint if `resume`. Returns the final state.
+    """Train on the images of some folders until `config.kimg`, continuing from `out_dir`'s checkpoint if `resume`.
+    Returns the final state.
 
     start_from: a pack whose networks and image count a new training begins with (its optimisers start afresh); one of
     half the resolution is grown (`train.grow`).
@@ -202,11 +204,11 @@ def train(
     Under `torchrun`, every process shows its share of `config.batch`, and the first one alone writes and reports.
     """
     with open_ranks(config.device) as (ranks, device):
-        return _train(dataset_dir, Path(out_dir), config, resume, start_from, report, ranks, device)
+        return _train(dataset_dirs, Path(out_dir), config, resume, start_from, report, ranks, device)
 
 
 def _train(
-    dataset_dir: str | Path,
+    dataset_dirs: str | Path | Sequence[Path],
     out: Path,
     config: TrainConfig,
     resume: bool,
@@ -220,7 +222,7 @@ def _train(
     ranks.require_divisible(config.batch, n_reproduced(config), config.discriminator.stddev_group)
     dtype = ranks.agreed(choose_dtype(config.precision, device))
     n_threads = choose_threads(config.n_threads, device)
-    images = ShardedImages(dataset_dir, config.generator.resolution, config.labels)
+    images = ShardedImages(dataset_dirs, config.generator.resolution, config.labels)
     config = with_classes(config, len(images.classes))
     path_interval = config.path_interval if config.path_weight > 0 else 0
     r1_interval = config.r1_interval if has_r1(config) else 0

@@ -175,6 +175,20 @@ def test_shards_appear_while_training(data: Path) -> None:
     assert images.rescan() == 34
 
 
+def test_several_folders_count_image_by_image_and_take_turns_at_first(data: Path, tmp_path: Path) -> None:
+    write_shard(tmp_path / "images_000.npy", 3, 7)
+    images = ShardedImages([data, tmp_path], 16)
+    assert len(images) == 27
+    ours, theirs = ShardedImages(data, 16).first(24), ShardedImages(tmp_path, 16).first(3)
+    first = images.first(8)
+    for index, wanted in enumerate([ours[0], theirs[0], ours[1], theirs[1], ours[2], theirs[2], ours[3], ours[4]]):
+        assert torch.equal(first[index], wanted)
+    assert len(images.first(100)) == 27
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no images in .*empty"):
+        ShardedImages([data, tmp_path / "empty"], 16)
+
+
 def test_unusable_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no images"):
         ShardedImages(tmp_path, 16)
