@@ -272,7 +272,7 @@ def test_the_prior_verb_prints_which_ranges_are_not_measured(tmp_path, monkeypat
 
     found = {
         "object_share": 0.2, "head_against_clusters_iou": 0.9, "depth_scale": 0.2, "sheet": "s.png", "file": Path("f"),
-        "source": "category car", "view_limit_sd": 2.0,
+        "source": "category car", "view_limit_sd": 2.0, "drawn": "",
         "ranges": as_page(category_ranges(ViewPriorConfig(), LightPriorConfig())),
     }  # fmt: skip
     monkeypatch.setattr(custom, "estimate_prior", lambda *given, **more: found)
