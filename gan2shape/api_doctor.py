@@ -24,6 +24,7 @@ EXTRAS = {  # of pyproject.toml: what each is for, and the modules that it bring
     "video": ("MP4 animations", ("imageio", "av")),
     "ray": ("run --launcher ray, many images on many machines", ("ray",)),
     "viewer": ("gan2shape view", ("viser",)),
+    "voxels": ("meshes of gan2shape voxels", ("skimage",)),
 }
 
 

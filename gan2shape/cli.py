@@ -31,6 +31,7 @@ from gan2shape.cli_options import (
     emit,
 )
 from gan2shape.cli_restore import combine, invert, jitter, morph, restore, transfer
+from gan2shape.cli_voxels import voxels_app
 
 if TYPE_CHECKING:
     from gan2shape.core.requests import RunRequest
@@ -67,6 +68,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench_app, name="bench")
+app.add_typer(voxels_app, name="voxels")
 for verb in (edit, directions, render, view, restore, invert, morph, jitter, transfer, combine, doctor):
     app.command()(verb)
 
