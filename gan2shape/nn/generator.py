@@ -48,6 +48,24 @@ DrawBlock = Callable[[nn.Module, Tensor | None, Tensor | None, list[Tensor | Sty
 
 
 @dataclass(frozen=True)
+class Hook:
+    """What conditions the block of one resolution from outside; a part that is not given changes nothing.
+
+    Identity functions, and maps of zeros, leave the image as it is, bit for bit.
+    """
+
+    # Features and image before the block, at half its resolution -> the same (GLEAN's fusion). The first block, which
+    # begins at a constant, has none.
+    pre: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor | None]] | None = None
+    mid: Callable[[Tensor], Tensor] | None = None  # features after its first convolution -> the same (GFPGAN's SFT)
+    noise: Sequence[Tensor] = ()  # maps [B, C, h, w], one for each convolution, added where noise is (GPEN)
+
+
+Hooks = Named[int, Hook]  # by resolution
+NO_HOOK = Hook()
+
+
+@dataclass(frozen=True)
 class GeneratorConfig:
     """The small default: 64 x 64, about .9 M parameters, .2 GFLOP an image."""
 
@@ -169,21 +187,29 @@ class SynthesisBlock(nn.Module):
         return [getattr(self, name) for name in ("conv0", "conv1", "torgb") if hasattr(self, name)]
 
     def forward(
-        self, x: Tensor | None, image: Tensor | None, ws: list[Tensor | Style], noise: Noise
+        self,
+        x: Tensor | None,
+        image: Tensor | None,
+        ws: list[Tensor | Style],
+        noise: Noise,
+        hook: Hook = NO_HOOK,
     ) -> tuple[Tensor, Tensor | None]:
         """Features and image so far, one octave finer; `ws` holds `n_convs` + 1 rows, `noise` a map for each of
-        `n_convs` or one word.
+        `n_convs` or one word. Of the hook `pre` is done before.
         """
         noises = [noise] * 2 if isinstance(noise, str) else noise
+        added = hook.noise or (None, None)
         if self.is_first:
             n_images = (ws[0].value if isinstance(ws[0], Style) else ws[0]).shape[0]
             x = self.const[None].expand(n_images, -1, -1, -1)
-            x = self.conv1(x, ws[0], noises[0])
+            x = self.conv1(x, ws[0], noises[0], added[0])
+            x = x if hook.mid is None else hook.mid(x)
         else:
             residual = self.skip(x) if self.has_residual else None
-            x = self.conv0(x, ws[0], noises[0])
+            x = self.conv0(x, ws[0], noises[0], added[0])
+            x = x if hook.mid is None else hook.mid(x)
             if self.n_convs == 2:
-                x = self.conv1(x, ws[1], noises[1])
+                x = self.conv1(x, ws[1], noises[1], added[1])
             x = x if residual is None else x + residual
         if image is not None:
             image = upsample_fir(image) if self.resample == "fir" else upsample_bilinear(image)
@@ -202,7 +228,7 @@ class ShuffleHead(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.torgb = ToRGB(config.channels[-2], 4 * config.image_channels, config.w_dim, config.clamp)
-        self.n_convs = 0
+        self.n_convs, self.resolution = 0, config.resolution
 
     def styled(self) -> list[nn.Module]:
         """Layers that a style modulates."""
@@ -221,6 +247,22 @@ class ShuffleHead(nn.Module):
 def drawn(block: nn.Module, x: Tensor | None, image: Tensor | None, rows: list[Tensor | Style], noise: Noise) -> Drawn:
     """A block at its own resolution: features and image, one octave finer than the given ones."""
     return block(x, image, rows, noise)
+
+
+def hooked(hooks: Hooks, draw: DrawBlock = drawn) -> DrawBlock:
+    """Blocks that have a hook, with it; the others by `draw`."""
+
+    def run(
+        block: nn.Module, x: Tensor | None, image: Tensor | None, rows: list[Tensor | Style], noise: Noise
+    ) -> Drawn:
+        hook = hooks.get(block.resolution)
+        if hook is None:
+            return draw(block, x, image, rows, noise)
+        if hook.pre is not None and x is not None:
+            x, image = hook.pre(x, image)
+        return block(x, image, rows, noise, hook) if block.n_convs else draw(block, x, image, rows, noise)
+
+    return run
 
 
 class Synthesis(nn.Module):
@@ -247,10 +289,17 @@ class Synthesis(nn.Module):
         return tuple(size for size, block in sizes for _ in range(block.n_convs))
 
     def forward(
-        self, w: Float[Tensor, "B *L D"], noise: Noise = "const", return_features: bool = False
+        self,
+        w: Float[Tensor, "B *L D"],
+        noise: Noise = "const",
+        return_features: bool = False,
+        hooks: Hooks | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Image [B, C, S, S] of w [B, D] or W+ [B, L, D]; with `return_features` also each resolution's features."""
-        image, features = self.made(self.rows(w), noise)
+        """Image [B, C, S, S] of w [B, D] or W+ [B, L, D]; with `return_features` also each resolution's features.
+
+        hooks: what conditions blocks from outside, by their resolution.
+        """
+        image, features = self.made(self.rows(w), noise, hooked(hooks) if hooks else drawn)
         return (image, features) if return_features else image
 
     def rows(self, w: Float[Tensor, "B *L D"]) -> Rows:

@@ -212,10 +212,14 @@ class SynthesisLayer(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros([]))
 
     def forward(
-        self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"] | Style, noise: str | Float[Tensor, "B 1 h w"]
+        self,
+        x: Float[Tensor, "B I H W"],
+        w: Float[Tensor, "B D"] | Style,
+        noise: str | Float[Tensor, "B 1 h w"],
+        added: Float[Tensor, "B O h w"] | None = None,
     ) -> Float[Tensor, "B O h w"]:
         """`noise` is "const" (the stored map), "random" (one map per sample), "none", or maps, of strength 1 where the
-        layer has not learnt one.
+        layer has not learnt one. `added`: maps of all channels that come on top of it.
         """
         y = modulated_conv(x, self.weight, style_of(self.affine, w), self.demodulate, self.gain, self.upsample)
         if isinstance(noise, Tensor):
@@ -223,6 +227,8 @@ class SynthesisLayer(nn.Module):
             y = y + (noise * strength).to(y.dtype) * self.gain
         elif self.use_noise and noise != "none":
             y = y + self._noise_map(y, noise) * self.gain
+        if added is not None:
+            y = y + added.to(y.dtype) * self.gain
         y = y + (self.bias * self.gain).to(y.dtype)[:, None, None]
         y = F.leaky_relu(y, LEAKY_SLOPE, inplace=True)
         return y if self.clamp is None else y.clamp(-self.clamp, self.clamp)

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gan2shape.core.images import resized
 from gan2shape.nn.coarse_blocks import drawn_at
-from gan2shape.nn.generator import Generator, Noise, Rows, drawn
+from gan2shape.nn.generator import Generator, Hooks, Noise, Rows, drawn, hooked
 
 FEATURES_AT_ONCE = 72_000_000  # values in all blocks' features together: about 2 GB with what a gradient needs
 
@@ -31,8 +31,11 @@ class SizedSynthesis(nn.Module):
         pairs = zip(config.resolutions, config.channels, strict=True)
         self.n_at_once = max(1, FEATURES_AT_ONCE // sum(min(own, largest) ** 2 * width for own, width in pairs))
 
-    def _made(self, by_block: Rows, noise: Noise) -> tuple[Float[Tensor, "B C size size"], list[Tensor]]:
-        image, features = self.synthesis.made(by_block, noise, drawn_at(self.size) if self.is_coarse else drawn)
+    def _made(
+        self, by_block: Rows, noise: Noise, hooks: Hooks | None = None
+    ) -> tuple[Float[Tensor, "B C size size"], list[Tensor]]:
+        draw = drawn_at(self.size) if self.is_coarse else drawn
+        image, features = self.synthesis.made(by_block, noise, hooked(hooks, draw) if hooks else draw)
         return resized(image, self.size), features
 
     def blocks(self) -> list[nn.Module]:
@@ -48,19 +51,23 @@ class SizedSynthesis(nn.Module):
         return self._made(self.synthesis.style_rows(styles), noise)[0]
 
     def forward(
-        self, w: Float[Tensor, "B *L D"], noise: Noise = "const", return_features: bool = False
+        self,
+        w: Float[Tensor, "B *L D"],
+        noise: Noise = "const",
+        return_features: bool = False,
+        hooks: Hooks | None = None,
     ) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Images [B, C, size, size]; with `return_features` also the features of resolutions up to `size`.
 
-        With noise maps all images are made at once.
+        With noise maps or hooks (of resolutions up to `size`) all images are made at once.
         """
 
         def synthesised(few: Tensor) -> tuple[Tensor, ...]:
-            image, features = self._made(self.synthesis.rows(few), noise)
+            image, features = self._made(self.synthesis.rows(few), noise, hooks)
             n_kept = sum(own <= self.size for own in self.synthesis.config.resolutions) if return_features else 0
             return (image, *features[:n_kept])
 
-        if len(w) <= self.n_at_once or not isinstance(noise, str):
+        if len(w) <= self.n_at_once or not isinstance(noise, str) or hooks:
             image, *features = synthesised(w)
         else:
             remembers = torch.is_grad_enabled() and w.requires_grad
