@@ -159,7 +159,7 @@ class Down(Resampling):
         if x.shape[-1] % self.factor or x.shape[-2] % self.factor:
             sides = f"{x.shape[-1]} x {x.shape[-2]}"
             raise UserError(f"{sides} pixels cannot be shrunk by {self.factor}: give a factor that divides both.")
-        return shrunk(x, resampling_taps(kernel, self.factor), self.factor)
+        return x if self.factor == 1 else shrunk(x, resampling_taps(kernel, self.factor), self.factor)
 
 
 @dataclass(frozen=True)

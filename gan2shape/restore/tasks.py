@@ -20,6 +20,7 @@ from gan2shape.invert.degradations import (
     box_mask,
 )
 from gan2shape.invert.method import MethodConfig
+from gan2shape.restore.blind import of_severity
 
 HYBRID_FACTOR = 2  # of the hybrid task (DGP)
 
@@ -31,7 +32,8 @@ class Task:
     summary: str  # for people
     method: str  # unless one is named
     compose: str = "none"  # restore/composition.py
-    strength: float | None = None  # its number unless one is given: factor, blur in pixels, noise of values in [-1, 1]
+    # Its number unless one is given: factor, blur in pixels, noise of values in [-1, 1], severity of restore.blind
+    strength: float | None = None
     has_hole: bool = False
 
 
@@ -43,6 +45,7 @@ TASKS: dict[str, Task] = {
     "denoise": Task("a noisy picture", "brgm", strength=0.2),
     "deblur": Task("a blurred picture", "brgm", strength=2.0),
     "hybrid": Task("half the resolution, grey, and a hole", "dgp", has_hole=True),
+    "blind": Task("a blurred, small, noisy picture, compressed by JPEG", "brgm", strength=2.0),
 }
 
 
@@ -106,6 +109,7 @@ def degradations(damage: Damage, method: MethodConfig, size: int) -> tuple[Degra
         "superres": lambda: Down(factor, method.kernel, method.observed_by),
         "denoise": lambda: Noise(damage.amount),
         "deblur": lambda: Blur(damage.amount),
+        "blind": lambda: of_severity(damage.amount),
         "hybrid": lambda: (
             Down(HYBRID_FACTOR, method.kernel, method.observed_by) >> Up(HYBRID_FACTOR) >> Gray() >> Mask(kept)
         ),
