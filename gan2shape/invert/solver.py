@@ -26,10 +26,10 @@ from gan2shape.invert.terms import DATA, TERMS, Candidate, Comparison, w_scale
 from gan2shape.prior.packs import Prior
 
 NEEDS = {  # of a term: what has to be there
-    "z_normal": lambda space, prior: space.latent.startswith("Z"),
-    "encoder_cycle": lambda space, prior: prior.encoder is not None,
-    "noise_regulariser": lambda space, prior: space.n_noise != 0,
-    "noise_size": lambda space, prior: space.n_noise != 0,
+    "z_normal": lambda space, prior, problem: space.latent.startswith("Z"),
+    "encoder_cycle": lambda space, prior, problem: problem.reader is not None or prior.encoder is not None,
+    "noise_regulariser": lambda space, prior, problem: space.n_noise != 0,
+    "noise_size": lambda space, prior, problem: space.n_noise != 0,
 }
 SCHEDULE: dict[str, Callable[[float], float | Schedule]] = {
     "constant": lambda value: value,
@@ -49,6 +49,7 @@ class Problem:
     regions: dict[str, Float[Tensor, "B 1 h w"]] = field(default_factory=dict)  # further ones, by name
     targets: dict[str, Float[Tensor, "B 3 h w"]] = field(default_factory=dict)  # further pictures, by name
     networks: dict[str, Callable] = field(default_factory=dict)  # further feature networks: images, n_blocks -> maps
+    reader: Callable[[Tensor], Tensor] | None = None  # pictures -> rows of W+: an encoder in the place of the pack's
 
     def one(self, index: int) -> "Problem":
         """The problem of one picture."""
@@ -93,7 +94,7 @@ def solve(
     iterate, and is said.
     """
     space = parse_space(method.space)
-    _require(method, space, prior)
+    _require(method, space, prior, problem)
     n_images = len(problem.observed)
     if not space.is_single or n_images == 1:
         return _solve(problem, space, method, prior, seed, start_w, span, report)
@@ -107,12 +108,12 @@ def _together(parts: list[Tensor | None]) -> Tensor | None:
     return None if parts[0] is None else torch.cat(parts)
 
 
-def _require(method: MethodConfig, space: Space, prior: Prior) -> None:
+def _require(method: MethodConfig, space: Space, prior: Prior, problem: Problem) -> None:
     """Raises UserError for unknown terms, and for those that the space or the prior cannot give."""
     for term in method.terms:
         if term.term not in TERMS:
             raise UserError(f"unknown loss term {term.term!r}{nearest(term.term, TERMS)}")
-        if term.term in NEEDS and not NEEDS[term.term](space, prior):
+        if term.term in NEEDS and not NEEDS[term.term](space, prior, problem):
             raise UserError(f"the term {term.term} has nothing to look at in the space {method.space} of this prior.")
 
 
@@ -182,7 +183,7 @@ def _comparison(problem: Problem, prior: Prior) -> Comparison:
         here, there = (f"{t.shape[-1]} x {t.shape[-2]}" for t in (observed, known))
         raise UserError(f"the observation is {here} pixels, but the degradation of this prior's images gives {there}.")
     targets = {"observed": observed.contiguous(), **problem.targets}  # sums do not depend on a caller's layout
-    return Comparison(prior, targets, {"known": known, **problem.regions}, problem.networks)
+    return Comparison(prior, targets, {"known": known, **problem.regions}, problem.networks, reader=problem.reader)
 
 
 def _begun(

@@ -40,6 +40,7 @@ class Comparison:
     networks: dict[str, Callable] = field(default_factory=dict)  # further feature networks: images, n_blocks -> maps
     start_w: Float[Tensor, "B *L D"] | None = None  # where the descent began
     cache: dict = field(default_factory=dict)
+    reader: Callable[[Tensor], Tensor] | None = None  # pictures -> rows of W+: an encoder in the place of the pack's
 
     def region(self, settings: TermConfig, like: Tensor) -> Float[Tensor, "B 1 h w"] | None:
         """Weights at the resolution of `like`; None for everything."""
@@ -70,7 +71,7 @@ class Comparison:
         pick = {name: value[rows] for name, value in self.targets.items()}
         regions = {name: value[rows] for name, value in self.regions.items()}
         start = None if self.start_w is None else self.start_w[rows]
-        return Comparison(self.prior, pick, regions, self.networks, start)
+        return Comparison(self.prior, pick, regions, self.networks, start, reader=self.reader)
 
 
 Term = Callable[[Candidate, Comparison, TermConfig], Tensor]
@@ -213,9 +214,11 @@ def noise_size(candidate: Candidate, task: Comparison, settings: TermConfig) -> 
 
 def encoder_cycle(candidate: Candidate, task: Comparison, settings: TermConfig) -> Float[Tensor, " B"]:
     """Mean squared distance of w from what the encoder reads in its picture (IDInvert)."""
-    z = task.prior.encoder(candidate.made.image)[0]
-    read = task.prior.generator.mapping(z)
-    return ((_rows(candidate) - read[:, None]) / w_scale(task.prior)).square().mean((1, 2))
+    if task.reader is not None:
+        read = task.reader(candidate.made.image)
+    else:
+        read = task.prior.generator.mapping(task.prior.encoder(candidate.made.image)[0])[:, None]
+    return ((_rows(candidate) - read) / w_scale(task.prior)).square().mean((1, 2))
 
 
 def adversarial(candidate: Candidate, task: Comparison, settings: TermConfig) -> Float[Tensor, " B"]:

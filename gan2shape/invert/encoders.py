@@ -1,0 +1,51 @@
+"""Trained encoders in files: opened for the generator that they were trained for, and used.
+
+psp = open_encoder("psp", prior, pack_dir("car"))       a name beside the pack, or the path of a file
+rows = psp.encode(images, prior.generator.synthesis)    W+ of each picture, in a pass
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gan2shape.core.errors import UserError
+from gan2shape.core.network_files import load_network, save_network
+from gan2shape.nn.discriminator import DiscriminatorConfig
+from gan2shape.nn.latent_encoder import LatentEncoder, LatentEncoderConfig
+from gan2shape.prior.identity import generator_hash
+from gan2shape.prior.packs import Prior
+
+FORMAT = "gan2shape-encoder-1"
+PREFIX = "encoder:"  # of a space, or a start: `encoder:psp`, `encoder:runs/mine/psp.safetensors`
+SUFFIX = ".safetensors"
+
+
+def save_encoder(path: Path, encoder: LatentEncoder, card: Mapping[str, Any]) -> Path:
+    """Write an encoder in half precision with its card, whole or not at all. Returns the path."""
+    return save_network(path, encoder, encoder.config, FORMAT, card)
+
+
+def open_encoder(name: str, prior: Prior, folder: Path | None = None) -> LatentEncoder:
+    """The encoder at a path, or of that name (psp, e4e …) in a pack's `folder`; frozen, on the prior's device.
+
+    Raises UserError for a file that is missing, damaged, or was trained for another generator.
+    """
+    name = name.removeprefix(PREFIX)
+    is_path, kind = name.endswith(SUFFIX), "KIND"
+    path = Path(name)
+    if not is_path:
+        path, kind = (folder or Path()) / f"encoder-{name}{SUFFIX}", name
+    command = f"gan2shape train-encoder --kind {kind}"
+    encoder = load_network(path, _built, FORMAT, "encoder", command).to(prior.w_mean.device)
+    own = generator_hash(prior.generator)
+    if encoder.config.generator != own:
+        raise UserError(
+            f"{path} was trained for another generator ({encoder.config.generator}; this one is {own}): train one for "
+            f"it with `{command}`."
+        )
+    return encoder
+
+
+def _built(fields: dict[str, Any]) -> LatentEncoder:
+    trunk = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.pop("trunk").items()}
+    return LatentEncoder(LatentEncoderConfig(DiscriminatorConfig(**trunk), **fields))
