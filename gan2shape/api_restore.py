@@ -19,11 +19,14 @@ from gan2shape.core.many import find_images
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.core.requests import RunResult
 from gan2shape.export.inputs import InputImage, read_image
+from gan2shape.invert.encoders import PREFIX
 from gan2shape.invert.method import MethodConfig
+from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.opened import OpenPrior
 from gan2shape.prior.packs import Prior
 from gan2shape.restore import edits
+from gan2shape.restore.choice import Choice, chosen, started
 from gan2shape.restore.combine import combine as combine_pictures
 from gan2shape.restore.in_photo import pasted, read_hole
 from gan2shape.restore.methods import inversion_in, load_method
@@ -51,7 +54,8 @@ class RestoreRequest:
     method: str | None = None  # of configs/restore; the task's own unless given
     mask: Path | None = None  # white is what has to be filled in
     degrade: bool = False  # the pictures are clean: damage them first
-    space: str | None = None  # invert in this space (invert/spaces.py) instead of following a method
+    space: str | None = None  # invert in this space (invert/spaces.py), or by `encoder:NAME`, and follow no method
+    start: str | None = None  # mean, best, encoder, random, or `encoder:NAME`; the method's own unless given
     n_steps: int | None = None  # in all, instead of the method's own number
     category: str | None = None
     generator: Path | None = None
@@ -101,22 +105,24 @@ def restore_files(request: RestoreRequest, report: Reporter = silent) -> RunResu
     """
     began, damage = time.perf_counter(), parse_damage(request.task)
     paths = find_images(request.images)
-    method = method_of(request, damage)
+    choice = choice_of(request, damage)
     folders = [request.out if len(paths) == 1 else request.out / path.stem for path in paths]
     if len(set(folders)) < len(folders):
         raise UserError("two pictures have the same name: give folders whose pictures have names of their own.")
     for path, folder in zip(paths, folders, strict=True):
         _require_kept(path, folder, request.mask)
     prior = opened(request)
+    encoder = choice.opened_encoder(prior)
     pending = [(path, folder) for path, folder in zip(paths, folders, strict=True) if not _is_done(folder, len(paths))]
-    if method.seconds_64 and pending and prior.w_mean.device.type == "cpu":
-        each = method.seconds_64 * (prior.resolution / 64) ** 2
+    seconds_64 = 0.0 if isinstance(choice.method, str) else choice.method.seconds_64
+    if seconds_64 and pending and prior.w_mean.device.type == "cpu":
+        each = seconds_64 * (prior.resolution / 64) ** 2
         say(f"This will take about {format_seconds(each * len(pending))} on this CPU.")
     files: dict[str, Path] = {}
     numbers: dict[str, float] = {}
     with locked(request.out):
         for path, folder in pending:
-            made = _restore_one(request, path, folder, damage, method, prior, report)
+            made = _restore_one(request, path, folder, damage, (choice.method, encoder), prior, report)
             files |= made[0] if len(paths) == 1 else {f"{folder.name}/{name}": file for name, file in made[0].items()}
             numbers = made[1] if len(paths) == 1 else {}
     if len(pending) < len(paths):
@@ -124,19 +130,25 @@ def restore_files(request: RestoreRequest, report: Reporter = silent) -> RunResu
     return RunResult(request.out, files, numbers, time.perf_counter() - began)
 
 
-def method_of(request: RestoreRequest, damage: Damage) -> MethodConfig:
-    """The request's method, or the inversion in its space; with its own number of steps. Raises UserError for unknown
-    ones.
+def choice_of(request: RestoreRequest, damage: Damage) -> Choice:
+    """The request's method, or the inversion in its space; with its own start and number of steps. Raises UserError for
+    unknown ones.
     """
     if request.space is not None and request.method is not None:
         raise UserError("--space and --method exclude each other: a method has a space of its own.")
-    method = load_method(request.method or damage.kind.method, damage.task)
-    method = method if request.space is None else inversion_in(request.space)
-    if request.n_steps is None:
-        return method
+    is_space = request.space is not None and not request.space.startswith(PREFIX)
+    choice = (
+        Choice(inversion_in(request.space))
+        if is_space
+        else chosen(request.space or request.method or damage.kind.method, damage.task)
+    )
+    choice = started(choice, request.start)
+    if request.n_steps is None or isinstance(choice.method, str):
+        return choice
     if request.n_steps < 0:
         raise UserError(f"{request.n_steps} steps are impossible: give 0 or more.")
-    return replace(method, steps_factor=request.n_steps / max(1, sum(stage.n_steps for stage in method.stages)))
+    factor = request.n_steps / max(1, sum(stage.n_steps for stage in choice.method.stages))
+    return replace(choice, method=replace(choice.method, steps_factor=factor))
 
 
 def _is_done(folder: Path, n_images: int) -> bool:
@@ -157,10 +169,11 @@ def _restore_one(
     path: Path,
     folder: Path,
     damage: Damage,
-    method: MethodConfig,
+    by: tuple[MethodConfig | str, LatentEncoder | None],
     prior: Prior,
     report: Reporter,
 ) -> tuple[dict[str, Path], dict[str, float]]:
+    method, encoder = by
     size = prior.resolution if request.degrade else prior.resolution // damage.factor
     picture = read_image(path, size)
     for note in (*picture.notes, *_resized_note(picture, size)):
@@ -172,7 +185,7 @@ def _restore_one(
         hole = read_hole(request.mask, prior.resolution, picture.original_size, picture.framing)
         damage = replace(damage, kept=1.0 - hole)
     made = restore_images(
-        picture.image, damage, method, prior, degrade=request.degrade, seed=request.seed, report=report
+        picture.image, damage, method, prior, degrade=request.degrade, seed=request.seed, encoder=encoder, report=report
     )
     photo = None
     if not request.degrade and damage.factor == 1:

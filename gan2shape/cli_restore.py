@@ -13,6 +13,10 @@ Images = Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures
 Out = Annotated[Path | None, typer.Option(help="Folder of the files [default: runs/NNNN-…].")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the method's random numbers.")]
 Hole = Annotated[Path | None, typer.Option(help="White marks what is to be filled in [default: a square].")]
+Start = Annotated[
+    str | None,
+    typer.Option(help="mean, best, encoder, random, or encoder:NAME (psp, a file …) [default: the method's]."),
+]
 Steps = Annotated[int | None, typer.Option("--steps", min=0, help="Steps in all [default: the method's].")]
 
 
@@ -30,16 +34,20 @@ def _shown(verb: str, as_json: bool, out: Path | None, work: Callable) -> None:
 def restore(
     images: Images,
     task: Annotated[
-        str, typer.Option(help="reconstruct, colorize, inpaint, superres, denoise, deblur or hybrid.")
+        str, typer.Option(help="reconstruct, colorize, inpaint, superres, denoise, deblur, hybrid or blind.")
     ] = "reconstruct",
     method: Annotated[
-        str | None, typer.Option(help="dgp, brgm, pulse, i2s, pti, tv, dip, … [default: the task's own].")
+        str | None,
+        typer.Option(help="dgp, brgm, pulse, i2s, pti, tv, dip, …; glean, gpen, gfpgan, a FILE [default: the task's]."),
     ] = None,
     mask: Hole = None,
     factor: Annotated[int | None, typer.Option(help="Of superres: 2, 4 or 8.")] = None,
-    strength: Annotated[float | None, typer.Option(help="Of deblur (pixels) or denoise (of values in ±1).")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Of deblur (pixels), denoise (of values in ±1) or blind (severity to 4).")
+    ] = None,
     degrade: Annotated[bool, typer.Option("--degrade", help="The pictures are clean: damage them first.")] = False,
     steps: Steps = None,
+    start: Start = None,
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
     class_index: ClassIndex = None,
@@ -65,8 +73,8 @@ def restore(
     number = factor if factor is not None else strength
     wanted = task if number is None else f"{task}:{number}"
     request = RestoreRequest(
-        tuple(images), Path(), wanted, method, mask, degrade, None, steps, category, generator, class_index, seed,
-        device,
+        tuple(images), Path(), wanted, method, mask, degrade, None, start, steps, category, generator, class_index,
+        seed, device,
     )  # fmt: skip
     _shown("restore", as_json, out, lambda folder, report: restore_files(_at(request, folder), report))
 
@@ -74,9 +82,12 @@ def restore(
 @as_messages
 def invert(
     images: Images,
-    space: Annotated[str, typer.Option(help='W, W+, Z, P, S; with " + N" or " + Theta": "W+ + N".')] = "W",
+    space: Annotated[
+        str, typer.Option(help='W, W+, Z, P, S; with " + N" or " + Theta": "W+ + N". encoder:NAME: one pass, no step.')
+    ] = "W",
     method: Annotated[str | None, typer.Option(help="projector, i2s, i2spp, pti, dgp, … instead of a space.")] = None,
     steps: Steps = None,
+    start: Start = None,
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
     class_index: ClassIndex = None,
@@ -87,14 +98,20 @@ def invert(
 ) -> None:
     """Find the latent that explains each picture. `latent.npz` serves `gan2shape run --latent`.
 
-    Example:  gan2shape invert photo.png --category car --space "W+ + N"
+    Examples:
+
+      gan2shape invert photo.png --category car --space "W+ + N"
+
+      gan2shape invert photos/ --space encoder:runs/psp/psp.safetensors     by a trained encoder, in one pass
+
+      gan2shape invert photo.png --method idinvert --start encoder:runs/idinvert/idinvert.safetensors
     """
     from gan2shape.api_restore import RestoreRequest, restore_files
 
     chosen = None if method is not None else space
     request = RestoreRequest(
-        tuple(images), Path(), "reconstruct", method, None, False, chosen, steps, category, generator, class_index,
-        seed, device,
+        tuple(images), Path(), "reconstruct", method, None, False, chosen, start, steps, category, generator,
+        class_index, seed, device,
     )  # fmt: skip
     _shown("invert", as_json, out, lambda folder, report: restore_files(_at(request, folder), report))
 

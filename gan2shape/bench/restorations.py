@@ -25,7 +25,8 @@ from gan2shape.measure.attributes import AttributeNetwork, bundled_attributes, d
 from gan2shape.measure.perceptual import load_perceptual, perceptual_distance
 from gan2shape.measure.statistics import mean_interval, paired_interval
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.methods import load_method
+from gan2shape.restore.choice import Choice, chosen
+from gan2shape.restore.feedforward import open_restorer
 from gan2shape.restore.restoration import restore_images
 from gan2shape.restore.tasks import parse_damage
 
@@ -33,7 +34,7 @@ IMAGES_NAME = "images.jsonl"
 AT_ONCE = 8  # images that are solved together where the generator's weights are fixed
 COUNT = 8  # images unless a number is given
 REFERENCES = {"reconstruct": "w", "colorize": "bicubic", "inpaint": "tv", "superres": "bicubic", "denoise": "tv",
-              "deblur": "tv", "hybrid": "bicubic"}  # fmt: skip
+              "deblur": "tv", "hybrid": "bicubic", "blind": "bicubic"}  # fmt: skip
 ROWS = (
     *(f"reconstruct={m}" for m in ("z", "w", "wplus", "i2s", "i2spp", "projector", "pti", "dgp")),
     *(f"superres:4={m}" for m in ("bicubic", "tv", "dip", "pulse", "brgm", "dgp", "dgpmse")),
@@ -43,6 +44,7 @@ ROWS = (
     *(f"denoise:0.2={m}" for m in ("tv", "dip", "brgm")),
     *(f"deblur:2={m}" for m in ("tv", "dip", "brgm")),
     *(f"hybrid={m}" for m in ("bicubic", "brgm", "dgp")),
+    *(f"blind:2={m}" for m in ("bicubic", "tv", "brgm")),
 )
 Judge = Callable[[Tensor, Tensor], Tensor]
 READ = ("heading_deg", "paint_lab", "skin_tone", "hair_tone")  # of the attributes that are read, where there are such
@@ -64,32 +66,38 @@ def run_restorations(
     clean = resized(torch.cat([item.image for item in items]), prior.resolution).to(prior.w_mean.device)
     done = {(row["row"], row["seed"]): row for row in read_lines(folder / IMAGES_NAME)}
     judge, reader = _judge(prior), _reader(category, prior)
-    for number, (name, task, method) in enumerate(wanted):
+    recipes = _recipes(wanted, prior)  # first: a network that is missing should not be noticed hours later
+    for number, (name, task, choice) in enumerate(wanted):
         missing = [i for i, item in enumerate(items) if (name, item.seed) not in done]
         for start in range(0, len(missing), AT_ONCE):
             some = missing[start : start + AT_ONCE]
-            made = measured(clean[some], task, method, prior, judge, reader)
+            made = measured(clean[some], task, choice, prior, judge, reader)
             for i, numbers in zip(some, made, strict=True):
                 row = {"row": name, "seed": items[i].seed, **numbers}
                 append_lines(folder / IMAGES_NAME, [row])
                 done[name, items[i].seed] = row
         report("rows", number + 1, len(wanted))
     table = [summary(name, done, [item.seed for item in items]) for name, _, _ in wanted]
-    write_text_atomic(folder / "rows.json", to_json({"rows": table, "methods": _recipes(wanted)}, indent=1))
+    write_text_atomic(folder / "rows.json", to_json({"rows": table, "methods": recipes}, indent=1))
     return table
 
 
-def _parsed(row: str) -> tuple[str, str, str]:
+def _parsed(row: str) -> tuple[str, str, Choice]:
     task, equals, method = row.partition("=")
     if not equals:
         raise UserError(f"{row!r} is no row: write TASK=METHOD, for example superres:4=brgm.")
-    load_method(method, parse_damage(task).task)
-    return row, task, method
+    return row, task, chosen(method, parse_damage(task).task)
 
 
-def _recipes(wanted: list[tuple[str, str, str]]) -> dict[str, dict]:
-    """The whole method of each row."""
-    return {name: asdict(load_method(method, parse_damage(task).task)) for name, task, method in wanted}
+def _recipes(wanted: list[tuple[str, str, Choice]], prior: Prior) -> dict[str, dict]:
+    """The whole method of each row; of a trained restorer what it was trained for."""
+    found = {}
+    for name, task, choice in wanted:
+        if isinstance(choice.method, str):
+            found[name] = asdict(open_restorer(choice.method, parse_damage(task), prior).config)
+        else:
+            found[name] = asdict(choice.method) | ({} if choice.encoder is None else {"encoder": choice.encoder})
+    return found
 
 
 def _judge(prior: Prior) -> Judge | None:
@@ -112,13 +120,14 @@ def _reader(category: str, prior: Prior) -> AttributeNetwork | None:
 def measured(
     clean: Float[Tensor, "B 3 S S"],
     task: str,
-    method: str,
+    choice: Choice,
     prior: Prior,
     judge: Judge | None,
     reader: AttributeNetwork | None,
 ) -> list[dict[str, float]]:
     """The numbers of each image."""
-    restored = restore_images(clean, parse_damage(task), method, prior, degrade=True)
+    encoder = choice.opened_encoder(prior)
+    restored = restore_images(clean, parse_damage(task), choice.method, prior, degrade=True, encoder=encoder)
     numbers = {key: restored.numbers[key] for key in NUMBERS if key in restored.numbers}
     if judge is not None:
         with torch.no_grad():
@@ -155,8 +164,9 @@ def sheet(request: BenchRequest, split: str, rows: tuple[str, ...], path: Path, 
     prior = open_measured(request)[0].prior
     clean = resized(torch.cat([item.image for item in exam_objects(category, split, count)]), prior.resolution)
     lines, last = [to_uint8(clean)], None
-    for _, task, method in (_parsed(row) for row in rows):
-        restored = restore_images(clean, parse_damage(task), method, prior, degrade=True)
+    for _, task, choice in (_parsed(row) for row in rows):
+        encoder = choice.opened_encoder(prior)
+        restored = restore_images(clean, parse_damage(task), choice.method, prior, degrade=True, encoder=encoder)
         if task != last:
             given = resized(restored.observed, prior.resolution, "bicubic").clamp(-1, 1)
             lines.append(to_uint8(given))

@@ -15,9 +15,12 @@ from gan2shape.core.progress import Reporter, silent
 from gan2shape.invert.degradations import Degradation, Gray, Mask
 from gan2shape.invert.method import MethodConfig
 from gan2shape.invert.solver import Problem, Solved, solve
+from gan2shape.invert.start import naive
 from gan2shape.measure.metrics import psnr_db, ssim
+from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.packs import Prior
 from gan2shape.restore.composition import composed
+from gan2shape.restore.feedforward import is_restorer, open_restorer
 from gan2shape.restore.methods import load_method
 from gan2shape.restore.tasks import Damage, degradations, hole_of
 
@@ -44,16 +47,22 @@ def restore_images(
     *,
     degrade: bool = False,
     seed: int = 0,
+    encoder: LatentEncoder | None = None,
     report: Reporter = silent,
 ) -> Restored:
     """Restore pictures of one kind of damage.
 
     images: damaged pictures as they are: at the prior's resolution, or smaller by the factor of `superres`. With
     `degrade`: clean ones at the prior's resolution, which are damaged first; the results are then compared with them.
-    method: a name of configs/restore, or a method; the task's own unless given.
-    Raises UserError for sizes that do not fit, and as `load_method` and `solve` do.
+    method: a name of configs/restore, or a method; a kind of trained restorer, or the path of its file (restore/
+    feedforward.py); the task's own unless given. encoder: gives optimisers their start, and what `encoder_cycle` reads.
+    Raises UserError for sizes that do not fit, and as `load_method`, `open_restorer` and `solve` do.
     """
-    config = method if isinstance(method, MethodConfig) else load_method(method or damage.kind.method, damage.task)
+    network = open_restorer(method, damage, prior) if isinstance(method, str) and is_restorer(method) else None
+    if network is not None:
+        config = network.method
+    else:
+        config = method if isinstance(method, MethodConfig) else load_method(method or damage.kind.method, damage.task)
     size = prior.resolution
     wanted = size if degrade else size // damage.factor
     if tuple(images.shape[-2:]) != (wanted, wanted):
@@ -65,7 +74,13 @@ def restore_images(
     rng = torch.Generator().manual_seed(seed)
     observed = phi.observe(images, rng) if degrade else _as_observed(images, damage, phi)
     began = time.perf_counter()
-    solved = solve(Problem(after(observed), phi >> after), config, prior, seed=seed, report=report)
+    is_reader = encoder is not None and encoder.config.head != "residual"  # that one sees a reconstruction as well
+    problem = Problem(after(observed), phi >> after, reader=encoder if is_reader else None)
+    if network is None:
+        start_w = None if encoder is None else encoder.encode(naive(observed, size), prior.generator.synthesis)
+        solved = solve(problem, config, prior, seed=seed, start_w=start_w, report=report)
+    else:
+        solved = network.solved(problem)
     known = None if hole is None else 1.0 - hole.to(images)
     image = composed(solved.image, observed, known, damage.kind.compose)
     seconds = time.perf_counter() - began

@@ -1,0 +1,92 @@
+"""Training encoders and restorers for a prior: requests in, files out."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from gan2shape.build import encoders, restorers
+from gan2shape.core.compose import compose, nearest
+from gan2shape.core.errors import UserError
+from gan2shape.core.locks import locked
+from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.requests import RunResult
+from gan2shape.measure.attributes import bundled_attributes
+from gan2shape.prior.open import open_prior
+from gan2shape.prior.packs import Prior
+from gan2shape.train.image_source import ImageSource, image_source
+
+Plan = TypeVar("Plan", encoders.EncoderPlan, restorers.RestorerPlan)
+
+
+@dataclass(frozen=True)
+class FeedForwardRequest:
+    """One network of a kind for one generator."""
+
+    kind: str  # of build.encoders.KINDS or build.restorers.KINDS
+    out: Path
+    category: str | None = None  # car unless there is a generator
+    generator: Path | None = None  # a custom one: its own samples are the images, unless there are others
+    data: Path | None = None  # shards of images, instead of rendered ones
+    task: str | None = None  # of a restorer: what pictures go through
+    resume: bool = True
+    device: str = "auto"
+    overrides: tuple[str, ...] = ()  # key=value of the plan
+
+
+def plan_of(kinds: Mapping[str, Plan], kind: str, overrides: tuple[str, ...]) -> Plan:
+    """The plan of a kind, changed. Raises UserError for an unknown kind or key, and for bad values."""
+    if kind not in kinds:
+        raise UserError(f"unknown kind {kind!r}{nearest(kind, kinds)}")
+    changed = compose(type(kinds[kind]), overrides=overrides)
+    named = {setting.partition("=")[0] for setting in overrides}
+    return replace(kinds[kind], **{name: getattr(changed, name) for name in named})
+
+
+def train_encoder(request: FeedForwardRequest, report: Reporter = silent) -> RunResult:
+    """Train an encoder into `OUT/KIND.safetensors`, or go on with it.
+
+    A custom generator teaches with its own samples unless there are shards. Raises UserError for settings, images and
+    checkpoints that cannot be used.
+    """
+    began, plan = time.perf_counter(), plan_of(encoders.KINDS, request.kind, request.overrides)
+    prior, category = opened(request)
+    needs_reader = plan.identity_weight > 0
+    reader = bundled_attributes(category, prior.w_mean.device) if needs_reader else None
+    embedding = None if reader is None else (lambda images: reader(images)[3])
+    with locked(request.out):
+        is_own = request.generator is not None and request.data is None
+        source = None if is_own else images_for(request, category, prior, plan.n_images, report)
+        path = encoders.train_encoder(
+            request.kind, prior, source, plan, request.out, embedding=embedding, resume=request.resume, report=report
+        )
+    return RunResult(request.out, {"encoder": path}, seconds=time.perf_counter() - began)
+
+
+def train_restorer(request: FeedForwardRequest, report: Reporter = silent) -> RunResult:
+    """Train a restorer into `OUT/KIND.safetensors`, or go on with it. Raises UserError as `train_encoder` does."""
+    began, plan = time.perf_counter(), plan_of(restorers.KINDS, request.kind, request.overrides)
+    plan = plan if request.task is None else replace(plan, task=request.task)
+    prior, category = opened(request)
+    if request.generator is not None and request.data is None:
+        raise UserError("A restorer of a custom generator needs clean images: give a folder of shards with --data.")
+    with locked(request.out):
+        source = images_for(request, category, prior, plan.n_images, report)
+        path = restorers.train_restorer(
+            request.kind, prior, source, plan, request.out, resume=request.resume, report=report
+        )
+    return RunResult(request.out, {"restorer": path}, seconds=time.perf_counter() - began)
+
+
+def opened(request: FeedForwardRequest) -> tuple[Prior, str]:
+    """(the prior, the category whose ranges and objects go with it). Raises UserError as `open_prior` does."""
+    generator, config = open_prior(request.category, request.generator, device=request.device)
+    return generator.prior, config.category
+
+
+def images_for(
+    request: FeedForwardRequest, category: str, prior: Prior, n_images: int, report: Reporter
+) -> ImageSource:
+    """The shards that are named, or the category's objects."""
+    return image_source(category, n_images, prior.resolution, request.out, request.data, report=report)

@@ -1,0 +1,90 @@
+"""The verbs that train networks for a prior: `gan2shape train-encoder` and `train-restorer`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gan2shape.cli_errors import as_messages
+from gan2shape.cli_options import CustomGenerator, Device, Json, MaybeCategory, Settings, claimed, emit
+
+Data = Annotated[Path | None, typer.Option(help="Shards of images [default: rendered objects of the category].")]
+Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the network [default: runs/KIND-CATEGORY].")]
+
+
+@as_messages
+def train_encoder(
+    kind: Annotated[str, typer.Option(help="psp, e4e, restyle or idinvert.")] = "psp",
+    category: MaybeCategory = None,
+    generator: CustomGenerator = None,
+    data: Data = None,
+    out: Out = None,
+    resume: Resume = True,
+    device: Device = "auto",
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Train a network that reads a picture's latent in one pass. key=value changes how (head=flat, n_steps=3000 …).
+
+    Examples:
+
+      gan2shape train-encoder --kind psp --category car --out runs/psp
+
+      gan2shape invert photo.png --space encoder:runs/psp/psp.safetensors
+
+      gan2shape train-encoder --kind e4e --generator stylegan2-car.pkl      on the generator's own samples
+    """
+    from gan2shape.api_feedforward import train_encoder as run_training
+
+    _trained(
+        "train-encoder", run_training, kind, category, generator, data, None, out, resume, device, as_json, settings
+    )
+
+
+@as_messages
+def train_restorer(
+    kind: Annotated[str, typer.Option(help="glean, gfpgan, gpen, or unet: the reference without a prior.")] = "gpen",
+    task: Annotated[
+        str | None, typer.Option(help="blind, superres:4, superres:8, colorize, inpaint [default: the kind's].")
+    ] = None,
+    category: MaybeCategory = None,
+    generator: CustomGenerator = None,
+    data: Data = None,
+    out: Out = None,
+    resume: Resume = True,
+    device: Device = "auto",
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Train a network that restores pictures in one pass, with the generator inside. key=value changes how.
+
+    Examples:
+
+      gan2shape train-restorer --kind gpen --category car --out runs/gpen
+
+      gan2shape restore damaged.png --task blind --method runs/gpen/gpen.safetensors
+
+      gan2shape train-restorer --kind glean --task superres:8 --category car --out runs/glean8
+    """
+    from gan2shape.api_feedforward import train_restorer as run_training
+
+    _trained(
+        "train-restorer", run_training, kind, category, generator, data, task, out, resume, device, as_json, settings
+    )
+
+
+def _trained(verb, run_training, kind, category, generator, data, task, out, resume, device, as_json, settings) -> None:
+    """Train in a folder that is ours, and print where the network is."""
+    name = generator.stem if generator else category or "car"
+    out = out or Path("runs") / f"{kind}-{name}"
+    with claimed(out):
+        from gan2shape.api_feedforward import FeedForwardRequest
+        from gan2shape.core.progress import open_reporter
+
+        overrides = tuple(settings or ())
+        request = FeedForwardRequest(kind, out, category, generator, data, task, resume, device, overrides)
+        with open_reporter() as report:
+            result = run_training(request, report)
+    lines = [f"{what:12s} {path}" for what, path in result.files.items()]
+    emit({"verb": verb, **result.as_json()}, as_json, lines)

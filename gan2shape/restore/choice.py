@@ -1,0 +1,55 @@
+"""Who restores: an optimiser of configs/restore, an encoder alone, or a trained restorer; and where optimisers begin.
+
+dgp                   a method                       gpen, FILE.safetensors    a restorer that was trained
+wplus@mean            a method from another start    encoder:psp               the rows of an encoder, no step
+wplus@encoder:psp     a method from an encoder's rows; psp lies beside the pack, or is the path of a file
+"""
+
+from dataclasses import dataclass, replace
+
+from gan2shape.core.compose import nearest
+from gan2shape.core.errors import UserError
+from gan2shape.invert.encoders import PREFIX, open_encoder
+from gan2shape.invert.method import STARTS, MethodConfig
+from gan2shape.nn.latent_encoder import LatentEncoder
+from gan2shape.prior.identity import pack_folder
+from gan2shape.prior.packs import Prior
+from gan2shape.restore.feedforward import is_restorer
+from gan2shape.restore.methods import inversion_in, load_method
+
+AT = "@"  # between a method and its start
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `restore_images` needs besides pictures and prior."""
+
+    method: MethodConfig | str  # the name of a trained restorer
+    encoder: str | None = None  # `encoder:NAME`, that gives the start
+
+    def opened_encoder(self, prior: Prior) -> LatentEncoder | None:
+        """The encoder, if there is one. Raises UserError as `open_encoder` does."""
+        return None if self.encoder is None else open_encoder(self.encoder, prior, pack_folder(prior))
+
+
+def chosen(text: str, task: str) -> Choice:
+    """What is written, for a task. Raises UserError for unknown methods and starts."""
+    name, _, start = text.partition(AT)
+    if name.startswith(PREFIX):
+        plain = inversion_in("W+")
+        title = f"The rows of W+ that the encoder {name.removeprefix(PREFIX)} gives"
+        return Choice(replace(plain, title=title, source="one pass, no step", steps_factor=0.0), name)
+    return started(Choice(name if is_restorer(name) else load_method(name, task)), start or None)
+
+
+def started(choice: Choice, start: str | None) -> Choice:
+    """The same from another start: one of `STARTS`, or an encoder. Raises UserError for what is neither."""
+    if start is None:
+        return choice
+    if isinstance(choice.method, str):
+        raise UserError(f"{choice.method} is one pass and has no start: leave {start} away.")
+    if start.startswith(PREFIX):
+        return replace(choice, encoder=start)
+    if start not in STARTS:
+        raise UserError(f"unknown start {start!r}{nearest(start, (*STARTS, f'{PREFIX}FILE'))}")
+    return replace(choice, method=replace(choice.method, start=replace(choice.method.start, kind=start)))

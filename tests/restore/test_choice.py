@@ -1,0 +1,125 @@
+"""Who restores, by what is written; blind damages; and encoders that give optimisers their start."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from gan2shape.cli import app
+from gan2shape.core.errors import UserError
+from gan2shape.invert.encoders import save_encoder
+from gan2shape.nn.latent_encoder import LatentEncoder, LatentEncoderConfig
+from gan2shape.prior.identity import generator_hash, pack_folder
+from gan2shape.prior.packs import load_pack
+from gan2shape.restore.blind import MOST_SEVERE, damaged, of_severity
+from gan2shape.restore.choice import chosen
+from gan2shape.restore.restoration import restore_images
+from gan2shape.restore.tasks import Damage
+from tests.restore.test_cli import SIZE, photo
+from tests.tiny_pack import write_tiny_pack
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_pack(tmp_path_factory.mktemp("pack"), "car", SIZE)
+
+
+@pytest.fixture(scope="module")
+def encoder_file(pack: Path) -> Path:
+    """An encoder for the pack's generator whose rows are all the same and not the mean."""
+    prior = load_pack(pack)
+    config = LatentEncoderConfig(prior.discriminator.config, prior.generator.n_layers, 8, "flat+",
+                                 generator=generator_hash(prior.generator))  # fmt: skip
+    encoder = LatentEncoder(config).requires_grad_(False)
+    encoder.w_mean.copy_(prior.w_mean)
+    encoder.head.out.bias.copy_(torch.linspace(-1, 1, len(encoder.head.out.bias)))
+    return save_encoder(pack / "encoder-mine.safetensors", encoder, {"kind": "mine"})
+
+
+def test_names_are_methods_restorers_or_encoders() -> None:
+    assert chosen("brgm", "inpaint").method.space == "W+"
+    assert chosen("gpen", "blind").method == "gpen"
+    assert chosen("some/file.safetensors", "blind").method == "some/file.safetensors"
+    alone = chosen("encoder:psp", "reconstruct")
+    assert (alone.encoder, alone.method.steps_factor, alone.method.space) == ("encoder:psp", 0.0, "W+")
+    assert chosen("wplus@mean", "reconstruct").method.start.kind == "mean"
+    begun = chosen("wplus@encoder:psp", "reconstruct")
+    assert (begun.encoder, begun.method) == ("encoder:psp", chosen("wplus", "reconstruct").method)
+
+
+@pytest.mark.parametrize(("text", "words"), [("wplus@middle", "unknown start"), ("gpen@mean", "has no start")])
+def test_starts_that_are_none_are_refused(text: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        chosen(text, "blind")
+
+
+def test_an_encoder_gives_the_rows_and_the_start(pack: Path, encoder_file: Path) -> None:
+    prior = load_pack(pack)
+    images, name = torch.rand(2, 3, SIZE, SIZE), f"encoder:{encoder_file}"
+    choice = chosen(name, "reconstruct")
+    encoder = choice.opened_encoder(prior)
+    alone = restore_images(images, Damage("reconstruct"), choice.method, prior, encoder=encoder)
+    rows = encoder(images)
+    torch.testing.assert_close(alone.solved.w, rows)
+    torch.testing.assert_close(alone.solved.image, prior.generator.synthesis(rows))
+    begun = replace(chosen(f"wplus@{name}", "reconstruct").method, steps_factor=0.01)
+    one = restore_images(images, Damage("reconstruct"), begun, prior, encoder=encoder)
+    assert one.solved.n_steps == 3
+    assert 0 < float((one.solved.w - rows).abs().max()) < 0.2  # three steps of .05 from the encoder's rows
+
+
+def test_the_cycle_of_a_given_encoder_is_zero_on_its_own_rows(pack: Path, encoder_file: Path) -> None:
+    from gan2shape.invert.method import TermConfig
+    from gan2shape.invert.spaces import Made
+    from gan2shape.invert.terms import TERMS, Candidate, Comparison
+
+    prior = load_pack(pack)
+    encoder = chosen(f"encoder:{encoder_file}", "reconstruct").opened_encoder(prior)
+    image = torch.rand(2, 3, SIZE, SIZE)
+    term, settings = TERMS["encoder_cycle"], TermConfig("encoder_cycle")
+    for rows, is_zero in ((encoder(image), True), (encoder(image) + 1.0, False)):
+        candidate = Candidate(Made(image, rows), image)
+        found = term(candidate, Comparison(prior, {}, {}, reader=encoder), settings)
+        assert bool((found < 1e-10).all()) == is_zero
+        assert not bool((term(candidate, Comparison(prior, {}, {}), settings) < 1e-10).any())  # the pack's reads others
+
+
+def test_the_command_inverts_by_an_encoder_and_starts_a_method_from_it(
+    pack: Path, encoder_file: Path, tmp_path: Path
+) -> None:
+    path = photo(tmp_path / "photo.png", SIZE, SIZE)
+    name, common = f"encoder:{encoder_file}", ["--generator", str(pack), "--json", "--out"]
+    calls = {"a": ["--space", name], "b": ["--space", "W", "--start", name, "--steps", "2"],
+             "c": ["--space", "W", "--start", "mean", "--steps", "2"]}  # fmt: skip
+    for call, words in calls.items():
+        out = tmp_path / call
+        result = CliRunner().invoke(app, ["invert", str(path), *words, *common, str(out)])
+        assert result.exit_code == 0, result.stderr
+        assert json.loads(result.stdout.splitlines()[-1])["verb"] == "invert"
+        assert (out / "latent.npz").is_file()
+    missing = CliRunner().invoke(app, ["invert", str(path), "--space", "encoder:psp", "--generator", str(pack)])
+    assert missing.exit_code == 2
+    assert "train-encoder --kind psp" in missing.stderr
+
+
+def test_severity_grows_and_pictures_keep_their_size() -> None:
+    images = torch.rand(2, 3, 32, 32) * 2 - 1
+    errors = []
+    for severity in (0.5, 1.0, 2.0, 3.0, MOST_SEVERE):
+        seen = of_severity(severity).observe(images, torch.Generator().manual_seed(0))
+        assert seen.shape == images.shape
+        errors.append(float((seen - images).abs().mean()))
+    assert errors == sorted(errors)
+    drawn = damaged(images, torch.Generator().manual_seed(0))
+    assert drawn.shape == images.shape
+    assert float(drawn.abs().max()) <= 1.0
+    for bad in (0.0, 4.5):
+        with pytest.raises(UserError, match="severity"):
+            of_severity(bad)
+
+
+def test_the_folder_of_a_pack_is_that_of_its_category(pack: Path) -> None:
+    assert pack_folder(load_pack(pack)).name == "car"
