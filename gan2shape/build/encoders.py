@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gan2shape.build.damages import damaged
 from gan2shape.build.judges import judge_step, judged
 from gan2shape.core.config import Finite, need
 from gan2shape.core.devices import choose_dtype, upload
@@ -28,6 +29,7 @@ from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
 from gan2shape.invert.encoders import LatentEncoder, save_encoder
 from gan2shape.invert.schedules import linear_fall
+from gan2shape.invert.start import naive
 from gan2shape.invert.terms import w_scale
 from gan2shape.nn.discriminator import Discriminator
 from gan2shape.nn.feature_metric import relative_distance
@@ -48,6 +50,7 @@ class EncoderPlan(Finite):
     """How an encoder is trained. Weights of terms in images of [-1, 1]; distances of w in units of its scale."""
 
     head: str = "fpn"  # nn.latent_encoder.HEADS
+    task: str = "reconstruct"  # what pictures go through before the encoder sees them (restore.tasks)
     n_steps: int = 1500
     batch: int = 16
     n_images: int = 8000  # rendered ones
@@ -206,6 +209,7 @@ def encoder_terms(
 
 def encoder_passes(
     players: Players,
+    given: Float[Tensor, "B 3 S S"],
     images: Float[Tensor, "B 3 S S"],
     index: int,
     prior: Prior,
@@ -213,7 +217,9 @@ def encoder_passes(
     embedding: Embedding | None,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Update the encoder once for each pass over the batch; rows and pictures of the last one, detached, and terms."""
+    """Update the encoder, which sees `given` of `images`, once for each pass over the batch; rows and pictures of the
+    last one, detached, and terms.
+    """
     encoder, optimizer, synthesis = players.encoder, players.optimizers["encoder"], prior.generator.synthesis
     rows = encoder.w_mean.expand(len(images), prior.generator.n_layers, -1)
     is_looped, n_free = plan.head == "residual", n_free_rows(plan, prior.generator.n_layers, index)
@@ -221,7 +227,7 @@ def encoder_passes(
         made = synthesis(rows[:1]).expand(len(images), -1, -1, -1) if is_looped else images
     for _ in range(plan.n_passes):
         with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-            seen = torch.cat([images, made], 1) if is_looped else images
+            seen = torch.cat([given, made], 1) if is_looped else given
             found = encoder(seen, rows if is_looped else None, n_free)
             pictures = synthesis(found)
             terms = encoder_terms(players, images, found, pictures, prior, plan, embedding)
@@ -287,7 +293,11 @@ def train_encoder(
         rng = step_rng(plan.seed, index)
         images = pictures_of(prior, source, plan, rng).contiguous(memory_format=torch.channels_last)
         players.optimizers["encoder"].param_groups[0]["lr"] = rate(index, plan.n_steps)
-        rows, made, terms = encoder_passes(players, images, index, prior, plan, embedding, dtype)
+        given = images
+        if plan.task != EncoderPlan.task:
+            seen = damaged(images.cpu(), plan.task, torch.Generator().manual_seed(int(rng.integers(2**62))))
+            given = upload(naive(seen, prior.resolution), device).contiguous(memory_format=torch.channels_last)
+        rows, made, terms = encoder_passes(players, given, images, index, prior, plan, embedding, dtype)
         return terms | judge_updates(players, images, rows, made, index, rng, prior, plan)
 
     card = {

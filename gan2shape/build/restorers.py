@@ -13,14 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gan2shape.build.damages import damaged
 from gan2shape.build.judges import judge_step, judged
 from gan2shape.core.config import Finite, need
 from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized
 from gan2shape.core.progress import Reporter, silent
-from gan2shape.invert.degradations import Mask, stroke_mask
-from gan2shape.invert.method import MethodConfig
 from gan2shape.invert.schedules import linear_fall
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.feature_metric import relative_distance
@@ -30,16 +29,15 @@ from gan2shape.nn.layers import n_parameters
 from gan2shape.nn.restorers import RestorerConfig, build_restorer, width_for
 from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.blind import damaged as damaged_blindly
-from gan2shape.restore.feedforward import BLIND, save_restorer
-from gan2shape.restore.tasks import degradations, parse_damage
+from gan2shape.restore.blind import BLIND
+from gan2shape.restore.feedforward import save_restorer
+from gan2shape.restore.tasks import parse_damage
 from gan2shape.train.image_source import ImageSource
 from gan2shape.train.session import TrainingSession, run_session, step_rng
 
 R1_INTERVAL = 16  # steps between two gradient penalties of the discriminator
 PYRAMID_UNTIL = 0.5  # of all steps: side pictures teach the U-Net until then (GFPGAN drops them early)
 SECONDS_AN_IMAGE = 0.05  # of one core, a picture of 64 x 64, in float32
-HOLES = "inpaint"  # the task whose damage is drawn: random strokes
 
 
 @dataclass(frozen=True)
@@ -124,17 +122,6 @@ def new_restorer(kind: str, prior: Prior, plan: RestorerPlan) -> nn.Module:
         found = {ours: known[theirs] for ours, theirs in heads.items() if theirs in known}
         network.z.load_state_dict(wanted | {n: t for n, t in found.items() if t.shape == wanted[n].shape})
     return network.to(prior.w_mean.device, memory_format=torch.channels_last)
-
-
-def damaged(images: Float[Tensor, "B 3 S S"], task: str, rng: torch.Generator) -> Float[Tensor, "B 3 h w"]:
-    """What a restorer sees of clean pictures."""
-    size = images.shape[-1]
-    if task == BLIND:
-        return damaged_blindly(images, rng)
-    damage = parse_damage(task)
-    if damage.task == HOLES:
-        return torch.cat([Mask(stroke_mask(size, rng))(image[None]) for image in images])
-    return degradations(damage, MethodConfig(), size)[0].observe(images, rng)
 
 
 def restorer_terms(

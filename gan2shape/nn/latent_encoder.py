@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan2shape.nn.discriminator import FINAL_RESOLUTION, DiscriminatorBlock, DiscriminatorConfig
+from gan2shape.nn.discriminator import FINAL_RESOLUTION, DiscriminatorBlock, DiscriminatorConfig, trunk_features
 from gan2shape.nn.layers import Conv, FullyConnected, full_precision, upsample_bilinear
 
 HEADS = ("flat", "flat+", "fpn", "delta", "residual")
@@ -57,12 +57,7 @@ class Pyramid(nn.Module):
 
     def forward(self, images: Float[Tensor, "B C S S"]) -> list[Tensor]:
         """Maps from fine to coarse, down to 4 x 4."""
-        x = F.pixel_unshuffle(images, 2) if self.config.unshuffle else images
-        maps = []
-        for name in self.block_names:
-            x = getattr(self, name)(x)
-            maps.append(x)
-        return maps
+        return trunk_features([getattr(self, name) for name in self.block_names], images)
 
 
 def trunk_of(resolution: int) -> DiscriminatorConfig:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from gan2shape.core.errors import UserError
 from gan2shape.invert.degradations import Blur, Chain, Down, Jpeg, Noise, Random, Up
 
+BLIND = "blind"  # the task
 MOST_SEVERE = 4.0
 BLUR_PX, NOISE_SD, QUALITY = 0.5, 0.04, 15  # a unit of severity: pixels, of values in [-1, 1], steps below 100
 FACTORS = (1, 2, 4, 4)  # of shrinking, by severity rounded up

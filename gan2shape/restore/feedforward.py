@@ -23,11 +23,12 @@ from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.restorers import RESTORERS, RestorerConfig, build_restorer
 from gan2shape.prior.identity import generator_hash, pack_folder
 from gan2shape.prior.packs import Prior
+from gan2shape.restore.blind import BLIND
 from gan2shape.restore.tasks import Damage, parse_damage
 
 FORMAT = "gan2shape-restorer-1"
 SUFFIX = ".safetensors"
-BLIND, SERVED_BLINDLY = "blind", ("blind", "denoise", "deblur", "superres", "reconstruct")
+SERVED_BLINDLY = (BLIND, "denoise", "deblur", "superres", "reconstruct")
 AT_ONCE = 32  # pictures in a batch
 TITLES = {  # kind -> (title, source)
     "glean": ("GLEAN, in one pass", "Chan et al., CVPR 2021"),

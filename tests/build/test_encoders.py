@@ -118,6 +118,21 @@ def test_a_custom_generator_teaches_with_its_own_samples(prior, tmp_path: Path) 
         train_encoder("idinvert", bare, None, replace(KINDS["idinvert"], **FEW), tmp_path / "i")
 
 
+def test_an_encoder_may_see_damaged_pictures_and_aims_at_the_clean_ones(
+    prior, source, tmp_path: Path, monkeypatch
+) -> None:
+    seen, passes = [], encoders.encoder_passes
+    noting = lambda players, *rest: seen.append(rest[:2]) or passes(players, *rest)  # noqa: E731
+    monkeypatch.setattr(encoders, "encoder_passes", noting)
+    plan = replace(KINDS["psp"], task="superres:4", n_steps=1, batch=4)
+    train_encoder("psp", prior, source, plan, tmp_path, precision="fp32")
+    small = torch.nn.functional.interpolate(seen[0][0], size=(8, 8), mode="area")
+    clean = torch.nn.functional.interpolate(seen[0][1], size=(8, 8), mode="area")
+    assert seen[0][0].shape == seen[0][1].shape
+    assert not torch.allclose(*seen[0], atol=0.2)
+    assert float((small - clean).abs().mean()) < 0.2
+
+
 def test_the_loss_falls(prior, tmp_path: Path) -> None:
     plan = EncoderPlan(n_steps=40, batch=4, lr=5e-3)
     train_encoder("psp", prior, None, replace(plan, n_steps=1), tmp_path / "one", precision="fp32")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from gan2shape.build.restorers import KINDS, RestorerPlan, damaged, new_restorer, optimizers_of, train_restorer
+from gan2shape.build.damages import damaged
+from gan2shape.build.restorers import KINDS, RestorerPlan, new_restorer, optimizers_of, train_restorer
 from gan2shape.core.errors import UserError
 from gan2shape.core.network_files import read_network_card
 from gan2shape.measure.metrics import psnr_db

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gan2shape.nn.discriminator import DiscriminatorConfig
+from gan2shape.nn.discriminator import DiscriminatorConfig, trunk_features
 from gan2shape.nn.image_encoder import ImageEncoder, ImageEncoderConfig
 from gan2shape.nn.latent_encoder import (
     HEADS,
@@ -95,10 +95,7 @@ def test_a_trunk_takes_over_what_fits_and_sees_nothing_in_further_channels_yet()
         encoder = encoder_with(head)
         take_trunk_weights(encoder.pyramid, known.state_dict())
         images = torch.randn(2, 3, 32, 32)
-        x, expected = images, []
-        for name in known.block_names:
-            x = getattr(known, name)(x)
-            expected.append(x)
+        expected = trunk_features([getattr(known, name) for name in known.block_names], images)
         further = [torch.randn(2, 3, 32, 32)] if head == "residual" else []
         for ours, theirs in zip(encoder.pyramid(torch.cat([images, *further], 1)), expected, strict=True):
             torch.testing.assert_close(ours, theirs)

@@ -105,6 +105,22 @@ def test_the_command_inverts_by_an_encoder_and_starts_a_method_from_it(
     assert "train-encoder --kind psp" in missing.stderr
 
 
+def test_the_command_trains_an_encoder_that_the_command_then_uses(pack: Path, tmp_path: Path) -> None:
+    out, path = tmp_path / "trained", photo(tmp_path / "photo.png", SIZE, SIZE)
+    words = ["train-encoder", "--kind", "e4e", "--generator", str(pack), "--out", str(out), "n_steps=2", "batch=2"]
+    made = CliRunner().invoke(app, [*words, "--json"])
+    assert made.exit_code == 0, made.stderr
+    file = json.loads(made.stdout.splitlines()[-1])["files"]["encoder"]
+    used = ["invert", str(path), "--space", f"encoder:{file}", "--generator", str(pack), "--out", str(tmp_path / "o")]
+    assert CliRunner().invoke(app, used).exit_code == 0
+    where = ["--generator", str(pack), "--out", str(tmp_path / "n")]
+    for bad, sentence in ((["--kind", "pspp"], "did you mean psp"), (["n_step=3"], "did you mean n_steps")):
+        refused = CliRunner().invoke(app, ["train-encoder", *bad, *where])
+        assert (refused.exit_code, sentence in refused.stderr) == (2, True), refused.stderr
+    bare = ["train-restorer", "--kind", "gpen", "--generator", str(pack), "--out", str(tmp_path / "r")]
+    assert "give a folder of shards" in CliRunner().invoke(app, bare).stderr
+
+
 def test_severity_grows_and_pictures_keep_their_size() -> None:
     images = torch.rand(2, 3, 32, 32) * 2 - 1
     errors = []
