@@ -86,13 +86,14 @@ KINDS: Mapping[str, EncoderPlan] = {
 
 
 def new_encoder(prior: Prior, plan: EncoderPlan) -> LatentEncoder:
-    """An untrained encoder whose trunk begins with the weights of the pack's encoder, or of its discriminator."""
+    """An untrained encoder that begins as the pack's own one, or with its discriminator's trunk at the mean of w."""
     trunk = prior.encoder.config.trunk if prior.encoder is not None else trunk_of(prior.resolution)
     if plan.head == "residual":
         trunk = replace(trunk, image_channels=2 * trunk.image_channels)
-    generator = prior.generator
+    generator, own = prior.generator, prior.generator.config
+    origin = own if prior.encoder is not None and plan.head != "residual" else None
     config = LatentEncoderConfig(
-        trunk, generator.n_layers, generator.config.w_dim, plan.head, generator=generator_hash(generator)
+        trunk, generator.n_layers, own.w_dim, plan.head, origin=origin, generator=generator_hash(generator)
     )
     with seeded(plan.seed):
         encoder = LatentEncoder(config)
@@ -101,6 +102,9 @@ def new_encoder(prior: Prior, plan: EncoderPlan) -> LatentEncoder:
     )
     take_trunk_weights(encoder.pyramid, known)
     encoder.w_mean.copy_(prior.w_mean)
+    if encoder.z is not None:
+        encoder.z.take_z(known)
+        encoder.mapping.load_state_dict(generator.mapping.state_dict())
     return encoder.to(prior.w_mean.device, memory_format=torch.channels_last)
 
 

@@ -116,11 +116,7 @@ def new_restorer(kind: str, prior: Prior, plan: RestorerPlan) -> nn.Module:
         network.w_mean.copy_(prior.w_mean)
     if hasattr(network, "generator"):
         network.generator.load_state_dict(prior.generator.state_dict())
-        heads = {"hidden.weight": "hidden.weight", "hidden.bias": "hidden.bias", "out.weight": "mean.weight",
-                 "out.bias": "mean.bias"}  # fmt: skip
-        wanted = network.z.state_dict()
-        found = {ours: known[theirs] for ours, theirs in heads.items() if theirs in known}
-        network.z.load_state_dict(wanted | {n: t for n, t in found.items() if t.shape == wanted[n].shape})
+        network.z.take_z(known)
     return network.to(prior.w_mean.device, memory_format=torch.channels_last)
 
 

@@ -164,6 +164,7 @@ class InvertConfig(Finite):
     lr: float = 0.05  # decayed to 0 over the second half by a cosine
     pixel_weight: float = 2.0  # masked L1
     feature_weight: float = 1.0  # L1 of the discriminator's first blocks
+    encoder: str = ""  # whose rows of W+ give the start: a file of `gan2shape train-encoder`; the pack's unless given
 
     def check(self) -> None:
         need(0 < self.n_tracks <= self.n_starts, "invert.n_tracks has to lie between 1 and invert.n_starts")

@@ -11,6 +11,7 @@ from typing import Any
 from gan2shape.core.errors import UserError
 from gan2shape.core.network_files import load_network, save_network
 from gan2shape.nn.discriminator import DiscriminatorConfig
+from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.latent_encoder import LatentEncoder, LatentEncoderConfig
 from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Prior
@@ -47,5 +48,9 @@ def open_encoder(name: str, prior: Prior, folder: Path | None = None) -> LatentE
 
 
 def _built(fields: dict[str, Any]) -> LatentEncoder:
-    trunk = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.pop("trunk").items()}
-    return LatentEncoder(LatentEncoderConfig(DiscriminatorConfig(**trunk), **fields))
+    made: dict[str, Any] = {"origin": None}
+    for name, kind in (("trunk", DiscriminatorConfig), ("origin", GeneratorConfig)):
+        own = fields.pop(name)
+        if own is not None:
+            made[name] = kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in own.items()})
+    return LatentEncoder(LatentEncoderConfig(**made, **fields))

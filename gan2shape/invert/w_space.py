@@ -14,8 +14,10 @@ from torch import Tensor
 
 from gan2shape.core.config import InvertConfig
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.invert.encoders import open_encoder
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
 from gan2shape.invert.solver import Problem, ranked_starts, solve
+from gan2shape.prior.identity import pack_folder
 from gan2shape.prior.packs import Prior
 
 FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric
@@ -64,8 +66,13 @@ def invert(
     """
     weight = torch.ones_like(images[:, :1]) if masks is None else OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * masks
     method, problem = inversion_method(config), Problem(images, regions={OBJECT: weight})
-    half, n_tracks = config.n_steps // 2, 1 if prior.encoder is not None else config.n_tracks
-    starts = ranked_starts(problem, method, prior, seed, n_tracks)
+    has_encoder = bool(config.encoder) or prior.encoder is not None
+    half, n_tracks = config.n_steps // 2, 1 if has_encoder else config.n_tracks
+    if config.encoder:
+        reader = open_encoder(config.encoder, prior, pack_folder(prior))
+        starts = reader.encode(images, prior.generator.synthesis).mean(1)  # one w for all rows
+    else:
+        starts = ranked_starts(problem, method, prior, seed, n_tracks)
     tracks = solve(problem.repeated(n_tracks), method, prior, start_w=starts, span=(0, half), report=report)
     best = tracks.data.view(-1, n_tracks).argmin(1)
     chosen = tracks.w.view(len(images), n_tracks, -1)[torch.arange(len(images)), best]

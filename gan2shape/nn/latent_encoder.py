@@ -7,12 +7,14 @@
     residual  offsets from the present rows, seen in the picture beside its present reconstruction, all from the
               coarsest map (ReStyle: Alaluf et al. 2021)
 
-Heads begin at zero: an untrained encoder gives the mean of w, whatever it sees. Conventions: pictures in [-1, 1].
+Heads begin at zero. An untrained encoder gives what the pack's own encoder gives, which reads z, or without one (and
+always for `residual`, as published) the mean of w. Conventions: pictures in [-1, 1].
 """
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from collections.abc import Mapping as Named
 from dataclasses import dataclass
 
 import torch
@@ -21,23 +23,31 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan2shape.nn.discriminator import FINAL_RESOLUTION, DiscriminatorBlock, DiscriminatorConfig, trunk_features
+from gan2shape.nn.generator import GeneratorConfig, Mapping
 from gan2shape.nn.layers import Conv, FullyConnected, full_precision, upsample_bilinear
 
 HEADS = ("flat", "flat+", "fpn", "delta", "residual")
 COARSE_ROWS, MEDIUM_ROWS = 3, 7  # rows below the first see the coarsest map, those below the second the next (pSp)
+OF_IMAGE_ENCODER = {  # names in a head of one vector -> in `image_encoder.ImageEncoder`
+    "hidden.weight": "hidden.weight",
+    "hidden.bias": "hidden.bias",
+    "out.weight": "mean.weight",
+    "out.bias": "mean.bias",
+}
 TRUNK_CHANNELS = (128, 128, 96, 48, 24, 12, 8)  # at 4, 8, 16 ... where no other network gives them
 
 
 @dataclass(frozen=True)
 class LatentEncoderConfig:
-    """The default sizes: some .6 to 1.6 M parameters by head, 2 ms a picture of 64 x 64 on one core."""
+    """The default sizes: 1.3 to 1.7 M parameters by head, 2 ms a picture of 64 x 64 on one core."""
 
     trunk: DiscriminatorConfig  # resolution, widths and resampling of the pyramid
     n_rows: int  # of W+
     w_dim: int
     head: str = "fpn"
     width: int = 32  # channels of the maps that rows are read from
-    hidden: int = 256  # of the vector that flat heads are read from; half of it in each row's own head
+    hidden: int = 256  # of the vector that z and flat heads are read from; a quarter of it in each row's own head
+    origin: GeneratorConfig | None = None  # of the mapping network behind z, that rows begin at; None: at the mean of w
     generator: str = ""  # hash of the generator whose rows these are (prior.identity)
 
     def __post_init__(self) -> None:
@@ -66,7 +76,7 @@ def trunk_of(resolution: int) -> DiscriminatorConfig:
     return DiscriminatorConfig(resolution=resolution, channels=TRUNK_CHANNELS[:n_blocks])
 
 
-def take_trunk_weights(pyramid: Pyramid, state: Mapping[str, Tensor]) -> None:
+def take_trunk_weights(pyramid: Pyramid, state: Named[str, Tensor]) -> None:
     """Begin with another network's weights where names and shapes agree. A first layer that sees more channels than
     the other's sees nothing in them yet.
     """
@@ -103,6 +113,15 @@ class VectorHead(nn.Module):
         return self.out(self.hidden(full_precision(maps[-1].flatten(1)))).unflatten(1, (self.n, -1))
 
 
+    def take_z(self, state: Named[str, Tensor]) -> None:
+        """Begin with the linear layers by which a pack's encoder reads z, where they have the same shapes."""
+        wanted = self.state_dict()
+        for name, source in OF_IMAGE_ENCODER.items():
+            if source in state and state[source].shape == wanted[name].shape:
+                wanted[name] = state[source]
+        self.load_state_dict(wanted)
+
+
 class RowHead(nn.Module):
     """One row from one map: strided convolutions down to 4 x 4, then two linear layers (pSp's map2style)."""
 
@@ -130,7 +149,7 @@ class FeaturePyramidHead(nn.Module):
         )
         self.level_of = [min(n_levels - 1, (row >= COARSE_ROWS) + (row >= MEDIUM_ROWS)) for row in range(config.n_rows)]
         self.rows = nn.ModuleList(
-            RowHead(config.width, FINAL_RESOLUTION << level, config.hidden // 2, config.w_dim)
+            RowHead(config.width, FINAL_RESOLUTION << level, config.hidden // 4, config.w_dim)
             for level in self.level_of
         )
 
@@ -157,21 +176,27 @@ class LatentEncoder(nn.Module):
         else:
             self.head = FeaturePyramidHead(config)
         self.register_buffer("w_mean", torch.zeros(config.w_dim))
+        self.z = self.mapping = None
+        if config.origin is not None:
+            self.z = VectorHead(channels, config.hidden, 1, config.origin.z_dim)
+            self.mapping = Mapping(config.origin).requires_grad_(False)
 
     def forward(
         self, images: Float[Tensor, "B C S S"], start: Float[Tensor, "B L D"] | None = None, n_free: int | None = None
     ) -> Float[Tensor, "B L D"]:
-        """Rows of W+: what the head reads, on top of `start` (the mean of w unless given).
+        """Rows of W+: what the head reads, on top of `start` (where rows begin, unless given).
 
         n_free: of the delta head, how many rows have offsets of their own from the first one; all of them unless given.
         """
-        found = self.head(self.pyramid(images))
+        maps = self.pyramid(images)
+        found = self.head(maps)
         if self.config.head == "delta":
             n_free = self.config.n_rows - 1 if n_free is None else n_free
             free = torch.arange(1, self.config.n_rows, device=found.device)[:, None] <= n_free
             found = torch.cat([found[:, :1], found[:, :1] + found[:, 1:] * free], 1)
-        base = self.w_mean if start is None else start
-        return base + found.expand(-1, self.config.n_rows, -1)
+        if start is None:
+            start = self.w_mean if self.z is None else self.mapping(self.z(maps)[:, 0])[:, None]
+        return start + found.expand(-1, self.config.n_rows, -1)
 
     def encode(
         self, images: Float[Tensor, "B 3 S S"], synthesis: Callable[[Tensor], Tensor], n_passes: int = 5

@@ -33,6 +33,7 @@ def is_one_pass(generator: MaskedGenerator, config: ShapeConfig) -> bool:
     """Whether nothing is optimised for an image under this configuration."""
     shape = config.initial
     is_bare = config.n_stages == 0 and config.invert.n_steps == 0 and not shape.fusion_yaws_deg
+    is_bare = is_bare and not config.invert.encoder
     return is_bare and generator.prior.encoder is not None and category_networks_of(generator, config) is not None
 
 

@@ -63,6 +63,15 @@ def test_the_published_parts_of_each_kind_are_there(prior) -> None:
         assert torch.equal(one.encoder.w_mean, prior.w_mean)
 
 
+def test_encoders_begin_as_the_pack_s_own(prior) -> None:
+    images = torch.rand(2, 3, SIZE, SIZE)
+    for kind, plan in KINDS.items():
+        with torch.no_grad():
+            rows = new_players(prior, plan).encoder.encode(images, prior.generator.synthesis)
+        expected = prior.w_mean[None] if kind == "restyle" else prior.guess_latent(images)
+        torch.testing.assert_close(rows, expected[:, None].expand_as(rows))
+
+
 def test_offsets_are_set_free_one_after_the_other() -> None:
     plan = EncoderPlan(head="delta", n_steps=100, free_from=0.2, free_until=0.6)
     counts = [n_free_rows(plan, 9, index) for index in range(100)]

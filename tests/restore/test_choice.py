@@ -9,8 +9,10 @@ import torch
 from typer.testing import CliRunner
 
 from gan2shape.cli import app
+from gan2shape.core.config import InvertConfig
 from gan2shape.core.errors import UserError
 from gan2shape.invert.encoders import save_encoder
+from gan2shape.invert.w_space import invert
 from gan2shape.nn.latent_encoder import LatentEncoder, LatentEncoderConfig
 from gan2shape.prior.identity import generator_hash, pack_folder
 from gan2shape.prior.packs import load_pack
@@ -69,6 +71,14 @@ def test_an_encoder_gives_the_rows_and_the_start(pack: Path, encoder_file: Path)
     one = restore_images(images, Damage("reconstruct"), begun, prior, encoder=encoder)
     assert one.solved.n_steps == 3
     assert 0 < float((one.solved.w - rows).abs().max()) < 0.2  # three steps of .05 from the encoder's rows
+
+
+def test_the_shape_half_begins_at_an_encoder_s_rows_too(pack: Path, encoder_file: Path) -> None:
+    prior, images = load_pack(pack), torch.rand(2, 3, SIZE, SIZE)
+    rows = chosen(f"encoder:{encoder_file}", "reconstruct").opened_encoder(prior)(images)
+    found = invert(images, prior, InvertConfig(n_steps=0, encoder=str(encoder_file)))
+    torch.testing.assert_close(found.latent, rows.mean(1))
+    assert not torch.allclose(found.latent, invert(images, prior, InvertConfig(n_steps=0)).latent)
 
 
 def test_the_cycle_of_a_given_encoder_is_zero_on_its_own_rows(pack: Path, encoder_file: Path) -> None:
