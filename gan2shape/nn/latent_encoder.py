@@ -45,7 +45,7 @@ class LatentEncoderConfig:
     n_rows: int  # of W+
     w_dim: int
     head: str = "fpn"
-    width: int = 32  # channels of the maps that rows are read from
+    width: int = 24  # channels of the maps that rows are read from
     hidden: int = 256  # of the vector that z and flat heads are read from; a quarter of it in each row's own head
     origin: GeneratorConfig | None = None  # of the mapping network behind z, that rows begin at; None: at the mean of w
     generator: str = ""  # hash of the generator whose rows these are (prior.identity)

@@ -31,7 +31,7 @@ RESTORERS = ("glean", "gfpgan", "gpen", "unet")
 HIDDEN = 128  # of the vector that rows of W+ are read from
 Z_HIDDEN = 256  # of the one that z is read from: a pack's encoder has as many
 COARSE = 8  # GPEN: up to this resolution features are mixed pixel by pixel
-N_EXTRACTED = 3  # residual convolutions of GLEAN's extractor (published: 23 dense blocks)
+N_EXTRACTED = 2  # residual convolutions of GLEAN's extractor (published: 23 dense blocks)
 Pictures = tuple[Tensor, list[Tensor]]
 
 
