@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from gan2shape.build import encoders, restorers
+from gan2shape.build import classics, encoders, restorers
 from gan2shape.core.compose import compose, nearest
 from gan2shape.core.errors import UserError
 from gan2shape.core.locks import locked
@@ -17,14 +17,14 @@ from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
 from gan2shape.train.image_source import ImageSource, image_source
 
-Plan = TypeVar("Plan", encoders.EncoderPlan, restorers.RestorerPlan)
+Plan = TypeVar("Plan", encoders.EncoderPlan, restorers.RestorerPlan, classics.ClassicPlan)
 
 
 @dataclass(frozen=True)
 class FeedForwardRequest:
     """One network of a kind for one generator."""
 
-    kind: str  # of build.encoders.KINDS or build.restorers.KINDS
+    kind: str  # of build.encoders.KINDS, build.restorers.KINDS or build.classics.KINDS
     out: Path
     category: str | None = None  # car unless there is a generator
     generator: Path | None = None  # a custom one: its own samples are the images, unless there are others
@@ -66,17 +66,22 @@ def train_encoder(request: FeedForwardRequest, report: Reporter = silent) -> Run
 
 def train_restorer(request: FeedForwardRequest, report: Reporter = silent) -> RunResult:
     """Train a restorer into `OUT/KIND.safetensors`, or go on with it. Raises UserError as `train_encoder` does."""
-    began, plan = time.perf_counter(), plan_of(restorers.KINDS, request.kind, request.overrides)
+    known = {**restorers.KINDS, **classics.KINDS}
+    began, plan = time.perf_counter(), plan_of(known, request.kind, request.overrides)
     plan = plan if request.task is None else replace(plan, task=request.task)
     prior, category = opened(request)
     if request.generator is not None and request.data is None:
         raise UserError("A restorer of a custom generator needs clean images: give a folder of shards with --data.")
     with locked(request.out):
         source = images_for(request, category, prior, plan.n_images, report)
-        path = restorers.train_restorer(
-            request.kind, prior, source, plan, request.out, resume=request.resume, report=report
-        )
-    return RunResult(request.out, {"restorer": path}, seconds=time.perf_counter() - began)
+        further = {"resume": request.resume, "report": report}
+        if isinstance(plan, classics.ClassicPlan):
+            device, metric = prior.w_mean.device, prior.discriminator
+            files = classics.train_classic(request.kind, source, plan, request.out, metric, device=device, **further)
+        else:
+            path = restorers.train_restorer(request.kind, prior, source, plan, request.out, **further)
+            files = {"restorer": path}
+    return RunResult(request.out, files, seconds=time.perf_counter() - began)
 
 
 def opened(request: FeedForwardRequest) -> tuple[Prior, str]:

@@ -44,7 +44,9 @@ def train_encoder(
 
 @as_messages
 def train_restorer(
-    kind: Annotated[str, typer.Option(help="glean, gfpgan, gpen, or unet: the reference without a prior.")] = "gpen",
+    kind: Annotated[
+        str, typer.Option(help="glean, gfpgan, gpen; without a prior: unet, srgan (and srresnet), inpaintgan.")
+    ] = "gpen",
     task: Annotated[
         str | None, typer.Option(help="blind, superres:4, superres:8, colorize, inpaint [default: the kind's].")
     ] = None,
@@ -57,13 +59,15 @@ def train_restorer(
     as_json: Json = False,
     settings: Settings = None,
 ) -> None:
-    """Train a network that restores pictures in one pass, with the generator inside. key=value changes how.
+    """Train a network that restores pictures in one pass, with the generator inside or without. key=value changes how.
 
     Examples:
 
       gan2shape train-restorer --kind gpen --category car --out runs/gpen
 
       gan2shape restore damaged.png --task blind --method runs/gpen/gpen.safetensors
+
+      gan2shape train-restorer --kind srgan --category car      then: restore small.png --task superres --method srgan
 
       gan2shape train-restorer --kind glean --task superres:8 --category car --out runs/glean8
     """

@@ -63,6 +63,15 @@ def load_network(path: Path, build: Callable[[dict[str, Any]], Network], kind: s
     return network.eval().requires_grad_(False)
 
 
+def network_format(path: Path) -> str:
+    """The name and version that a network's file gives itself; nothing for a file that is none."""
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return (stored.metadata() or {}).get("format", "")
+    except (OSError, SafetensorError):
+        return ""
+
+
 def read_network_card(path: Path) -> dict[str, Any]:
     """What a network's file says of its training; nothing where it says nothing. Raises UserError for another file."""
     try:

@@ -24,6 +24,13 @@ from gan2shape.nn.restorers import RESTORERS, RestorerConfig, build_restorer
 from gan2shape.prior.identity import generator_hash, pack_folder
 from gan2shape.prior.packs import Prior
 from gan2shape.restore.blind import BLIND
+from gan2shape.restore.picture_restorers import TITLES as PICTURE_RESTORERS
+from gan2shape.restore.picture_restorers import (
+    PictureRestorer,
+    is_picture_restorer,
+    open_picture_restorer,
+    picture_file,
+)
 from gan2shape.restore.tasks import Damage, parse_damage
 
 FORMAT = "gan2shape-restorer-1"
@@ -40,7 +47,7 @@ TITLES = {  # kind -> (title, source)
 
 def is_restorer(method: str) -> bool:
     """Whether a method's name is that of a network: a kind, or the path of its file."""
-    return method in RESTORERS or method.endswith(SUFFIX)
+    return method in (*RESTORERS, *PICTURE_RESTORERS) or method.endswith(SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -83,11 +90,15 @@ def save_restorer(path: Path, network: nn.Module, card: Mapping[str, Any]) -> Pa
     return save_network(path, network, network.config, FORMAT, card)
 
 
-def open_restorer(method: str, damage: Damage, prior: Prior) -> OpenRestorer:
-    """The restorer of that kind beside the pack of the prior's category, or in a file; on the prior's device.
+def open_restorer(method: str, damage: Damage, prior: Prior) -> OpenRestorer | PictureRestorer:
+    """The restorer of that kind beside the pack of the prior's category, or in a file; on the prior's device. One
+    without a prior lies where it was trained (`restore.picture_restorers`).
 
     Raises UserError for a file that is missing or damaged, and for a restorer of another generator or another task.
     """
+    if is_picture_restorer(method):
+        path = picture_file(method, prior.card.get("category"))
+        return open_picture_restorer(path, damage, prior.resolution, prior.w_mean.device)
     kind, path = "KIND", Path(method)
     if not method.endswith(SUFFIX):
         kind, path = method, (pack_folder(prior) or Path()) / f"restorer-{method}{SUFFIX}"

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -149,3 +150,33 @@ def test_severity_grows_and_pictures_keep_their_size() -> None:
 
 def test_the_folder_of_a_pack_is_that_of_its_category(pack: Path) -> None:
     assert pack_folder(load_pack(pack)).name == "car"
+
+
+def test_networks_without_a_prior_are_trained_and_used_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command leaves SRResNet and SRGAN where `restore --method srgan` and rows of the benchmark look for them."""
+    monkeypatch.chdir(tmp_path)
+    pack = write_tiny_pack(tmp_path / "pack", "car", SIZE)
+    np.save(tmp_path / "images_0.npy", np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), dtype=np.uint8))
+    small = ["batch=2", "n_images=8", "width=8", "n_blocks=1", "n_adversarial_steps=1"]
+    common = ["--generator", str(pack), "--json"]
+    for kind, steps in (("srgan", ["n_error_steps=1", "--task", "superres:2"]), ("inpaintgan", [])):
+        words = ["train-restorer", "--kind", kind, "--data", str(tmp_path), "--out", f"runs/{kind}-car"]
+        made = CliRunner().invoke(app, [*words, *common, *small, *steps])
+        assert made.exit_code == 0, made.stderr
+    big, tiny = photo(tmp_path / "big.png", SIZE, SIZE), photo(tmp_path / "tiny.png", SIZE // 2, SIZE // 2)
+    calls = (("superres:2", "srgan", tiny), ("superres:2", "runs/srgan-car/srresnet.safetensors", tiny),
+             ("inpaint", "inpaintgan", big))  # fmt: skip
+    for number, (task, method, path) in enumerate(calls):
+        out = tmp_path / f"out{number}"
+        used = CliRunner().invoke(
+            app, ["restore", str(path), "--task", task, "--method", method, "--out", str(out), *common]
+        )
+        assert used.exit_code == 0, used.stderr
+        assert (out / "restored.png").is_file()
+    wrong = CliRunner().invoke(app, ["restore", str(big), "--task", "colorize", "--method", "srgan", *common])
+    assert wrong.exit_code == 2
+    assert "was trained for superres:2, not for colorize" in wrong.stderr
+    monkeypatch.chdir(pack)
+    missing = CliRunner().invoke(app, ["restore", str(tiny), "--task", "superres:2", "--method", "srgan", *common])
+    assert missing.exit_code == 2
+    assert "make it with `gan2shape train-restorer --kind srgan`" in missing.stderr
