@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from gan2shape.build import classics, encoders, restorers
 from gan2shape.core.compose import compose, nearest
+from gan2shape.core.config import Finite
 from gan2shape.core.errors import UserError
 from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, silent
@@ -17,7 +18,7 @@ from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
 from gan2shape.train.image_source import ImageSource, image_source
 
-Plan = TypeVar("Plan", encoders.EncoderPlan, restorers.RestorerPlan, classics.ClassicPlan)
+Plan = TypeVar("Plan", bound=Finite)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gan2shape.cli_errors import as_messages
-from gan2shape.cli_options import CustomGenerator, Device, Json, MaybeCategory, Settings, claimed, emit
+from gan2shape.cli_options import RUNS, CustomGenerator, Device, Json, MaybeCategory, Settings, claimed, emit
 
 Data = Annotated[Path | None, typer.Option(help="Shards of images [default: rendered objects of the category].")]
 Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")]
@@ -15,7 +15,9 @@ Out = Annotated[Path | None, typer.Option(help="Folder of the network [default: 
 
 @as_messages
 def train_encoder(
-    kind: Annotated[str, typer.Option(help="psp, e4e, restyle or idinvert.")] = "psp",
+    kind: Annotated[
+        str, typer.Option(help="psp, e4e, restyle, idinvert; icgan: z and class, for a class-conditional pack.")
+    ] = "psp",
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
     data: Data = None,
@@ -35,11 +37,39 @@ def train_encoder(
 
       gan2shape train-encoder --kind e4e --generator stylegan2-car.pkl      on the generator's own samples
     """
-    from gan2shape.api_feedforward import train_encoder as run_training
+    if kind == "icgan":
+        from gan2shape.api_icgan import train_icgan as run_training
+    else:
+        from gan2shape.api_feedforward import train_encoder as run_training
 
     _trained(
         "train-encoder", run_training, kind, category, generator, data, None, out, resume, device, as_json, settings
     )
+
+
+@as_messages
+def swap(
+    image: Annotated[Path, typer.Argument(help="A picture.")],
+    to: Annotated[str, typer.Option(help="Class that it should become: its name or number.")],
+    generator: CustomGenerator = None,
+    network: Annotated[
+        Path | None, typer.Option(help="Of `train-encoder --kind icgan` [default: runs/icgan-GENERATOR].")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the files [default: runs/NNNN-swap].")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Draw a picture as another class in one pass (IcGAN); `transfer` does the same by descent (DGP).
+
+    Example:  gan2shape swap van.png --to pickup --generator packs/car-classes
+    """
+    with claimed(out or RUNS, None if out else "swap") as folder:
+        from gan2shape.api_icgan import SwapRequest
+        from gan2shape.api_icgan import swap as run_swap
+
+        result = run_swap(SwapRequest(image, folder, to, generator, network, device))
+    lines = [f"{what:12s} {path}" for what, path in result.files.items()]
+    emit({"verb": "swap", **result.as_json()}, as_json, lines)
 
 
 @as_messages

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
@@ -31,6 +32,13 @@ class ImageSource:
     def sample(self, rng: np.random.Generator, n: int, flips: bool = True) -> Float[Tensor, "n 3 S S"]:
         """`n` random images in [-1, 1], each mirrored with probability one half if `flips`."""
         return self.images.images_at(rng.integers(0, self.count, size=n), rng, flips)
+
+    def sample_labelled(
+        self, rng: np.random.Generator, n: int, flips: bool = True
+    ) -> tuple[Float[Tensor, "n 3 S S"], Int[Tensor, " n"]]:
+        """The same, and the classes of the images."""
+        indices = rng.integers(0, self.count, size=n)
+        return self.images.images_at(indices, rng, flips), torch.from_numpy(self.images.fetch_labels(indices))
 
 
 def image_source(
