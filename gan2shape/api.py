@@ -19,7 +19,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.files import as_before_if_bad, write_text_atomic
 from gan2shape.core.images import resized, write_png
 from gan2shape.core.locks import locked
-from gan2shape.core.progress import Reporter, format_seconds, say, silent
+from gan2shape.core.progress import Reporter, say, silent
 from gan2shape.core.requests import (
     REQUEST_NAME,
     RESTORED_NAMES,
@@ -35,7 +35,7 @@ from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.opened import OpenPrior
 from gan2shape.shape import reconstruct as shape
-from gan2shape.shape.estimate import estimate_seconds
+from gan2shape.shape.estimate import announcement, estimate_seconds
 from gan2shape.shape.observe import observe
 from gan2shape.shape.photos import read_framed
 from gan2shape.shape.reconstruct import Reconstruction, check_inputs
@@ -245,9 +245,8 @@ def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfi
         require_mask(generator)
     for note in generator.notes:
         say(note)
-    if generator.prior.w_mean.device.type == "cpu" and request.resume is None:
-        seconds = estimate_seconds(generator, config, request.image is not None)
-        say(f"This will take about {format_seconds(seconds)} on this CPU.")
+    if request.resume is None:
+        say(announcement(estimate_seconds(generator, config, request.image is not None), generator, config))
 
 
 def read_inputs(

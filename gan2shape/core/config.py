@@ -76,6 +76,8 @@ class InitialShapeConfig(Finite):
     # The box never leaves the image (published: bottom 1/6 for cars).
     box_growth: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     slants_deg: tuple[float, ...] = (0.0,)  # yaw slants tried; the one that the GAN explains best is kept
+    slant_steps: int = 60  # of the projector that learns all slants' pseudo samples, where no image encoder judges them
+    slant_judged: int = 64  # pseudo samples of each slant by which its projections are judged
     use_depth_network: bool = True  # where a pack carries depth, view and light networks
     pretraining_depth_scales: tuple[float, ...] = ()  # of the pseudo samples in pre-training's rounds 2, 3 ...
     network_depth_scale: float = 1.0  # of the depth network's depth about distance 1, a gauge that images do not fix
@@ -90,6 +92,8 @@ class InitialShapeConfig(Finite):
 
     def check(self) -> None:
         need(len(self.slants_deg) > 0, "initial.slants_deg is empty: write [0.0] for no slant")
+        need(self.slant_steps >= 0, f"initial.slant_steps={self.slant_steps} is negative")
+        need(self.slant_judged > 0, f"initial.slant_judged={self.slant_judged} has to be above 0")
         for name in ("highpass_cutoff", "highpass_share"):
             need(0 <= getattr(self, name) <= 1, f"initial.{name}={getattr(self, name)} has to lie between 0 and 1")
 
@@ -180,6 +184,7 @@ class StepConfig(Finite):
     n_joint: tuple[int, ...] = (400,)  # step 3
     n_collect: int = 128  # projected samples kept for step 3
     batch: int = 16  # pseudo samples per step (published 8-16)
+    projection_batch: int | None = None  # the same where E learns (step 2 and the choice of a slant); None: `batch`
     lr: float = 1e-3  # Adam of every network (published 1e-4 over 10 x the steps)
     lr_decay_from: float = 0.6  # a step's learning rate falls linearly to 0 after this fraction of it; 1: it stays
     betas: tuple[float, float] = (0.9, 0.99)  # Adam
@@ -205,6 +210,8 @@ class StepConfig(Finite):
 
     def check(self) -> None:
         need(min(self.batch, self.n_collect) > 0, "steps.batch and steps.n_collect have to be above 0")
+        is_batch = self.projection_batch is None or self.projection_batch > 0
+        need(is_batch, f"steps.projection_batch={self.projection_batch} has to be above 0")
         for name in ("n_albedo", "n_projection", "n_joint"):
             need(len(getattr(self, name)) > 0, f"steps.{name} is empty: write one number for all stages")
         counts = (*self.n_albedo, *self.n_projection, *self.n_joint, self.mapping_tail)
@@ -213,6 +220,11 @@ class StepConfig(Finite):
         need(self.weight_decay >= 0, f"steps.weight_decay={self.weight_decay} is negative")
         need(self.lr > 0, f"steps.lr={self.lr} has to be above 0")
         need(all(0 <= beta < 1 for beta in self.betas), f"steps.betas={self.betas} have to lie in [0, 1)")
+
+    @property
+    def learnt_at_once(self) -> int:
+        """Pseudo samples of one step of E."""
+        return self.batch if self.projection_batch is None else self.projection_batch
 
     def count(self, name: str, stage: int) -> int:
         """Steps of "albedo", "projection" or "joint" in a stage, counted from 0."""
@@ -325,6 +337,7 @@ class ShapeConfig(Finite):
         return replace(
             self,
             steps_scale=1.0,
+            initial=replace(self.initial, slant_steps=fewer(self.initial.slant_steps)),
             steps=replace(steps, **counts, n_collect=fewer(steps.n_collect, steps.batch)),
             invert=replace(invert, **{n: fewer(getattr(invert, n)) for n in ("n_steps", "n_starts", "n_tracks")}),
             ablation=replace(ablation, **{n: fewer(getattr(ablation, n)) for n in ("refine_steps", "fit_steps")}),

@@ -13,6 +13,7 @@ A custom generator needs more than G. Where each part comes from:
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -24,6 +25,7 @@ from gan2shape.core.devices import choose_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import known_categories, pack_dir
 from gan2shape.nn.feature_metric import DiscriminatorMetric, FeatureMetric, load_script
+from gan2shape.nn.image_encoder import ENCODER_NAME
 from gan2shape.nn.sized_generator import at_size
 from gan2shape.prior.cache import EstimatedPrior, find_estimated
 from gan2shape.prior.calibration import Calibration, read_calibration
@@ -38,6 +40,14 @@ WORKING_RESOLUTION = 128  # at which larger generators are used (published)
 LEAST_RESOLUTION = 16  # the scene networks halve the resolution four times
 RESOLUTION_KEY = "render.resolution="  # an override of the resolution counts, up to the generator's own
 NEVER_READ = ("lights.gain", "initial.depth_scale")  # further keys in which categories differ
+# Without an image encoder E learns alone, and what a run costs is the generator's passes. Many small steps learn from
+# few pseudo samples what fewer large ones learn from many (docs/custom-gan.md). Presets come after this.
+WITHOUT_ENCODER = {
+    "initial.slant_steps": 60,
+    "initial.slant_judged": 32,
+    "steps.n_projection": (90,),
+    "steps.projection_batch": 4,
+}
 NETWORKS_AT_OWN_RESOLUTION = ("encoder",)  # networks of a pack that only fit its own resolution
 
 
@@ -133,7 +143,7 @@ def _open_custom(
     is_own = is_pack(whole)
     calibration = whole.calibration if is_own else bundled_calibration(chosen)
     settings = (*read_settings(kept, chosen), *overrides)
-    config = compose(ShapeConfig, chosen, preset, settings, calibration=calibration.settings)
+    config = compose(ShapeConfig, chosen, preset, settings, calibration=custom_settings(whole, calibration))
     config = config if chosen is not None else replace(config, category=path.stem)
     wanted = config.render.resolution if is_overridden(RESOLUTION_KEY.rstrip("="), overrides) else WORKING_RESOLUTION
     size = min(wanted, resolution)
@@ -155,6 +165,11 @@ def _open_custom(
     opened = replace(opened, centre=centre, needs_mask=True, notes=notes)
     render = replace(config.render, resolution=size, last_blocks=COARSE if is_coarse else FULL)
     return opened, replace(config, render=render)
+
+
+def custom_settings(prior: Prior, calibration: Calibration) -> dict[str, Any]:
+    """What is set before the preset: the calibration, and how E learns where no image encoder helps."""
+    return {**({} if ENCODER_NAME in prior.networks else WITHOUT_ENCODER), **calibration.settings}
 
 
 def at_resolution(prior: Prior, size: int, is_coarse: bool = False) -> Prior:

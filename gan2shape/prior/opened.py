@@ -14,7 +14,7 @@ from gan2shape.core.devices import one_thread_after_fork
 from gan2shape.prior.cache import find_estimated
 from gan2shape.prior.calibration import Calibration
 from gan2shape.prior.masked_generator import MaskedGenerator, observe_seed
-from gan2shape.prior.open import bundled_calibration, is_pack, open_prior, read_settings
+from gan2shape.prior.open import bundled_calibration, custom_settings, is_pack, open_prior, read_settings
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,10 @@ class OpenPrior:
     def config(self, preset: str = "draft", overrides: Sequence[str] = ()) -> ShapeConfig:
         """The configuration of a preset for this prior. Raises UserError for an unknown preset or key."""
         settings = (*self.measured, *overrides)
-        config = compose(ShapeConfig, self.category, preset, settings, calibration=self.calibration.settings)
+        known = self.calibration.settings
+        if self.generator.needs_mask:  # a custom one
+            known = custom_settings(self.generator.prior, self.calibration)
+        config = compose(ShapeConfig, self.category, preset, settings, calibration=known)
         return replace(config, render=replace(config.render, resolution=self.resolution)).scaled()
 
     def sample(self, seed: int = 0) -> Float[Tensor, "1 3 S S"]:

@@ -35,8 +35,6 @@ from gan2shape.shape.stages import pseudo_samples, train_encoder
 from gan2shape.shape.state import ObjectState, SceneModel, Target, current_scene
 
 BOX_LEVEL = 0.7  # mask value that counts as object when the box is measured (published)
-N_SLANT_STEPS = 60  # of the shared projector
-N_JUDGED_BATCHES = 4  # that judge each candidate
 JUDGED_YAWS_DEG = (6.0, 10.0, 15.0, 20.0)  # to the left and right, whose renders the encoder judges
 TRAINING_SEED, JUDGING_SEED = 17, 18  # offsets of the random numbers of projector and judge
 
@@ -138,12 +136,12 @@ def choose_slant(
     rng = torch.Generator().manual_seed(config.seed + TRAINING_SEED)
 
     def next_batch(step: int) -> Render:
-        return pseudo_samples(candidates[step % len(candidates)], target, config, config.steps.batch, rng)[0]
+        return pseudo_samples(candidates[step % len(candidates)], target, config, config.steps.learnt_at_once, rng)[0]
 
     def as_slant(stage: str, step: int, n_steps: int, **numbers: float) -> None:
         report("slant", step, n_steps, **numbers)
 
-    train_encoder(state.encoder, next_batch, target, latent, generator, config, N_SLANT_STEPS, as_slant)
+    train_encoder(state.encoder, next_batch, target, latent, generator, config, config.initial.slant_steps, as_slant)
     residuals = [
         projection_residual(candidate, state.encoder, target, latent, generator, config) for candidate in candidates
     ]
@@ -183,10 +181,11 @@ def projection_residual(
     candidate.
     """
     rng = torch.Generator().manual_seed(config.seed + JUDGING_SEED)
-    total = 0.0
-    for _ in range(N_JUDGED_BATCHES):
-        pseudo, _, _ = pseudo_samples(model, target, config, config.steps.batch, rng)
+    total, n_judged = 0.0, config.initial.slant_judged
+    for start in range(0, n_judged, config.steps.batch):
+        n = min(config.steps.batch, n_judged - start)
+        pseudo, _, _ = pseudo_samples(model, target, config, n, rng)
         latents, _ = project(encoder, generator.prior, latent, pseudo.image, target.image, config)
         made = generator.prior.generator.synthesis(latents)
-        total += float(feature_distance(made, pseudo.image, prior_features(generator.prior)))
-    return total / N_JUDGED_BATCHES
+        total += n / n_judged * float(feature_distance(made, pseudo.image, prior_features(generator.prior)))
+    return total

@@ -175,7 +175,7 @@ def projection_step(
     """Step 2: train E on pseudo samples of the current scene."""
 
     def next_batch(step: int) -> Render:
-        return pseudo_samples(state.model, target, config, config.steps.batch, rng)[0]
+        return pseudo_samples(state.model, target, config, config.steps.learnt_at_once, rng)[0]
 
     train_encoder(state.encoder, next_batch, target, latent, generator, config, n_steps, report)
 

@@ -3,7 +3,6 @@
 import torch
 
 from gan2shape.core.progress import silent
-from gan2shape.shape import ellipsoid
 from gan2shape.shape.ellipsoid import (
     best_slant,
     choose_slant,
@@ -15,12 +14,11 @@ from gan2shape.shape.state import current_scene, make_target, new_state
 from tests.shape.tiny import tiny_generator, tiny_observation, with_encoder, with_initial
 
 
-def test_the_choice_is_offered_repeatable_and_has_no_side_effect_on_the_scene(monkeypatch):
-    monkeypatch.setattr(ellipsoid, "N_SLANT_STEPS", 6)
+def test_the_choice_is_offered_repeatable_and_has_no_side_effect_on_the_scene():
     generator = tiny_generator()
     observation = tiny_observation(generator)
     target = make_target(observation, generator)
-    config = with_initial(slants_deg=(-25.0, 25.0))
+    config = with_initial(slants_deg=(-25.0, 25.0), slant_steps=6, slant_judged=8)
     found = []
     for _ in range(2):
         state = new_state(config, 8, "cpu")
