@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.core.config import FULL
+from gan2shape.core.config import FP32, FULL
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import contact_sheet, resized, to_uint8, write_png
 from gan2shape.core.locks import locked
@@ -41,7 +41,8 @@ INPUT_NAMES = ("restored.png", "given.png", "before_after.png", "photo.png", "re
 MORPH_STEPS = 11  # pictures of a morph (published)
 JITTER_SDS = (0.3, 0.5, 0.7)  # published
 JITTER_COUNT = 8  # pictures of each
-WHOLE = (f"render.last_blocks={FULL}",)  # the pictures are the result: nothing about them is approximated
+# The pictures are the result: nothing about them is approximated.
+WHOLE = (f"render.last_blocks={FULL}", f"render.precision={FP32}")
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,10 @@ from gan2shape.prior.open import (
     at_resolution,
     category_config,
     checked_resolution,
+    is_pack,
     source_of,
     truncation_centre,
+    uses_bfloat16,
 )
 from gan2shape.prior.packs import Prior, load_pack
 from gan2shape.prior.ranges import (
@@ -68,7 +70,7 @@ def estimate_prior(
     centre, config = prior.w_mean if centre is None else centre, config or ForegroundConfig()
     seen = min(config.grid, size)  # nothing larger is looked at
     is_coarse, drawn_how = choose_last_blocks(prior.generator, centre, seen, "auto")
-    sized = at_resolution(prior, seen, is_coarse)
+    sized = at_resolution(prior, seen, is_coarse, uses_bfloat16("auto", prior.w_mean.device, is_pack(prior)))
     learnt = learn_masks(sized.generator, centre, config, report)
     if not LEAST_SHARE < learnt.object_share < MOST_SHARE:
         raise UserError(

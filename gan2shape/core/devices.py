@@ -123,6 +123,14 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if slow > PROBE_GAIN * fast else torch.float32
 
 
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether it is a CPU with instructions for bfloat16 (AVX-512 or AMX): a property of the machine, not a timing, so
+    that the same command gives the same numbers again.
+    """
+    checks = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return device.type == "cpu" and any(check is not None and check() for check in checks)
+
+
 def choose_threads(n_threads: int, device: torch.device) -> int:
     """Set the number of CPU threads and return it: `n_threads`, or for 0 whichever of 1 and all is faster now.
 

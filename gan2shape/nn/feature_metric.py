@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized
 from gan2shape.nn.discriminator import Discriminator
+from gan2shape.nn.layers import bfloat16_if, full_precision
 
 FEATURE_FLOOR = 1e-6  # smallest mean magnitude that features are measured against
 LPIPS_FLAG = "return_lpips"  # argument of NVIDIA's vgg16 module, which takes images in [0, 255]
@@ -43,15 +44,21 @@ class FeatureMetric(nn.Module):
 
 
 class DiscriminatorMetric(FeatureMetric):
-    """First blocks of a discriminator, as many as it has; `size` is the resolution that it sees, None for any."""
+    """First blocks of a discriminator, as many as it has; `size` is the resolution that it sees, None for any.
 
-    def __init__(self, discriminator: Discriminator, size: int | None = None) -> None:
+    is_bfloat16: convolutions work in bfloat16; feature maps are float32.
+    """
+
+    def __init__(self, discriminator: Discriminator, size: int | None = None, is_bfloat16: bool = False) -> None:
         super().__init__()
-        self.discriminator, self.size, self.block_names = discriminator, size, discriminator.block_names
+        self.discriminator, self.size, self.is_bfloat16 = discriminator, size, is_bfloat16
+        self.block_names = discriminator.block_names
 
     def features(self, image: Float[Tensor, "B C H W"], n_blocks: int = 3) -> list[Tensor]:
         seen = image if self.size is None else resized(image, self.size)
-        return self.discriminator.features(seen, min(n_blocks, len(self.block_names)))
+        with bfloat16_if(self.is_bfloat16, image.device):
+            found = self.discriminator.features(seen, min(n_blocks, len(self.block_names)))
+        return [full_precision(maps) for maps in found]
 
 
 class ScriptMetric(FeatureMetric):

@@ -11,6 +11,7 @@ Conventions
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,11 @@ FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 def full_precision(x: Tensor) -> Tensor:
     """float16 and bfloat16 become float32; float32 and float64 stay."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def bfloat16_if(is_wanted: bool, device: torch.device) -> AbstractContextManager:
+    """Within it, convolutions and matrix products work in bfloat16, where that is wanted."""
+    return torch.autocast(device.type, torch.bfloat16) if is_wanted else nullcontext()
 
 
 def fir_kernel() -> Float[Tensor, "4 4"]:

@@ -49,8 +49,9 @@ class MaskedGenerator:
 @torch.no_grad()
 def full_image(generator: MaskedGenerator, latent: Float[Tensor, "1 *L D"]) -> Float[Tensor, "1 3 P P"] | None:
     """The image at the generator's own resolution, in [-1, 1]; None where that is the working resolution."""
-    synthesis = generator.prior.generator.synthesis
-    return synthesis.synthesis(latent).clamp(-1, 1) if hasattr(synthesis, "size") else None
+    whole = generator.prior.generator
+    is_larger = whole.config.resolution > generator.resolution
+    return whole.synthesis.synthesis(latent).clamp(-1, 1) if is_larger else None
 
 
 def masked_generator(prior: Prior) -> MaskedGenerator:

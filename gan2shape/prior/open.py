@@ -20,8 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.compose import compose
-from gan2shape.core.config import COARSE, FULL, ShapeConfig
-from gan2shape.core.devices import choose_device
+from gan2shape.core.config import BF16, COARSE, FP32, FULL, ShapeConfig
+from gan2shape.core.devices import choose_device, has_fast_bfloat16
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import known_categories, pack_dir
 from gan2shape.nn.feature_metric import DiscriminatorMetric, FeatureMetric, load_script
@@ -40,6 +40,7 @@ WORKING_RESOLUTION = 128  # at which larger generators are used (published)
 LEAST_RESOLUTION = 16  # the scene networks halve the resolution four times
 RESOLUTION_KEY = "render.resolution="  # an override of the resolution counts, up to the generator's own
 NEVER_READ = ("lights.gain", "initial.depth_scale")  # further keys in which categories differ
+BFLOAT16_NOTE = "Its convolutions work in bfloat16 (render.precision=fp32 is exact and slower)."
 # Without an image encoder E learns alone, and what a run costs is the generator's passes. Many small steps learn from
 # few pseudo samples what fewer large ones learn from many (docs/custom-gan.md). Presets come after this.
 WITHOUT_ENCODER = {
@@ -149,21 +150,24 @@ def _open_custom(
     size = min(wanted, resolution)
     if size % LEAST_RESOLUTION:
         raise UserError(f"render.resolution={size} does not work: give a multiple of {LEAST_RESOLUTION}.")
-    metric, metric_name = choose_metric(whole, chosen, features, size, device)
+    is_bfloat16 = uses_bfloat16(config.render.precision, device, is_own)
+    metric, metric_name = choose_metric(whole, chosen, features, size, device, is_bfloat16)
     centre = truncation_centre(whole)
     middle = whole.w_mean if centre is None else centre
     is_coarse, drawn_how = choose_last_blocks(whole.generator, middle, size, config.render.last_blocks)
-    sized = at_resolution(whole, size, is_coarse)
+    sized = at_resolution(whole, size, is_coarse, is_bfloat16)
     opened, masks_from = with_masks(masked_generator(replace(sized, discriminator=metric)), kept)
     notes = (
         f"Compared by: {metric_name}.",
         f"Working size: {size} x {size}" + _of(resolution, size),
         *([drawn_how] if drawn_how else []),
+        *([BFLOAT16_NOTE] if is_bfloat16 else []),
         origins(config, chosen, kept, overrides, calibration if is_own else None),
         f"Object masks: {masks_from}.",
     )
     opened = replace(opened, centre=centre, needs_mask=True, notes=notes)
-    render = replace(config.render, resolution=size, last_blocks=COARSE if is_coarse else FULL)
+    how = {"last_blocks": COARSE if is_coarse else FULL, "precision": BF16 if is_bfloat16 else FP32}
+    render = replace(config.render, resolution=size, **how)
     return opened, replace(config, render=render)
 
 
@@ -172,11 +176,16 @@ def custom_settings(prior: Prior, calibration: Calibration) -> dict[str, Any]:
     return {**({} if ENCODER_NAME in prior.networks else WITHOUT_ENCODER), **calibration.settings}
 
 
-def at_resolution(prior: Prior, size: int, is_coarse: bool = False) -> Prior:
+def uses_bfloat16(precision: str, device: torch.device, is_own: bool = False) -> bool:
+    """Whether a custom generator works in bfloat16; `is_own`: it is a copy of one of our packs, which are small."""
+    return precision == BF16 or (precision == "auto" and not is_own and has_fast_bfloat16(device))
+
+
+def at_resolution(prior: Prior, size: int, is_coarse: bool = False, is_bfloat16: bool = False) -> Prior:
     """The prior with its images averaged to `size` pixels, or with coarse last blocks, and without networks that do not
     fit then.
     """
-    sized = at_size(prior.generator, size, is_coarse)
+    sized = at_size(prior.generator, size, is_coarse, is_bfloat16)
     if size == prior.generator.config.resolution:
         return replace(prior, generator=sized)
     fitting = {name: state for name, state in prior.networks.items() if name not in NETWORKS_AT_OWN_RESOLUTION}
@@ -271,13 +280,18 @@ def is_overridden(key: str, overrides: Sequence[str]) -> bool:
 
 
 def choose_metric(
-    prior: Prior, category: str | None, features: Path | None, size: int, device: torch.device | str
+    prior: Prior,
+    category: str | None,
+    features: Path | None,
+    size: int,
+    device: torch.device | str,
+    is_bfloat16: bool = False,
 ) -> tuple[FeatureMetric, str]:
     """(what compares images, its name for people). Raises UserError where there is nothing."""
     if features is not None:
         return load_script(features, size, device), f"the TorchScript module {features.name}"
     if prior.discriminator is not None:
-        return DiscriminatorMetric(prior.discriminator), "the checkpoint's own discriminator"
+        return DiscriminatorMetric(prior.discriminator, None, is_bfloat16), "the checkpoint's own discriminator"
     folder = None if category is None else pack_dir(category)
     borrowed = load_pack(folder, device).discriminator if folder is not None and folder.is_dir() else None
     if borrowed is None:
@@ -287,7 +301,7 @@ def choose_metric(
         )
     own = borrowed.config.resolution
     name = f"the discriminator of the bundled {category} pack (the checkpoint has none), at {own} x {own}"
-    return DiscriminatorMetric(borrowed, own), name
+    return DiscriminatorMetric(borrowed, own, is_bfloat16), name
 
 
 def _of(resolution: int, size: int) -> str:

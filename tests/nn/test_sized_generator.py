@@ -55,3 +55,19 @@ def test_drawing_a_few_at_a_time_changes_neither_images_nor_gradients(generator)
 @pytest.mark.parametrize("size", [4, 8, 16])
 def test_a_constant_keeps_its_value_at_any_size(size):
     torch.testing.assert_close(resized(torch.full((1, 3, 8, 8), 0.3), size), torch.full((1, 3, size, size), 0.3))
+
+
+@pytest.mark.parametrize("size", [16, 64])
+@pytest.mark.parametrize("is_coarse", [False, True])
+def test_bfloat16_changes_images_and_gradients_by_its_rounding_only(generator, size, is_coarse):
+    w, results = torch.randn(4, 8), []
+    for is_bfloat16 in (False, True):
+        synthesis, free = at_size(generator, size, is_coarse, is_bfloat16).synthesis, w.clone().requires_grad_()
+        image, features = synthesis(free, return_features=True)
+        assert {one.dtype for one in (image, *features)} == {torch.float32}
+        (gradient,) = torch.autograd.grad(image.square().mean(), free)
+        results.append((image.detach(), gradient))
+        torch.testing.assert_close(synthesis.from_styles(generator.synthesis.styles(w)), image, atol=1e-5, rtol=1e-4)
+    (exact, slope), (rough, rough_slope) = results
+    assert 0 < float((rough - exact).abs().mean()) < 0.02 * float(exact.std())
+    assert float(F.cosine_similarity(slope.flatten(), rough_slope.flatten(), 0)) > 0.99

@@ -15,9 +15,10 @@ from gan2shape.core.resources import pack_dir
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.prior import coarse
+from gan2shape.prior import open as opening
 from gan2shape.prior.checkpoint import convert, load_generator
 from gan2shape.prior.coarse import MOST_DIFFERENCE, coarse_difference
-from gan2shape.prior.masked_generator import observe_latent, observe_seed, sample_latents
+from gan2shape.prior.masked_generator import full_image, observe_latent, observe_seed, sample_latents
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import make_prior, save_pack
 from gan2shape.shape.estimate import announcement, counts, estimate_seconds
@@ -32,8 +33,9 @@ from tests.shape.tiny import CONFIG, disc_mask, tiny_generator, with_encoder
 
 @pytest.fixture(autouse=True)
 def _empty_cache(tmp_path, monkeypatch) -> None:
-    """Nothing that an earlier run on this machine has learnt."""
+    """Nothing that an earlier run on this machine has learnt; numbers as on a processor without bfloat16."""
     monkeypatch.setenv("GAN2SHAPE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(opening, "has_fast_bfloat16", lambda device: False)
 
 
 FORMATS = ("rosinality.pt", "nvidia.pkl", "converted.safetensors")
@@ -130,6 +132,28 @@ def test_generators_that_are_not_larger_have_no_last_blocks_to_choose(tmp_path):
     assert not any(note.startswith("Last") for note in generator.notes)
     with pytest.raises(UserError, match="auto, full, coarse"):
         open_prior("car", thin(tmp_path, 32), "smoke", ("render.last_blocks=some",), device="cpu")
+
+
+def test_bfloat16_is_for_custom_generators_on_processors_that_have_it(tmp_path, monkeypatch):
+    path, images, mask = thin(tmp_path, 32), {}, torch.ones(1, 1, 32, 32)
+    convert(pack_dir("car"), tmp_path / "copy.safetensors")
+    for has_it in (False, True):
+        monkeypatch.setattr(opening, "has_fast_bfloat16", lambda device, has_it=has_it: has_it)
+        generator, config = open_prior("car", path, "smoke", device="cpu")
+        assert config.render.precision == ("bf16" if has_it else "fp32")
+        assert any("bfloat16" in note for note in generator.notes) is has_it
+        images[has_it] = observe_seed(0, generator, mask).image
+        assert full_image(generator, generator.prior.w_mean[None]) is None, "it is not larger than it is used"
+        metric = generator.prior.discriminator.features(images[has_it], 1)[0]
+        assert metric.dtype == images[has_it].dtype == torch.float32
+        assert open_prior("car", path, "paper", device="cpu")[1].render.precision == "fp32"
+        copy = open_prior("car", tmp_path / "copy.safetensors", "smoke", device="cpu")[1]
+        assert copy.render.precision == "fp32"
+    assert 0 < float((images[True] - images[False]).abs().mean()) < 0.01
+    forced = open_prior("car", path, "smoke", ("render.precision=bf16",), device="cpu")[0]
+    assert torch.equal(observe_seed(0, forced, mask).image, images[True])
+    with pytest.raises(UserError, match="auto, fp32, bf16"):
+        open_prior("car", path, "smoke", ("render.precision=fp16",), device="cpu")
 
 
 def test_masks_come_from_the_user_or_not_at_all(tmp_path):
