@@ -16,7 +16,7 @@ from gan2shape.core.progress import Reporter
 from gan2shape.nn.generator import Generator
 from gan2shape.nn.mask_head import MaskHead
 
-MOST_CHANNELS = 64  # that are kept of a level
+MOST_CHANNELS = 128  # that are kept of a level
 DRAWN_AT_ONCE = 4  # samples
 
 

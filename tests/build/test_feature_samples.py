@@ -8,7 +8,7 @@ from gan2shape.build.foreground import Axes, ForegroundConfig, learn_masks, proj
 from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
 from tests.build.test_foreground import QUICK, DiscSynthesis, disc_generator, discs  # noqa: F401  (a fixture)
 
-N_WIDE = 80  # channels, more than are kept
+N_WIDE = 150  # channels, more than are kept
 
 
 def low_rank(n: int, rank: int, size: int) -> torch.Tensor:
