@@ -166,7 +166,8 @@ def _open_custom(
         f"Object masks: {masks_from}.",
     )
     opened = replace(opened, centre=centre, needs_mask=True, notes=notes)
-    how = {"last_blocks": COARSE if is_coarse else FULL, "precision": BF16 if is_bfloat16 else FP32}
+    how = {} if is_own else {"precision": BF16 if is_bfloat16 else FP32}
+    how |= {"last_blocks": COARSE if is_coarse else FULL} if resolution > size else {}
     render = replace(config.render, resolution=size, **how)
     return opened, replace(config, render=render)
 
