@@ -24,8 +24,9 @@ from gan2shape.edit.animate import write_animations
 from gan2shape.edit.controls import Pose, layers_of, light_from, poses_of
 from gan2shape.edit.directions import find_directions, named
 from gan2shape.edit.effects import N_REFINE, effect_of, pose_like
-from gan2shape.edit.latents import added, towards
+from gan2shape.edit.latents import added, towards, with_offset
 from gan2shape.edit.record import EDIT_NAME, MODES, EditRecord, read_edit, write_edit
+from gan2shape.edit.text import LOCALITY, open_text_pair, sentence_of, text_offset
 from gan2shape.export.animation import require_writer
 from gan2shape.export.inputs import read_image
 from gan2shape.prior.cache import content_hash
@@ -63,6 +64,10 @@ class EditRequest:
     layers: str | None = None  # in which rows of W+: "4-8"; all unless given
     sliders: Path | None = None  # file of `find_sliders`
     settings: tuple[str, ...] = ()  # NAME=VALUE of its sliders
+    text: str | None = None  # what the picture should become, in the words of a toy pair (edit/text.py)
+    words: tuple[str, ...] = ()  # the same as NAME=VALUE: colour=red, body=pickup
+    pair: Path | None = None  # file of `gan2shape train-text`; beside the category's pack unless given
+    locality: float = LOCALITY  # of `text`: greater is nearer to the picture as it was
     animate: str | None = None  # "yaw=-40:40" or "light=circle"
     n_frames: int = 24
     fps: int = 12
@@ -96,7 +101,7 @@ def edit(request: EditRequest, report: Reporter = silent) -> RunResult:
     with locked(request.out):
         source = open_source(request, report)
         made, pose = source.made, _asked(request, source)
-        offset, latent_edits = _latent_edits(request, source)
+        offset, latent_edits = _latent_edits(request, source, report)
         ways = MODES[:2] if request.mode == "both" else (request.mode,)
         if "gan" in ways:
             require_projector(made)
@@ -220,7 +225,12 @@ def _check(request: EditRequest) -> None:
             raise UserError(f"Unknown {name} {value!r}: write {', '.join(known)}.")
     if request.settings and request.sliders is None:
         raise UserError("--slide belongs to --sliders: give both; `gan2shape directions` makes such a file.")
-    if (request.sliders or request.towards) and request.mode == "3d":
+    if request.text and request.words:
+        raise UserError("--text and --set say the same in two ways: give one of them.")
+    says = bool(request.text or request.words)
+    if request.pair is not None and not says:
+        raise UserError("--pair belongs to --text or --set: give one of them.")
+    if (request.sliders or request.towards or says) and request.mode == "3d":
         raise UserError("Edits of the latent show through the GAN only: leave --mode away, or write --mode gan.")
     if request.layers and not request.towards:
         raise UserError("--layers belongs to --towards: give both.")
@@ -267,7 +277,9 @@ def _pose_of(path: Path, source: Source, device: str) -> tuple[Pose, Pose]:
     return pose_like(source.made, picture.image.to(own.device))
 
 
-def _latent_edits(request: EditRequest, source: Source) -> tuple[Float[Tensor, "1 *L D"] | None, tuple[dict, ...]]:
+def _latent_edits(
+    request: EditRequest, source: Source, report: Reporter
+) -> tuple[Float[Tensor, "1 *L D"] | None, tuple[dict, ...]]:
     """(offset of the latent in total, what it consists of)."""
     made, offset, noted = source.made, source.offset, source.latent_edits
     n_layers, own = made.generator.prior.generator.n_layers, made.observation.latent
@@ -282,6 +294,12 @@ def _latent_edits(request: EditRequest, source: Source) -> tuple[Float[Tensor, "
         change = sliders.offset_of(chosen, n_layers, own.device)
         offset = offset if change is None else added(offset, change)
         noted += tuple({"kind": "slider", "name": name, "value": value} for name, value, _ in chosen)
+    if request.text or request.words:
+        text = request.text or sentence_of(request.words)
+        pair = open_text_pair(request.pair, made.generator.prior)
+        start = own if offset is None else with_offset(own, offset)
+        offset = added(offset, text_offset(text, start, pair, made.generator.prior, request.locality, report=report))
+        noted += ({"kind": "text", "text": text, "locality": request.locality},)
     return offset, noted
 
 

@@ -12,8 +12,10 @@ from gan2shape.core.config import Finite
 from gan2shape.core.errors import UserError
 from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, silent
-from gan2shape.core.requests import RunResult
+from gan2shape.core.requests import RunResult, refuse_options
+from gan2shape.edit.text import open_text_pair
 from gan2shape.measure.attributes import bundled_attributes
+from gan2shape.nn.image_encoder import ENCODER_NAME
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
 from gan2shape.train.image_source import ImageSource, image_source
@@ -83,6 +85,29 @@ def train_restorer(request: FeedForwardRequest, report: Reporter = silent) -> Ru
             path = restorers.train_restorer(request.kind, prior, source, plan, request.out, **further)
             files = {"restorer": path}
     return RunResult(request.out, files, seconds=time.perf_counter() - began)
+
+
+def train_text(request: FeedForwardRequest, report: Reporter = silent) -> RunResult:
+    """Train the toy pair of pictures and sentences of a category into `OUT/text.safetensors`, or go on with it, and
+    measure it on combinations that were never said. Raises UserError for settings that cannot be used.
+    """
+    from gan2shape.build.attribute_images import pairs_on_disk
+    from gan2shape.build.attributes import FIRST_SEED, HELD_OUT_FIRST_SEED
+    from gan2shape.build.text_pair import TextPlan, measure_text_pair, train_text_pair
+    from gan2shape.synth.registry import get_category
+
+    began = time.perf_counter()
+    refuse_options(request.overrides)
+    plan = compose(TextPlan, overrides=request.overrides)
+    prior, category = opened(request)
+    spec, size, folder = get_category(category), prior.resolution, request.data or request.out / "pairs"
+    with locked(request.out):
+        pairs = pairs_on_disk(category, FIRST_SEED, plan.n_objects, size, folder, report)
+        trunk = prior.networks.get(ENCODER_NAME)
+        path = train_text_pair(spec, pairs, plan, request.out, trunk, request.resume, report)
+        unseen = pairs_on_disk(category, HELD_OUT_FIRST_SEED, plan.n_held_out, size, folder, report)
+        measured = measure_text_pair(open_text_pair(path, prior), spec, unseen)
+    return RunResult(request.out, {"text": path}, measured, time.perf_counter() - began)
 
 
 def opened(request: FeedForwardRequest) -> tuple[Prior, str]:

@@ -15,7 +15,7 @@ from gan2shape.cli_bench import bench_app
 from gan2shape.cli_doctor import doctor
 from gan2shape.cli_edit import directions, edit, render, view
 from gan2shape.cli_errors import PlainGroup, as_messages, complain, usable_streams
-from gan2shape.cli_feedforward import swap, train_encoder, train_restorer
+from gan2shape.cli_feedforward import swap, train_encoder, train_restorer, train_text
 from gan2shape.cli_options import (
     DEFAULT_CATEGORY,
     DEFAULT_PRESET,
@@ -70,7 +70,7 @@ app = typer.Typer(
 )
 app.add_typer(bench_app, name="bench")
 app.add_typer(voxels_app, name="voxels")
-RESTORING = (restore, invert, morph, jitter, transfer, swap, combine, train_encoder, train_restorer)
+RESTORING = (restore, invert, morph, jitter, transfer, swap, combine, train_encoder, train_restorer, train_text)
 for verb in (edit, directions, render, view, *RESTORING, doctor):
     app.command()(verb)
 

@@ -29,6 +29,10 @@ def edit(
     layers: Annotated[str | None, typer.Option(help="Only in these rows of W+: 4-8 mixes styles.")] = None,
     sliders: Annotated[Path | None, typer.Option(help="A file of `gan2shape directions`.")] = None,
     slide: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of one slider in it.")] = None,
+    text: Annotated[str | None, typer.Option(help="What it should become, in a toy's words: 'a blue van'.")] = None,
+    words: Annotated[list[str] | None, typer.Option("--set", help="The same: colour=red body=van light=left.")] = None,
+    pair: Annotated[Path | None, typer.Option(help="A file of `gan2shape train-text` [default: the pack's].")] = None,
+    locality: Annotated[float, typer.Option(min=0, help="Of --text: greater stays nearer to the picture.")] = 0.3,
     animate: Annotated[str | None, typer.Option(help="yaw=-40:40 (pitch, roll), or light=circle.")] = None,
     frames: Annotated[int, typer.Option(min=2, max=720, help="Pictures of the animation.")] = 24,
     video: Annotated[bool, typer.Option("--video", help="MP4 instead of GIF (needs the extra `video`).")] = False,
@@ -53,6 +57,8 @@ def edit(
       gan2shape edit runs/0000-car-draft --animate yaw=-40:40
 
       gan2shape edit runs/0000-car-draft --like other.png --take light
+
+      gan2shape edit runs/0000-car-draft --text "a blue van" --pair runs/text/text.safetensors
 
       gan2shape edit runs/0000-car-draft --towards runs/0002-car-draft --layers 4-8 --amount 1
     """
@@ -79,6 +85,10 @@ def edit(
             layers=layers,
             sliders=sliders,
             settings=tuple(slide or ()),
+            text=text,
+            words=tuple(words or ()),
+            pair=pair,
+            locality=locality,
             animate=animate,
             n_frames=frames,
             video=video,

@@ -1,4 +1,4 @@
-"""The verbs that train networks for a prior: `gan2shape train-encoder` and `train-restorer`."""
+"""The verbs that train networks for a prior: `gan2shape train-encoder`, `train-restorer` and `train-text`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -108,6 +108,30 @@ def train_restorer(
     )
 
 
+@as_messages
+def train_text(
+    category: MaybeCategory = None,
+    data: Annotated[Path | None, typer.Option(help="Folder where its pictures are, or go [default: in --out].")] = None,
+    out: Out = None,
+    resume: Resume = True,
+    device: Device = "auto",
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Train a toy pair of networks that tells whether a sentence is true of a picture, from sentences made of synthetic
+    objects' parameters. It knows those words alone, and is not CLIP.
+
+    Examples:
+
+      gan2shape train-text --category car --out runs/text
+
+      gan2shape edit runs/0000-car-draft --text "a blue van" --pair runs/text/text.safetensors
+    """
+    from gan2shape.api_feedforward import train_text as run_training
+
+    _trained("train-text", run_training, "text", category, None, data, None, out, resume, device, as_json, settings)
+
+
 def _trained(verb, run_training, kind, category, generator, data, task, out, resume, device, as_json, settings) -> None:
     """Train in a folder that is ours, and print where the network is."""
     name = generator.stem if generator else category or "car"
@@ -120,5 +144,6 @@ def _trained(verb, run_training, kind, category, generator, data, task, out, res
         request = FeedForwardRequest(kind, out, category, generator, data, task, resume, device, overrides)
         with open_reporter() as report:
             result = run_training(request, report)
-    lines = [f"{what:12s} {path}" for what, path in result.files.items()]
+    lines = [f"{what:18s} {path}" for what, path in result.files.items()]
+    lines += [f"{what:18s} {value:.4g}" for what, value in result.metrics.items()]
     emit({"verb": verb, **result.as_json()}, as_json, lines)

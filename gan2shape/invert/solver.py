@@ -28,6 +28,7 @@ from gan2shape.prior.packs import Prior
 NEEDS = {  # of a term: what has to be there
     "z_normal": lambda space, prior, problem: space.latent.startswith("Z"),
     "encoder_cycle": lambda space, prior, problem: problem.reader is not None or prior.encoder is not None,
+    "asked": lambda space, prior, problem: problem.asks is not None,
     "noise_regulariser": lambda space, prior, problem: space.n_noise != 0,
     "noise_size": lambda space, prior, problem: space.n_noise != 0,
 }
@@ -50,6 +51,7 @@ class Problem:
     targets: dict[str, Float[Tensor, "B 3 h w"]] = field(default_factory=dict)  # further pictures, by name
     networks: dict[str, Callable] = field(default_factory=dict)  # further feature networks: images, n_blocks -> maps
     reader: Callable[[Tensor], Tensor] | None = None  # pictures -> rows of W+: an encoder in the place of the pack's
+    asks: Callable[[Tensor], Tensor] | None = None  # pictures -> how far each is from what is asked for, [B]
 
     def one(self, index: int) -> "Problem":
         """The problem of one picture."""
@@ -183,7 +185,8 @@ def _comparison(problem: Problem, prior: Prior) -> Comparison:
         here, there = (f"{t.shape[-1]} x {t.shape[-2]}" for t in (observed, known))
         raise UserError(f"the observation is {here} pixels, but the degradation of this prior's images gives {there}.")
     targets = {"observed": observed.contiguous(), **problem.targets}  # sums do not depend on a caller's layout
-    return Comparison(prior, targets, {"known": known, **problem.regions}, problem.networks, reader=problem.reader)
+    regions, further = {"known": known, **problem.regions}, {"reader": problem.reader, "asks": problem.asks}
+    return Comparison(prior, targets, regions, problem.networks, **further)
 
 
 def _begun(

@@ -41,6 +41,7 @@ class Comparison:
     start_w: Float[Tensor, "B *L D"] | None = None  # where the descent began
     cache: dict = field(default_factory=dict)
     reader: Callable[[Tensor], Tensor] | None = None  # pictures -> rows of W+: an encoder in the place of the pack's
+    asks: Callable[[Tensor], Tensor] | None = None  # pictures -> how far each is from what is asked for, [B]
 
     def region(self, settings: TermConfig, like: Tensor) -> Float[Tensor, "B 1 h w"] | None:
         """Weights at the resolution of `like`; None for everything."""
@@ -71,7 +72,7 @@ class Comparison:
         pick = {name: value[rows] for name, value in self.targets.items()}
         regions = {name: value[rows] for name, value in self.regions.items()}
         start = None if self.start_w is None else self.start_w[rows]
-        return Comparison(self.prior, pick, regions, self.networks, start, reader=self.reader)
+        return Comparison(self.prior, pick, regions, self.networks, start, reader=self.reader, asks=self.asks)
 
 
 Term = Callable[[Candidate, Comparison, TermConfig], Tensor]
@@ -221,6 +222,11 @@ def encoder_cycle(candidate: Candidate, task: Comparison, settings: TermConfig) 
     return ((_rows(candidate) - read) / w_scale(task.prior)).square().mean((1, 2))
 
 
+def asked(candidate: Candidate, task: Comparison, settings: TermConfig) -> Float[Tensor, " B"]:
+    """Whatever a caller asks for: 1 - cosine to a sentence (StyleCLIP, edit/text.py)."""
+    return task.asks(candidate.made.image)
+
+
 def adversarial(candidate: Candidate, task: Comparison, settings: TermConfig) -> Float[Tensor, " B"]:
     """softplus(-D): one picture at a time, whose minibatch statistic is that of a batch of one."""
     logits = [task.prior.discriminator(image[None])[:, 0] for image in candidate.made.image]
@@ -244,7 +250,7 @@ PRIORS: dict[str, Term] = {
     term.__name__: term
     for term in (
         total_variation, z_normal, w_prior, w_whitened, w_start, colinearity, geocross, delta, noise_regulariser,
-        noise_size, encoder_cycle, adversarial,
+        noise_size, encoder_cycle, asked, adversarial,
     )
 }  # fmt: skip
 TERMS = DATA | PRIORS
