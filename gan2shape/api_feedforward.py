@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from gan2shape.build import classics, encoders, restorers
+from gan2shape.build import alae, classics, encoders, restorers
 from gan2shape.core.compose import compose, nearest
 from gan2shape.core.config import Finite
 from gan2shape.core.errors import UserError
@@ -65,6 +65,21 @@ def train_encoder(request: FeedForwardRequest, report: Reporter = silent) -> Run
             request.kind, prior, source, plan, request.out, embedding=embedding, resume=request.resume, report=report
         )
     return RunResult(request.out, {"encoder": path}, seconds=time.perf_counter() - began)
+
+
+def train_alae(request: FeedForwardRequest, report: Reporter = silent) -> RunResult:
+    """Train a generator and its encoder together, from those of a pack: `OUT/pack` and `OUT/alae.safetensors`.
+
+    Raises UserError as `train_encoder` does.
+    """
+    began, plan = time.perf_counter(), plan_of(alae.KINDS, request.kind, request.overrides)
+    prior, category = opened(request)
+    if request.generator is not None and request.data is None:
+        raise UserError("ALAE learns from real images: give a folder of shards with --data.")
+    with locked(request.out):
+        source = images_for(request, category, prior, plan.n_images, report)
+        files = alae.train_alae(prior, source, plan, request.out, resume=request.resume, report=report)
+    return RunResult(request.out, files, seconds=time.perf_counter() - began)
 
 
 def train_restorer(request: FeedForwardRequest, report: Reporter = silent) -> RunResult:

@@ -16,7 +16,11 @@ Out = Annotated[Path | None, typer.Option(help="Folder of the network [default: 
 @as_messages
 def train_encoder(
     kind: Annotated[
-        str, typer.Option(help="psp, e4e, restyle, idinvert; icgan: z and class, for a class-conditional pack.")
+        str,
+        typer.Option(
+            help="psp, e4e, restyle, idinvert; alae: with a generator of its own; icgan: z and class, for a "
+            "class-conditional pack."
+        ),
     ] = "psp",
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
@@ -39,6 +43,8 @@ def train_encoder(
     """
     if kind == "icgan":
         from gan2shape.api_icgan import train_icgan as run_training
+    elif kind == "alae":
+        from gan2shape.api_feedforward import train_alae as run_training
     else:
         from gan2shape.api_feedforward import train_encoder as run_training
 
