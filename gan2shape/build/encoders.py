@@ -41,7 +41,8 @@ from gan2shape.train.image_source import ImageSource
 from gan2shape.train.session import TrainingSession, run_session, step_rng
 
 R1_INTERVAL = 16  # steps between two gradient penalties of the players that judge
-SECONDS_AN_IMAGE = 0.02  # of one core, a pass of a picture of 64 x 64, in float32
+SECONDS_AN_IMAGE = 0.02  # of one core, a pass of a picture of 64 x 64
+JUDGED = 1.5  # times as long where pictures are judged too
 Embedding = Callable[[Tensor], Tensor]  # pictures -> vectors of unit length that say which object it is
 
 
@@ -311,6 +312,7 @@ def train_encoder(
         "images": "the generator's own samples" if source is None else source.made_of,
     }
     each = SECONDS_AN_IMAGE * plan.batch * plan.n_passes * (prior.resolution / 64) ** 2
+    each *= JUDGED if players.critic is not None else 1.0
     session = TrainingSession(kind, plan.n_steps, plan.batch, card, each)
     seconds = run_session(session, players.networks, players.optimizers, step, out, resume=resume, report=report)
     return save_encoder(out / f"{kind}.safetensors", players.encoder, {**card, "seconds": round(seconds, 1)})

@@ -37,7 +37,7 @@ from gan2shape.train.session import TrainingSession, run_session, step_rng
 
 R1_INTERVAL = 16  # steps between two gradient penalties of the discriminator
 PYRAMID_UNTIL = 0.5  # of all steps: side pictures teach the U-Net until then (GFPGAN drops them early)
-SECONDS_AN_IMAGE = 0.05  # of one core, a picture of 64 x 64, in float32
+SECONDS_AN_IMAGE = 0.05  # of one core, a picture of 64 x 64
 
 
 @dataclass(frozen=True)
