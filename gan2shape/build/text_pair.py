@@ -121,4 +121,3 @@ def measure_text_pair(pair: TextPair, spec: CategorySpec, pairs: AttributePairs)
              for i, name in enumerate(("colour", "style", "light"))}  # fmt: skip
     whole = float((found == own).float().mean())
     return {"n": len(own), "n_sentences": len(distinct), "accuracy": whole, "chance": 1 / len(distinct), **parts}
-

@@ -112,7 +112,6 @@ class VectorHead(nn.Module):
         """The vectors."""
         return self.out(self.hidden(full_precision(maps[-1].flatten(1)))).unflatten(1, (self.n, -1))
 
-
     def take_z(self, state: Named[str, Tensor]) -> None:
         """Begin with the linear layers by which a pack's encoder reads z, where they have the same shapes."""
         wanted = self.state_dict()
