@@ -1,6 +1,6 @@
 """The picture of docs/restoration.md: the first validation images of the exam, not chosen, damaged and restored.
 
-    python scripts/restoration_sheet.py --out docs/restoration.png [--category car] [--count 4]
+    python scripts/restoration_sheet.py --out docs/restoration.png [--category car] [--count 4] [--row TASK=METHOD …]
 
 From the top: the clean images; then for each task what was given, and what each method made of it.
 """
@@ -22,10 +22,11 @@ def main() -> None:
     parser.add_argument("--category", default="car")
     parser.add_argument("--count", type=int, default=4, help="images")
     parser.add_argument("--split", default="val")
+    parser.add_argument("--row", action="append", help="as of `gan2shape bench restore`, instead of those of the page")
     parser.add_argument("--out", type=Path, default=Path("restoration.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)  # the same picture on any machine of one kind
-    print(sheet(BenchRequest(options.category), options.split, ROWS, options.out, options.count))
+    print(sheet(BenchRequest(options.category), options.split, tuple(options.row or ROWS), options.out, options.count))
 
 
 if __name__ == "__main__":

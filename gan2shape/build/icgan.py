@@ -24,7 +24,7 @@ from gan2shape.prior.packs import Prior
 from gan2shape.train.image_source import ImageSource
 from gan2shape.train.session import TrainingSession, run_session, step_rng
 
-SECONDS_AN_IMAGE = 0.03  # of one core, at 64 x 64: one picture is made, two are read
+SECONDS_AN_IMAGE = 0.012  # of one core, at 64 x 64: one picture is made, two are read
 
 
 @dataclass(frozen=True)
