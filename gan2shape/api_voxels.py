@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from gan2shape.core.compose import compose
 from gan2shape.core.devices import choose_device
@@ -39,6 +40,7 @@ from gan2shape.train.voxel_gan import VoxelPlan, load_voxel_generator, train_vox
 HELD_OUT_FIRST_SEED = 800_000  # of shapes that are completed to measure it
 SCENE_NAME = "scene.npz"  # of a run's folder
 SHEET_TURN_RAD = (math.radians(30.0), math.radians(20.0))  # heading and pitch of the pictures
+SHEET_LIGHT = (-0.45, -0.7, -0.55)  # towards the light, camera frame
 SHOWN = 8  # shapes of a benchmark's sheet
 
 
@@ -185,23 +187,25 @@ def _rows(ours: Tensor, mean: Tensor, heading: Tensor, found: Completed, count: 
     return rows
 
 
-def shaded(volumes: Float[Tensor, "N 1 S S S"]) -> Float[Tensor, "N 3 P P"]:
-    """Grey pictures of volumes, turned a little: nearer is lighter, and what is empty is white; in [-1, 1]."""
-    heading, pitch = (torch.full((len(volumes),), angle, device=volumes.device) for angle in SHEET_TURN_RAD)
-    fine = torch.nn.functional.interpolate(turned(volumes, turntable_matrix(heading, pitch)), scale_factor=3.0)
-    filled = fine >= FILLED
-    first = filled.float().argmax(2).float()
-    size = fine.shape[-1]
-    slope = torch.diff(first, dim=2, prepend=first[:, :, :1]).clamp(-3, 3) / 3
-    light = (0.75 - 1.1 * (first / size - 0.5) + 0.25 * slope).clamp(0, 1)
-    grey = torch.where(filled.any(2), 2 * 0.85 * light - 1, torch.ones_like(light))
+def shaded(
+    volumes: Float[Tensor, "N 1 S S S"], heading_rad: float = SHEET_TURN_RAD[0], pitch_rad: float = SHEET_TURN_RAD[1]
+) -> Float[Tensor, "N 3 P P"]:
+    """Grey pictures in [-1, 1] of volumes that are turned by so much, lit from above on the left, on white."""
+    heading, pitch = (torch.full((len(volumes),), angle, device=volumes.device) for angle in (heading_rad, pitch_rad))
+    seen = turned(volumes, turntable_matrix(heading, pitch))
+    fine = F.interpolate(F.avg_pool3d(seen, 3, 1, 1), scale_factor=3.0, mode="trilinear")
+    filled = F.interpolate(seen, scale_factor=3.0, mode="trilinear") >= FILLED
+    first = filled.float().argmax(2, keepdim=True)
+    inward = torch.cat([torch.gather(g, 2, first)[:, :, 0] for g in torch.gradient(fine, dim=(4, 3, 2))], 1)
+    normals = F.normalize(-inward, dim=1)
+    cosine = (normals * normals.new_tensor(SHEET_LIGHT)[:, None, None]).sum(1, keepdim=True)
+    grey = torch.where(filled.any(2), 2 * (0.35 + 0.5 * cosine.clamp_min(0)) - 1, torch.ones_like(cosine))
     return grey.expand(-1, 3, -1, -1)
 
 
 def _sheet(given: Tensor, made: Completed, truth: Tensor | None = None) -> np.ndarray:
-    """A row of what was given, one of what was made of it, one of the truth, each turned to its hidden side."""
-    back = [torch.full((len(given),), math.pi if name else 0.0, device=given.device) for name in (0, 1)]
-    level = torch.zeros_like(back[0])
-    rows = [shaded(given), shaded(made.volume), shaded(turned(made.volume, turntable_matrix(back[1], level)))]
-    rows += [] if truth is None else [shaded(turned(truth, turntable_matrix(back[1], level)))]
+    """Rows: what was given, as the camera sees it; what was made of it; its hidden side; that of the truth."""
+    behind = math.pi + SHEET_TURN_RAD[0]
+    rows = [shaded(given, 0.0, 0.0), shaded(made.volume), shaded(made.volume, behind)]
+    rows += [] if truth is None else [shaded(truth, behind)]
     return contact_sheet(to_uint8(torch.cat(rows)), n_columns=len(given), layout=BARE)
