@@ -287,7 +287,7 @@ def test_without_an_encoder_e_learns_in_small_steps(tmp_path):
     sampled = draft.steps.projection_batch * (draft.initial.slant_steps + sum(draft.steps.n_projection))
     judged = draft.initial.slant_judged * len(draft.initial.slants_deg)
     assert sampled + judged + draft.steps.n_collect <= 800
-    assert (smoke.steps.n_projection, smoke.initial.slant_steps) == ((5,), 4)
+    assert (smoke.steps.n_projection, smoke.initial.slant_steps) == ((5,), 2)
     default = StepConfig()
     assert (full.steps.n_projection, full.steps.learnt_at_once) == (default.n_projection, default.batch)
     opened = gan2shape.Prior.open("car", generator=path, device="cpu")
