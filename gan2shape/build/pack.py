@@ -55,12 +55,13 @@ from gan2shape.measure.attributes import ATTRIBUTES_NAME, AttributeConfig, load_
 from gan2shape.nn.confidence import CONFIDENCE_NAME, load_confidence, save_confidence
 from gan2shape.nn.image_encoder import ENCODER_NAME, encoder_settings
 from gan2shape.prior.calibration import FRAME, LIMIT
-from gan2shape.prior.masked_generator import masked_generator
+from gan2shape.prior.masked_generator import MaskedGenerator, masked_generator
 from gan2shape.prior.packs import load_pack, make_prior, read_card, save_pack, update_card
 from gan2shape.prior.scene import NETWORK_NAME, settings
 from gan2shape.shape.pretrain import PretrainConfig, pretrain
 from gan2shape.synth.dataset import CLASSES_KEY, prerender, render_set
 from gan2shape.synth.registry import get_category
+from gan2shape.train.config import TrainConfig
 from gan2shape.train.dataset import ShardedImages, class_names
 from gan2shape.train.loop import train
 from gan2shape.train.sheets import samples_sheet
@@ -121,25 +122,21 @@ def _claimed_work(folder: Path) -> list[Path]:
 def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
     """Render, train and write the pack: averaged generator, discriminator, encoder, statistics, card, samples."""
     config = request.training()
-    resolution = config.generator.resolution
-    images_there(request.data)  # a damaged shard would be passed over in training
-    prerender(
-        request.category, request.images, 0, request.data, workers=RENDER_WORKERS, size=resolution, report=report,
-        labels=config.labels,
-    )  # fmt: skip
-    train(request.data, request.folder, config, report=report)
+    render_images(request, config, request.images, report)
+    train(tuple(request.data.values()), request.folder, config, start_from=request.grow, report=report)
     facts = last_statistics(request.folder)
+    count, renderings = request.share(request.images), " and ".join(request.data)
     mirrored = ", mirrored at random" if config.flips else ""
     card = {
         "category": request.category,
-        "training_images": f"{request.images} synthetic renders (seeds 0 to {request.images - 1}){mirrored}",
+        "training_images": f"{count} synthetic renders (seeds 0 to {count - 1}), {renderings}{mirrored}",
         "objects_version": get_category(request.category).version,
         "training": {"kimg": facts.get("kimg"), "images_per_s_last": facts.get("images_per_s")},
         "licence": "Apache-2.0",
         "limits": "A small demonstration trained on synthetic objects only; it knows no photograph.",
     }
     if config.labels:
-        card[CLASSES_KEY] = list(class_names(request.data))
+        card[CLASSES_KEY] = list(class_names(request.data["plain"]))
     prior, encoder = make_prior(*load_networks(request.folder), card), load_encoder(request.folder)
     prior = replace(prior, calibration=lights_of(request.category))
     if encoder is not None:
@@ -148,6 +145,19 @@ def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
     samples_sheet(prior.generator, request.pack / SAMPLES_NAME)
     update_card(request.pack, card)  # the weights come last: where they are, this step is done
     return save_pack(request.pack, prior)
+
+
+def render_images(request: BuildRequest, config: TrainConfig, n: int, report: Reporter) -> None:
+    """The first `n` training images, where they are missing. Raises UserError for a damaged shard, which would be
+    passed over in training.
+    """
+    count = request.share(n)
+    for rendering, folder in request.data.items():
+        if images_there(folder) < count:
+            prerender(
+                request.category, count, 0, folder, workers=RENDER_WORKERS, size=config.generator.resolution,
+                report=report, rendering=rendering, labels=config.labels,
+            )  # fmt: skip
 
 
 def make_masks(request: BuildRequest, report: Reporter = silent) -> Path:
@@ -168,15 +178,10 @@ def make_masks(request: BuildRequest, report: Reporter = silent) -> Path:
 def make_scene(request: BuildRequest, report: Reporter = silent) -> Path:
     """Render the first training images, where they are missing, and learn the scene networks from them."""
     plan, config = request.sizes.pretrain, request.training()
-    count = min(request.images, plan.n_objects + SPARE_IMAGES)
-    if images_there(request.data) < count:
-        resolution = config.generator.resolution
-        prerender(
-            request.category, count, 0, request.data, workers=RENDER_WORKERS, size=resolution, report=report,
-            labels=config.labels,
-        )  # fmt: skip
+    render_images(request, config, min(request.images, plan.n_objects + SPARE_IMAGES), report)
     state = request.folder / STATE_NAME
-    path = add_scene(request.category, request.pack, state, plan, request.data, request.device, report)
+    folders = tuple(request.data.values())
+    path = add_scene(request.category, request.pack, state, plan, folders, request.device, report, request.grow)
     state.unlink(missing_ok=True)  # what it was kept for is in the pack; another call shall learn anew
     return path
 
@@ -186,21 +191,32 @@ def add_scene(
     pack: Path,
     state_path: Path,
     plan: PretrainConfig,
-    data: Path,
+    data: Path | tuple[Path, ...],
     device: str = "cpu",
     report: Reporter = silent,
+    grow: Path | None = None,
 ) -> Path:
-    """Give a pack the depth, view and light networks that its training images teach. Returns the weights' path."""
-    generator = masked_generator(load_pack(pack, choose_device(device)))
+    """Give a pack the depth, view and light networks that its training images teach, and the pack that it has grown
+    from. Returns the weights' path.
+    """
+    generator, config = opened_pack(category, pack, device)
     prior = generator.prior
-    config = compose(ShapeConfig, category, calibration=prior.calibration.settings)
-    config = replace(config, render=replace(config.render, resolution=prior.generator.config.resolution))
     images = ShardedImages(data, config.render.resolution).first(plan.n_objects + SPARE_IMAGES)
-    learnt = pretrain(generator, config, plan, state_path, report, images)
+    teacher = None if grow is None else opened_pack(category, grow, device)
+    learnt = pretrain(generator, config, plan, state_path, report, images, teacher)
     networks = {**prior.networks, NETWORK_NAME: dict(learnt.named_parameters())}
     configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
-    card = {**prior.card, "pretraining": {**asdict(plan), "rounds": 1 + len(config.initial.pretraining_depth_scales)}}
+    n_rounds = 1 + (grow is None) * len(config.initial.pretraining_depth_scales)
+    card = {**prior.card, "pretraining": {**asdict(plan), "rounds": n_rounds}}
     return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))
+
+
+def opened_pack(category: str, pack: Path, device: str) -> tuple[MaskedGenerator, ShapeConfig]:
+    """A pack, and the settings of its category at its resolution."""
+    generator = masked_generator(load_pack(pack, choose_device(device)))
+    config = compose(ShapeConfig, category, calibration=generator.prior.calibration.settings)
+    resolution = generator.prior.generator.config.resolution
+    return generator, replace(config, render=replace(config.render, resolution=resolution))
 
 
 def make_calibration(request: BuildRequest, report: Reporter = silent) -> None:

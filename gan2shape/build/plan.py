@@ -36,6 +36,7 @@ from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.synth.dataset import training_images
 from gan2shape.synth.registry import get_category
 from gan2shape.train.dataset import SHARD_PATTERN, ShardedImages, open_shard
+from gan2shape.train.grow import grown_settings
 from gan2shape.train.loop import STATS_NAME, TrainConfig, train_step
 from gan2shape.train.state import TrainState, add_encoder, new_state
 
@@ -81,6 +82,8 @@ class BuildRequest:
     device: str = "auto"  # of the training and of the scene networks
     settings: tuple[str, ...] = ()  # key=value of `TrainConfig`
     dry_run: bool = False  # plan and stop
+    natural: bool = False  # render every second training image as a photo might show it (`synth.natural`)
+    grow: Path | None = None  # a whole pack of the category, to go on from at twice its resolution
     sizes: BuildSizes = field(default_factory=BuildSizes)
 
     @property
@@ -94,14 +97,22 @@ class BuildRequest:
         return self.work or Path("runs") / f"train-{self.category}"
 
     @property
-    def data(self) -> Path:
-        """The folder of rendered images."""
-        return self.folder / "images"
+    def data(self) -> dict[str, Path]:
+        """Folders of rendered images, by rendering; each holds the same seeds."""
+        images = self.folder / "images"
+        return {"plain": images} | ({"natural": images.with_name("images-natural")} if self.natural else {})
+
+    def share(self, n: int) -> int:
+        """How many of `n` training images, at least, are rendered into each folder."""
+        return -(-n // len(self.data))
 
     def training(self) -> TrainConfig:
-        """Settings of the training. Raises UserError for what `TrainConfig` does not have."""
+        """Settings of the training. Raises UserError for what `TrainConfig` does not have, and for a pack that cannot
+        grow.
+        """
         refuse_options(self.settings)
-        config = compose(TrainConfig, overrides=("flips=true", *self.settings))
+        networks = {} if self.grow is None else grown_settings(self.grow)
+        config = compose(TrainConfig, overrides=("flips=true", *self.settings), calibration=networks)
         return replace(config, kimg=self.kimg, device=self.device)
 
 
@@ -277,18 +288,22 @@ def images_there(data: Path) -> int:
     return total
 
 
-def render_seconds(category: str, n: int, resolution: int) -> float:
+def render_seconds(category: str, n: int, resolution: int, rendering: str = "plain") -> float:
     """Expected seconds for n images, by a short measurement."""
     if n <= 0:
         return 0.0
     began = time.perf_counter()
-    training_images(category, list(range(MEASURED_IMAGES)), resolution)
+    training_images(category, list(range(MEASURED_IMAGES)), resolution, rendering)
     return (time.perf_counter() - began) / MEASURED_IMAGES * n / RENDER_WORKERS
 
 
 def _render_cost(request: BuildRequest, n: int, resolution: int) -> tuple[float, int]:
-    n_missing = max(0, n - images_there(request.data))
-    return render_seconds(request.category, n_missing, resolution), n_missing * 3 * resolution**2
+    seconds, n_missing = 0.0, 0
+    for rendering, folder in request.data.items():
+        missing = max(0, request.share(n) - images_there(folder))
+        seconds += render_seconds(request.category, missing, resolution, rendering)
+        n_missing += missing
+    return seconds, n_missing * 3 * resolution**2
 
 
 def _gan_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
@@ -298,7 +313,8 @@ def _gan_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, s
     n_weights = sum(map(n_parameters, networks))
     disk += n_weights * (PACK_BYTES_PER_WEIGHT + CHECKPOINT_BYTES_PER_WEIGHT)
     before = last_statistics(request.folder)
-    left = max(0.0, 1000 * (config.kimg - before.get("kimg", 0.0)))
+    begun = 0.0 if request.grow is None else read_card(request.grow / CARD_NAME).get("training", {}).get("kimg", 0.0)
+    left = max(0.0, 1000 * (config.kimg - before.get("kimg", begun)))
     rate = before["images_per_s"] if before.get("images_per_s", 0) > 0 else training_rate(config, state)
     note = f"{request.images} images rendered, {config.kimg:g} thousand shown, {rate:.0f} a second"
     return seconds + left / rate, disk, note + (f"; {before['kimg']:g} thousand are done" if before else "")
@@ -313,7 +329,7 @@ def _masks_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int,
 
 def _scene_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
     plan, resolution = request.sizes.pretrain, config.generator.resolution
-    n_rounds = 1 + len(category_config(request.category).initial.pretraining_depth_scales)
+    n_rounds = 1 + (request.grow is None) * len(category_config(request.category).initial.pretraining_depth_scales)
     steps = plan.n_fit_objects * SLANT_S + plan.n_fit * FIT_STEP_S + n_rounds * plan.n_joint * JOINT_STEP_S
     seconds, disk = 0.0, 0
     if (request.pack / PACK_NAME).is_file():  # else step gan renders them

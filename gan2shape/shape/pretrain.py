@@ -1,8 +1,8 @@
 """Joint pre-training: one depth, view and light network for many images of a generator (GAN2Shape, experiments).
 
-    pool      images that the generator learnt from, as it reproduces them (without any: its samples), their masks, and
-              initial ellipsoids (with their slants)
-    fit       the depth network learns the ellipsoids: errors of single samples average out
+    pool      images that the generator learnt from, as it reproduces them (without any: its samples), and their masks
+    fit       the depth network learns their initial ellipsoids (with their slants), whose errors average out; or all
+              three learn what the networks of a pack of half the resolution see (`shape.pretrain_fit`)
     joint     steps 2 and 3 of the loop for a new batch of images at every step: render the FIT under other views and
               lights, project the renders by the pack's encoder, explain the projections by depth, view and light
     rounds    the same again, rendering the result of the round before (`initial.pretraining_depth_scales`: one each);
@@ -19,8 +19,7 @@ Images are first passed through the pack's encoder: other latents lose colour an
 """
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -43,40 +42,12 @@ from gan2shape.prior.scene import category_networks, load_learnt
 from gan2shape.scene.canvas import Canvas, over_background
 from gan2shape.scene.light import normals_from_depth, shade
 from gan2shape.scene.render import render
-from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, reproduction_residual
-from gan2shape.shape.gauge import flat_base
 from gan2shape.shape.initialize import category_depth
 from gan2shape.shape.losses import compared_pixels, resolution_factor, smoothness, view_error, visible_difference
+from gan2shape.shape.pool import Pool, PretrainConfig, make_pool
+from gan2shape.shape.pretrain_fit import fit_loss, with_ellipsoids, with_teacher
 from gan2shape.shape.sampling import sample_lights, sample_views
-from gan2shape.shape.state import SceneModel, Target, current_scene, target_from
 from gan2shape.train.state import read_checkpoint
-
-LEAST_MASK, LEAST_SHARE = 0.9, 0.03  # of a sample's mask: its greatest value, and the share of the image above half
-POOL_BATCH = 50  # images at once
-MOST_SAMPLED = 4  # times as many samples as are wanted, until it is given up
-BESIDE_WEIGHT = 0.1  # of pixels beside the object when ellipsoids are fitted; inside it is 1 more
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Counts and weights. Ranges, learning rate and the weights of pixels and masks are `ShapeConfig`'s."""
-
-    n_objects: int = 3000  # images that depth, view and light are learnt from (published: 200)
-    n_fit_objects: int = 400  # the first of them, whose ellipsoids are fitted: choosing a slant takes long
-    n_fit: int = 500  # steps of the fit
-    n_warm: int = 50  # first joint steps, in which depth stays: view and light networks know nothing yet
-    n_joint: int = 1500  # joint steps of a round, the first's warm ones included
-    fit_batch: int = 16  # samples a fitting step, every other one mirrored
-    batch: int = 6  # images a joint step
-    n_views: int = 2  # renders of each of them
-    view_pull: float = 0.1  # weight of |V(projection) - target view|^2
-    light_pull: float = 0.1  # the same for light
-    own_light_pull: float = 0.1  # the same of an image's own light, towards the category's mean
-    self_weight: float = 0.3  # of estimating the views of renders, which are known exactly
-    agreement_weight: float = 0.5  # of the depth of a projection being the rendered depth
-    smooth_weight: float = 0.02  # as `steps.smooth_weight`; thousands of images need less than one
-    keep_every: int = 250  # steps between states on disk
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,24 +59,6 @@ class PseudoSource:
     is_depth: bool = False  # whether those shapes serve as the depth too, while views and lights warm up
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Images to learn from; rows belong together."""
-
-    images: Float[Tensor, "N 3 S S"]
-    masks: Float[Tensor, "N 1 S S"]
-    latents: Float[Tensor, "N D"]
-    guesses: Float[Tensor, "N D"]  # latents by the pack's encoder
-    backgrounds: Float[Tensor, "N 3 S S"]
-    surfaces: Float[Tensor, "N 3 S S"]
-    ellipsoids: Float[Tensor, "N 1 S S"] | None = None  # as depth maps, where they are fitted
-
-    def pick(self, rows: Tensor) -> "Pool":
-        """Some of the images."""
-        values = (getattr(self, f.name) for f in fields(self))
-        return Pool(*(None if value is None else value[rows] for value in values))
-
-
 def pretrain(
     generator: MaskedGenerator,
     config: ShapeConfig,
@@ -113,12 +66,14 @@ def pretrain(
     state_path: Path,
     report: Reporter = silent,
     images: Float[Tensor, "M 3 S S"] | None = None,
+    teacher: tuple[MaskedGenerator, ShapeConfig] | None = None,
 ) -> SceneNetworks:
     """Fit, then learn jointly, going on from `state_path` where that exists.
 
     `images` in [-1, 1] are single images of the category, those that the generator learnt from; without, its samples
-    serve. Raises UserError where the generator has no encoder, too few images show an object, the state is another
-    generator's, and where the loss is not finite.
+    serve. A `teacher`, a pack of half the resolution with its settings, takes the place of the ellipsoids and of all
+    rounds but one. Raises UserError where the generator has no encoder, too few images show an object, the state is
+    another generator's, and where the loss is not finite.
     """
     if generator.prior.encoder is None:
         raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
@@ -130,8 +85,15 @@ def pretrain(
     if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
         raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
     pool = make_pool(generator, plan.n_objects, plan.seed, images)
+    if teacher is not None:
+        config = replace(config, initial=replace(config.initial, pretraining_depth_scales=()))
     for index in range(saved["round"], 2 + len(config.initial.pretraining_depth_scales)):
-        learn_round(index, networks, pool, generator, config, plan, saved, state_path, report)
+        learnt_from = pool
+        if index == 0 and teacher is None:
+            learnt_from = with_ellipsoids(pool, generator, config, plan.n_fit_objects, report)
+        elif index == 0:
+            learnt_from = with_teacher(pool, *teacher)
+        learn_round(index, networks, learnt_from, generator, config, plan, saved, state_path, report)
         saved = {"step": 0}
     return freeze(networks)
 
@@ -154,14 +116,13 @@ def learn_round(
         load_learnt(before, saved["before"])
     scales = (1.0, *config.initial.pretraining_depth_scales)
     name, n_steps = (f"joint {index}/{len(scales)}", plan.n_joint) if index else ("fit", plan.n_fit)
-    learnt_from = pool if index else with_ellipsoids(pool, generator, config, plan.n_fit_objects, report)
 
     def loss_of(step: Step) -> Float[Tensor, ""]:
         rng = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step.index)
         if index == 0:
-            return fit_loss(networks, learnt_from, config, plan, step.index, rng)
+            return fit_loss(networks, pool, config, plan, step.index, rng)
         source = PseudoSource(before, scales[index - 1], is_depth=index == 1 and step.index < plan.n_warm)
-        return joint_pretraining_loss(networks, source, learnt_from, generator, config, plan, rng)
+        return joint_pretraining_loss(networks, source, pool, generator, config, plan, rng)
 
     def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
         if (step.index + 1) % plan.keep_every == 0:
@@ -186,81 +147,6 @@ def save_training(path: Path, modules: dict, index: int, step: int, generator: M
     state = {name: module.state_dict() for name, module in modules.items()}
     state |= {"round": index, "step": step, "w_mean": generator.prior.w_mean}  # the last tells generators apart
     write_state_atomic(path, state)
-
-
-@torch.no_grad()
-def make_pool(
-    generator: MaskedGenerator, n_objects: int, seed: int, images: Float[Tensor, "M 3 S S"] | None = None
-) -> Pool:
-    """Images whose object is seen, as the generator reproduces them. Raises UserError where too few show an object."""
-    prior, rows, n_seen, n_found = generator.prior, [], 0, 0
-    source = generator_samples(generator, n_objects, seed) if images is None else images.split(POOL_BATCH)
-    for some in source:
-        latents = prior.guess_latent(some.to(prior.w_mean.device))
-        shown, masks = generator(latents)
-        seen = (masks.amax((1, 2, 3)) >= LEAST_MASK) & ((masks > 0.5).float().mean((1, 2, 3)) >= LEAST_SHARE)
-        if seen.any():
-            rows.append((shown[seen], masks[seen], latents[seen], prior.guess_latent(shown[seen])))
-        n_seen, n_found = n_seen + len(some), n_found + int(seen.sum())
-        if n_found >= n_objects:
-            break
-    else:
-        raise UserError(f"Only {n_found} of {n_seen} images show an object: look at the pack's samples.")
-    shown, masks, latents, guesses = (torch.cat(column)[:n_objects] for column in zip(*rows, strict=True))
-    targets = [target_from(image[None], mask[None]) for image, mask in zip(shown, masks, strict=True)]
-    backgrounds = torch.cat([target.canvas.background for target in targets])
-    return Pool(shown, masks, latents, guesses, backgrounds, torch.cat([target.surface for target in targets]))
-
-
-def generator_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iterator[Float[Tensor, "B 3 S S"]]:
-    """The generator's samples, in batches; at most `MOST_SAMPLED` times as many as are wanted."""
-    network, rng = generator.prior.generator, torch.Generator().manual_seed(seed)
-    for _ in range(0, MOST_SAMPLED * n_objects, POOL_BATCH):
-        z = torch.randn(POOL_BATCH, network.config.z_dim, generator=rng).to(generator.prior.w_mean.device)
-        yield network.synthesis(network.mapping(z))
-
-
-@torch.no_grad()
-def with_ellipsoids(
-    pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent
-) -> Pool:
-    """The first `n` images with their initial ellipsoids."""
-    with seeded(config.seed):
-        networks = SceneNetworks(config).to(pool.images.device)
-    model = SceneModel(networks, flat_base(config.render.resolution, pool.images.device))
-    slants_deg, fov_deg = config.initial.slants_deg, config.render.fov_deg
-    some, ellipsoids = pool.pick(torch.arange(n)), []
-    for row in range(n):
-        canvas = Canvas(some.masks[row : row + 1], some.backgrounds[row : row + 1])
-        target = Target(some.images[row : row + 1], canvas, some.surfaces[row : row + 1])
-        models = [ellipsoid_model(model, canvas.mask, config, slant_deg) for slant_deg in slants_deg]
-        scenes = [current_scene(one, target, fov_deg) for one in models]
-        residuals = [reproduction_residual(scene, target, generator, config) for scene in scenes]
-        slant_deg = best_slant(slants_deg, residuals)
-        ellipsoids.append(ellipsoid_depth(canvas.mask, config.initial, fov_deg, slant_deg))
-        report("slants", row + 1, n)
-    return replace(some, ellipsoids=torch.cat(ellipsoids))
-
-
-def fit_loss(
-    networks: SceneNetworks,
-    pool: Pool,
-    config: ShapeConfig,
-    plan: PretrainConfig,
-    step: int,
-    rng: torch.Generator,
-) -> Float[Tensor, ""]:
-    """Squared difference of a batch's ellipsoids and the network's depths, in units of the half-range, up to the
-    mean distance.
-    """
-    some = pool.pick(torch.randint(len(pool.images), (plan.fit_batch,), generator=rng))
-    images, masks, ellipsoids = some.images, some.masks, some.ellipsoids
-    if step % 2:  # every other batch mirrored, which an image can be and a latent cannot
-        images, masks, ellipsoids = images.flip(-1), masks.flip(-1), ellipsoids.flip(-1)
-    error = (category_depth(networks, images) - ellipsoids) / config.render.depth_half_range
-    weight = masks + BESIDE_WEIGHT
-    error = error - (weight * error).sum((1, 2, 3), keepdim=True) / weight.sum((1, 2, 3), keepdim=True)
-    return (weight * error.square()).mean()
 
 
 def joint_pretraining_loss(

@@ -31,6 +31,7 @@ from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.synth.dataset import prerender
 from gan2shape.synth.registry import get_category
 from gan2shape.train.dataset import ShardedImages
+from tests.tiny_pack import write_tiny_pack
 
 runner = CliRunner()
 SCENE = PretrainConfig(n_objects=3, n_fit_objects=2, n_fit=2, n_joint=1, fit_batch=2, batch=2, keep_every=2)
@@ -58,6 +59,30 @@ def rendered(folder: Path) -> Path:
     """Six cars in two shards."""
     prerender("car", 6, 0, folder, shard=4, workers=1)
     return folder
+
+
+def test_a_pack_grows_on_plain_and_natural_images(request_, tmp_path) -> None:
+    small = write_tiny_pack(tmp_path / "small", "car", 16)
+    card = json.loads((small / "card.json").read_text())
+    (small / "card.json").write_text(json.dumps({**card, "training": {"kimg": 0.016}}))
+    training = NARROW[2:]
+    grown = replace(request_, grow=small, natural=True, images=5, settings=training, only=("gan", "masks"))
+    planned = {step.name: step for step in plan_build(grown).steps}
+    assert planned["gan"].is_to_do
+    assert planned["scene"].is_to_do is False
+    build_pack(grown)
+    shown = [len(np.load(next(folder.glob("images_*.npy")))) for folder in grown.data.values()]
+    assert list(grown.data) == ["plain", "natural"]
+    assert shown == [3, 3]  # a folder each, the same objects
+    plain, natural = (np.load(next(folder.glob("images_*.npy"))) for folder in grown.data.values())
+    assert not np.array_equal(plain, natural)
+    made = load_pack(grown.pack)
+    assert made.generator.config.resolution == made.discriminator.config.resolution == 32
+    assert made.discriminator.config.n_from_rgb == 2  # and it is read again
+    assert made.card["training"]["kimg"] == 0.048
+    assert "plain and natural" in made.card["training_images"]
+    steps = [json.loads(line)["kimg"] for line in (grown.folder / "stats.jsonl").read_text().splitlines()]
+    assert steps == pytest.approx([0.024, 0.032, 0.040, 0.048])  # the small pack's images count
 
 
 def test_the_first_images_come_in_their_order_and_as_they_are(tmp_path) -> None:

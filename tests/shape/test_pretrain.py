@@ -35,6 +35,7 @@ from gan2shape.shape.pretrain import (
     make_pool,
     pretrain,
 )
+from gan2shape.shape.pretrain_fit import with_teacher
 from gan2shape.shape.reconstruct import Reconstruction, reconstruct
 from tests.shape.tiny import CONFIG, SIZE, disc_mask, tiny_generator, tiny_observation, with_encoder
 
@@ -140,15 +141,15 @@ def test_the_fit_compares_each_image_with_its_own_ellipsoid_up_to_the_mean_dista
     shown = torch.tanh(torch.atanh(shown) - torch.atanh(shown).mean((1, 2, 3), keepdim=True))
     networks = category_networks(CONFIG)
     networks.depth_net = Shown()
-    pool = replace(pool, images=shown.expand(-1, 3, -1, -1), ellipsoids=1 + half_range * shown)
+    pool = replace(pool, images=shown.expand(-1, 3, -1, -1), depths=1 + half_range * shown)
 
     def loss(pool: Pool) -> float:
         return fit_loss(networks, pool, CONFIG, PLAN, step, torch.Generator().manual_seed(0)).item()
 
     assert loss(pool) == pytest.approx(0.0, abs=1e-9)
-    assert loss(replace(pool, ellipsoids=pool.ellipsoids + 0.05)) == pytest.approx(0.0, abs=1e-9)
+    assert loss(replace(pool, depths=pool.depths + 0.05)) == pytest.approx(0.0, abs=1e-9)
     uniform = replace(pool, masks=torch.ones_like(pool.masks))  # then the weight is 1.1 everywhere
-    wrong = loss(replace(uniform, ellipsoids=uniform.ellipsoids + half_range * right))
+    wrong = loss(replace(uniform, depths=uniform.depths + half_range * right))
     assert wrong == pytest.approx(1.1 * float(right.square().mean()), rel=1e-3)
 
 
@@ -214,6 +215,61 @@ def test_an_interrupted_training_continues_bit_for_bit(generator, whole, tmp_pat
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+@pytest.fixture(scope="module")
+def teacher(generator) -> Seen:
+    """The generator as a pack with scene networks."""
+    networks, prior = category_networks_of(seed=4), generator.prior
+    stored, configs = {NETWORK_NAME: dict(networks.named_parameters())}, {NETWORK_NAME: settings(CONFIG)}
+    prior = replace(prior, networks={**prior.networks, **stored}, network_configs={**prior.network_configs, **configs})
+    return replace(generator, prior=prior)
+
+
+@torch.no_grad()
+def test_a_larger_pool_is_taught_what_the_smaller_pack_sees_in_its_area_averages(generator, teacher) -> None:
+    known = pretrained_networks(teacher.prior, CONFIG)
+    pool = known_pool(generator)
+    maps = {name: getattr(pool, name) for name in ("images", "masks", "backgrounds", "surfaces")}
+    large = replace(pool, **{k: one.repeat_interleave(2, -1).repeat_interleave(2, -2) for k, one in maps.items()})
+    initial = replace(CONFIG.initial, network_depth_scale=1.5)
+    taught = with_teacher(large, teacher, replace(CONFIG, initial=initial))
+    assert taught.depths.shape[-2:] == (2 * SIZE, 2 * SIZE)
+    seen = mirror_mean_depth(known, pool.images, 1.5)
+    torch.testing.assert_close(taught.depths, torch.nn.functional.interpolate(seen, scale_factor=2, mode="bilinear"))
+    torch.testing.assert_close(taught.raw_views, known.view_net(pool.images))
+    torch.testing.assert_close(taught.lights, known.lights(pool.images))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("step", [0, 1])
+def test_the_teacher_s_own_networks_fit_its_views_and_lights(generator, teacher, step: int) -> None:
+    known = pretrained_networks(teacher.prior, CONFIG)
+    taught = with_teacher(known_pool(generator), teacher, CONFIG)
+
+    def loss(pool: Pool) -> float:
+        return fit_loss(known, pool, CONFIG, PLAN, step, torch.Generator().manual_seed(0)).item()
+
+    plain = loss(replace(taught, raw_views=None, lights=None))
+    assert loss(taught) == pytest.approx(plain, abs=1e-7)
+    assert loss(replace(taught, raw_views=taught.raw_views + 0.1)) == pytest.approx(plain + 0.01, rel=1e-3)
+    assert loss(replace(taught, lights=taught.lights - 0.2)) == pytest.approx(plain + 0.04, rel=1e-3)
+
+
+def test_a_teacher_takes_the_place_of_the_ellipsoids_and_of_all_rounds_but_one(
+    generator, teacher, tmp_path, monkeypatch
+) -> None:
+    learn, rounds = pretraining.learn_round, []
+
+    def counted(index, networks, pool, *more):
+        rounds.append((index, pool.depths is not None))
+        return learn(index, networks, pool, *more)
+
+    monkeypatch.setattr(pretraining, "learn_round", counted)
+    pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "state.pt", teacher=(teacher, CONFIG))
+    assert rounds == [(0, True), (1, False)]
+    with pytest.raises(UserError, match="no depth network"):
+        pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "other.pt", teacher=(generator, CONFIG))
 
 
 def test_projections_agree_whose_depth_is_the_rendered_one_up_to_its_mean_distance(target_views) -> None:
