@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +27,14 @@ from gan2shape.edit.directions import find_directions, named
 from gan2shape.edit.effects import N_REFINE, effect_of, pose_like
 from gan2shape.edit.latents import added, towards, with_offset
 from gan2shape.edit.record import EDIT_NAME, MODES, EditRecord, read_edit, write_edit
-from gan2shape.edit.text import LOCALITY, open_text_pair, sentence_of, text_offset
+from gan2shape.edit.script_pair import script_asking
+from gan2shape.edit.text import LOCALITY, asking, open_text_pair, sentence_of, text_offset
 from gan2shape.export.animation import require_writer
 from gan2shape.export.inputs import read_image
 from gan2shape.prior.cache import content_hash
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.open import open_prior
+from gan2shape.prior.packs import Prior
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.reconstruct import Reconstruction
 from gan2shape.shape.reopen import reopen
@@ -67,6 +70,8 @@ class EditRequest:
     text: str | None = None  # what the picture should become, in the words of a toy pair (edit/text.py)
     words: tuple[str, ...] = ()  # the same as NAME=VALUE: colour=red, body=pickup
     pair: Path | None = None  # file of `gan2shape train-text`; beside the category's pack unless given
+    networks: tuple[Path, ...] = ()  # TorchScript files for pictures and for sentences, in its place (CODE, which runs)
+    tokens: Path | None = None  # of the sentence, for these: a .npy file
     locality: float = LOCALITY  # of `text`: greater is nearer to the picture as it was
     animate: str | None = None  # "yaw=-40:40" or "light=circle"
     n_frames: int = 24
@@ -225,12 +230,13 @@ def _check(request: EditRequest) -> None:
             raise UserError(f"Unknown {name} {value!r}: write {', '.join(known)}.")
     if request.settings and request.sliders is None:
         raise UserError("--slide belongs to --sliders: give both; `gan2shape directions` makes such a file.")
-    if request.text and request.words:
-        raise UserError("--text and --set say the same in two ways: give one of them.")
-    says = bool(request.text or request.words)
-    if request.pair is not None and not says:
+    if sum(map(bool, (request.text, request.words, request.tokens))) > 1:
+        raise UserError("--text, --set and --tokens say the same in several ways: give one of them.")
+    if request.pair is not None and not (request.text or request.words):
         raise UserError("--pair belongs to --text or --set: give one of them.")
-    if (request.sliders or request.towards or says) and request.mode == "3d":
+    if (request.tokens is not None) != (len(request.networks) == 2) or len(request.networks) not in (0, 2):
+        raise UserError("--tokens needs --network twice, for pictures and for sentences, and they need --tokens.")
+    if (request.sliders or request.towards or _says(request)) and request.mode == "3d":
         raise UserError("Edits of the latent show through the GAN only: leave --mode away, or write --mode gan.")
     if request.layers and not request.towards:
         raise UserError("--layers belongs to --towards: give both.")
@@ -294,13 +300,24 @@ def _latent_edits(
         change = sliders.offset_of(chosen, n_layers, own.device)
         offset = offset if change is None else added(offset, change)
         noted += tuple({"kind": "slider", "name": name, "value": value} for name, value, _ in chosen)
-    if request.text or request.words:
-        text = request.text or sentence_of(request.words)
-        pair = open_text_pair(request.pair, made.generator.prior)
+    if _says(request):
+        text, asks = _asked_in_words(request, made.generator.prior)
         start = own if offset is None else with_offset(own, offset)
-        offset = added(offset, text_offset(text, start, pair, made.generator.prior, request.locality, report=report))
+        offset = added(offset, text_offset(asks, start, made.generator.prior, request.locality, report=report))
         noted += ({"kind": "text", "text": text, "locality": request.locality},)
     return offset, noted
+
+
+def _says(request: EditRequest) -> bool:
+    return bool(request.text or request.words or request.tokens)
+
+
+def _asked_in_words(request: EditRequest, prior: Prior) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """(the sentence, pictures -> how far each is from it)."""
+    if request.tokens is not None:
+        return request.tokens.name, script_asking(*request.networks, request.tokens, prior.w_mean.device)
+    text = request.text or sentence_of(request.words)
+    return text, asking(text, open_text_pair(request.pair, prior))
 
 
 def require_same_generator(own: MaskedGenerator, other: MaskedGenerator, path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from gan2shape.build.captions import PALETTE_LAB
-from gan2shape.edit.text import open_text_pair, text_offset
+from gan2shape.edit.text import asking, open_text_pair, text_offset
 from gan2shape.measure.attributes import bundled_attributes, differences, identity
 from gan2shape.measure.statistics import mean_interval
 from gan2shape.prior.open import open_prior
@@ -41,8 +41,8 @@ def main() -> None:
     for locality in (None, *LOCALITIES):
         moved = rows
         if locality is not None:
-            texts = [(f"a {c} {options.category}", p) for c, p in zip(COLOURS, parts, strict=True)]
-            moved = rows + torch.cat([text_offset(text, rows[p], pair, prior, locality) for text, p in texts])
+            asked = [(asking(f"a {c} {options.category}", pair), p) for c, p in zip(COLOURS, parts, strict=True)]
+            moved = rows + torch.cat([text_offset(asks, rows[p], prior, locality) for asks, p in asked])
         with torch.no_grad():
             after = reader.read(prior.generator.synthesis(moved))
         found = {"paint_to_asked": (after.traits["paint_lab"] - wanted).norm(dim=1)}

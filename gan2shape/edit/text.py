@@ -1,7 +1,8 @@
 """Edits by a sentence: the latent moves until a picture and a sentence agree, by a toy pair of networks (nn/text_pair).
 
-    offset = text_offset("a blue van", latent, pair, prior)       StyleCLIP's optimisation, one picture
-    mapper = train_mapper("a blue van", pair, prior)              its latent mapper, any picture afterwards
+    asks = asking("a blue van", pair)
+    offset = text_offset(asks, latent, prior)       StyleCLIP's optimisation, one picture
+    mapper = train_mapper(asks, prior)              its latent mapper, any picture afterwards
 
 How far the latent may go is `locality`: greater is nearer to the picture as it was.
 """
@@ -95,36 +96,33 @@ def text_method(locality: float, n_steps: int) -> MethodConfig:
 
 
 def text_offset(
-    text: str,
+    asks: Callable[[Tensor], Tensor],
     latent: Float[Tensor, "B *L D"],
-    pair: TextPair,
     prior: Prior,
     locality: float = LOCALITY,
     n_steps: int = N_STEPS,
     report: Reporter = silent,
 ) -> Float[Tensor, "B L D"]:
-    """What has to be added to each latent's rows so that its picture agrees with the sentence.
-
-    Raises UserError for words that the pair does not know.
+    """What has to be added to each latent's rows so that its picture agrees with what `asks` asks for (`asking`, or
+    `script_pair.script_asking`).
     """
     rows = as_rows(latent, prior.generator.n_layers)
     with torch.no_grad():
         images = prior.generator.synthesis(rows)
-    problem = Problem(images, asks=asking(text, pair))
+    problem = Problem(images, asks=asks)
     return solve(problem, text_method(locality, n_steps), prior, start_w=rows, report=report).w - rows
 
 
 def train_mapper(
-    text: str,
-    pair: TextPair,
+    asks: Callable[[Tensor], Tensor],
     prior: Prior,
     locality: float = LOCALITY,
     n_steps: int = MAPPER_STEPS,
     seed: int = 0,
     report: Reporter = silent,
 ) -> LatentMapper:
-    """A mapper that moves any latent towards the sentence. Deterministic with `seed` on one machine."""
-    generator, asks = prior.generator, asking(text, pair)
+    """A mapper that moves any latent towards what `asks` asks for. Deterministic with `seed` on one machine."""
+    generator = prior.generator
     with seeded(seed):
         mapper = LatentMapper(generator.n_layers, generator.config.w_dim).to(prior.w_mean.device)
     rng = torch.Generator().manual_seed(seed)

@@ -12,6 +12,7 @@ from gan2shape.build.attribute_images import AttributePairs
 from gan2shape.build.captions import LIGHTS, PALETTE_LAB, Facts, facts_of, named_colour, named_light, sentence
 from gan2shape.build.text_pair import TextPlan, agreement, measure_text_pair, train_text_pair, truths
 from gan2shape.core.errors import UserError
+from gan2shape.edit.script_pair import script_asking
 from gan2shape.edit.text import asking, open_text_pair, sentence_of, text_offset, train_mapper
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.latent_mapper import LatentMapper
@@ -129,7 +130,7 @@ def test_a_latent_follows_the_sentence_and_stays_nearer_where_that_is_asked() ->
     pair, latent = pair_for(prior), prior.w_mean[None]
     asks = asking("a blue", pair)
     before = asks(prior.generator.synthesis(latent))
-    offsets = {locality: text_offset("a blue", latent, pair, prior, locality, 40) for locality in (0.0, 0.3, 30.0)}
+    offsets = {locality: text_offset(asks, latent, prior, locality, 40) for locality in (0.0, 0.3, 30.0)}
     after = {k: asks(prior.generator.synthesis(latent[:, None] + offset)) for k, offset in offsets.items()}
     assert float(after[0.0]) < float(before) - 0.02
     lengths = [float(offset.norm()) for offset in offsets.values()]
@@ -142,7 +143,8 @@ def test_a_mapper_adds_nothing_at_first_and_then_moves_any_latent() -> None:
     pair = pair_for(prior)
     rows = torch.randn(4, prior.generator.n_layers, prior.generator.config.w_dim)
     assert not LatentMapper(prior.generator.n_layers, prior.generator.config.w_dim)(rows).any()
-    mapper, asks = train_mapper("a blue", pair, prior, locality=0.0, n_steps=40), asking("a blue", pair)
+    asks = asking("a blue", pair)
+    mapper = train_mapper(asks, prior, locality=0.0, n_steps=40)
     z = torch.randn(16, prior.generator.config.z_dim, generator=torch.Generator().manual_seed(9))
     unseen = prior.generator.mapping(z)[:, None].expand(-1, prior.generator.n_layers, -1)
     before, after = (asks(prior.generator.synthesis(w)).mean() for w in (unseen, unseen + mapper(unseen)))
@@ -160,3 +162,53 @@ def test_a_pair_says_what_it_is(trained: Path) -> None:
     assert card["kind"] == "toy text pair"
     assert "clip" not in json.dumps(card).lower()
     assert card["plan"]["n_steps"] == 80
+
+
+class PictureLookAlike(torch.nn.Module):
+    """The mean colour, as a vector."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((2, 3))
+
+
+class SentenceLookAlike(torch.nn.Module):
+    """The first token's unit vector."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(tokens[:, 0], 3).float()
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> tuple[Path, Path, Path]:
+    files = tmp_path / "pictures.pt", tmp_path / "sentences.pt", tmp_path / "tokens.npy"
+    for path, module in zip(files, (PictureLookAlike(), SentenceLookAlike()), strict=False):
+        torch.jit.save(torch.jit.script(module), path)
+    np.save(files[2], np.array([2, 0, 0]))
+    page = {"size": 24, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0]}
+    files[0].with_suffix(".json").write_text(json.dumps(page))
+    return files
+
+
+def test_networks_of_one_s_own_ask_for_what_the_tokens_say(scripts: tuple[Path, Path, Path]) -> None:
+    asks = script_asking(*scripts)
+    colours = torch.tensor([[-1.0, -1.0, 1.0], [1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
+    found = asks(colours[:, :, None, None].expand(-1, -1, 16, 16))
+    torch.testing.assert_close(found, torch.tensor([0.0, 1.0, 1.0 - 3**-0.5]))
+    prior = tiny_generator().prior
+    offset = text_offset(asks, prior.w_mean[None], prior, 0.0, 30)
+    before, after = (asks(prior.generator.synthesis(prior.w_mean[None, None] + o)) for o in (0 * offset, offset))
+    assert float(after) < float(before)
+
+
+def test_networks_that_do_not_fit_are_one_sentence(scripts: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    pictures, sentences, tokens = scripts
+    np.save(tmp_path / "words.npy", np.array(["a"]))
+    for files, words in (
+        ((sentences, sentences, tokens), "belongs here"),
+        ((tokens, sentences, tokens), "no TorchScript module"),
+        ((pictures, sentences, tmp_path / "words.npy"), "whole numbers"),
+        ((pictures, sentences, tmp_path / "none.npy"), "no .npy file"),
+        ((tmp_path / "none.pt", sentences, tokens), "is not a file"),
+    ):
+        with pytest.raises(UserError, match=words):
+            script_asking(*files)
