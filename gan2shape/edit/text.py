@@ -29,7 +29,7 @@ from gan2shape.invert.terms import w_scale
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.latent_mapper import LatentMapper
 from gan2shape.nn.text_pair import TextPair, TextPairConfig
-from gan2shape.prior.identity import pack_folder
+from gan2shape.prior.identity import trained_file
 from gan2shape.prior.packs import Prior
 
 FORMAT = "gan2shape-text-pair-1"
@@ -46,13 +46,9 @@ def save_text_pair(path: Path, pair: TextPair, card: Mapping[str, Any]) -> Path:
 
 
 def open_text_pair(path: Path | None, prior: Prior) -> TextPair:
-    """The pair in a file, or beside the pack of the prior's category. Raises UserError where there is none."""
+    """The pair in a file, or beside the bundled pack, or where it was trained. Raises UserError where there is none."""
     command = COMMAND.format(prior.card.get("category", "CATEGORY"))
-    if path is None:
-        folder = pack_folder(prior)
-        if folder is None:
-            raise UserError(f"no pair of pictures and sentences belongs to this generator: make one with `{command}`.")
-        path = folder / TEXT_NAME
+    path = path or trained_file("text", prior, TEXT_NAME)
 
     def build(fields: dict[str, Any]) -> TextPair:
         own = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.pop("trunk").items()}

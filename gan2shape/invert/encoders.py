@@ -1,7 +1,7 @@
 """Trained encoders in files: opened for the generator that they were trained for, and used.
 
-psp = open_encoder("psp", prior, pack_dir("car"))       a name beside the pack, or the path of a file
-rows = psp.encode(images, prior.generator.synthesis)    W+ of each picture, in a pass
+    psp = open_encoder("psp", prior)                        a name, or the path of a file
+    rows = psp.encode(images, prior.generator.synthesis)    W+ of each picture, in a pass
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from gan2shape.core.network_files import load_network, save_network
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.latent_encoder import LatentEncoder, LatentEncoderConfig
-from gan2shape.prior.identity import generator_hash
+from gan2shape.prior.identity import generator_hash, trained_file
 from gan2shape.prior.packs import Prior
 
 FORMAT = "gan2shape-encoder-1"
@@ -26,8 +26,9 @@ def save_encoder(path: Path, encoder: LatentEncoder, card: Mapping[str, Any]) ->
     return save_network(path, encoder, encoder.config, FORMAT, card)
 
 
-def open_encoder(name: str, prior: Prior, folder: Path | None = None) -> LatentEncoder:
-    """The encoder at a path, or of that name (psp, e4e …) in a pack's `folder`; frozen, on the prior's device.
+def open_encoder(name: str, prior: Prior) -> LatentEncoder:
+    """The encoder at a path, or of that name (psp, e4e …) beside the bundled pack or where it was trained; frozen, on
+    the prior's device.
 
     Raises UserError for a file that is missing, damaged, or was trained for another generator.
     """
@@ -35,7 +36,7 @@ def open_encoder(name: str, prior: Prior, folder: Path | None = None) -> LatentE
     is_path, kind = name.endswith(SUFFIX), "KIND"
     path = Path(name)
     if not is_path:
-        path, kind = (folder or Path()) / f"encoder-{name}{SUFFIX}", name
+        path, kind = trained_file(name, prior, f"encoder-{name}{SUFFIX}"), name
     command = f"gan2shape train-encoder --kind {kind}"
     encoder = load_network(path, _built, FORMAT, "encoder", command).to(prior.w_mean.device)
     own = generator_hash(prior.generator)

@@ -17,7 +17,6 @@ from gan2shape.core.progress import Reporter, silent
 from gan2shape.invert.encoders import open_encoder
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
 from gan2shape.invert.solver import Problem, ranked_starts, solve
-from gan2shape.prior.identity import pack_folder
 from gan2shape.prior.packs import Prior
 
 FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric
@@ -69,7 +68,7 @@ def invert(
     has_encoder = bool(config.encoder) or prior.encoder is not None
     half, n_tracks = config.n_steps // 2, 1 if has_encoder else config.n_tracks
     if config.encoder:
-        reader = open_encoder(config.encoder, prior, pack_folder(prior))
+        reader = open_encoder(config.encoder, prior)
         starts = reader.encode(images, prior.generator.synthesis).mean(1)  # one w for all rows
     else:
         starts = ranked_starts(problem, method, prior, seed, n_tracks)

@@ -27,6 +27,18 @@ def generator_hash(generator: nn.Module) -> str:
     return digest.hexdigest()[:HASH_DIGITS]
 
 
+def trained_file(kind: str, prior: Prior, shipped: str) -> Path:
+    """The file of a network of some kind: `shipped`, beside the bundled pack, where there is such a one; else where
+    training leaves it, `runs/KIND-NAME/KIND.safetensors` (which may not exist). NAME: the category or the checkpoint.
+    """
+    folder = pack_folder(prior)
+    if folder is not None and (folder / shipped).is_file():
+        return folder / shipped
+    checkpoint = prior.card.get("checkpoint")
+    name = prior.card.get("category", "car") if checkpoint is None else Path(checkpoint).stem
+    return Path("runs") / f"{kind}-{name}" / f"{kind}.safetensors"
+
+
 def pack_folder(prior: Prior) -> Path | None:
     """The folder of the bundled pack whose category the prior's card names, where further networks lie; None without
     one.

@@ -1,8 +1,8 @@
 """Who restores: an optimiser of configs/restore, an encoder alone, or a trained restorer; and where optimisers begin.
 
-dgp                   a method                       gpen, FILE.safetensors    a restorer that was trained
-wplus@mean            a method from another start    encoder:psp               the rows of an encoder, no step
-wplus@encoder:psp     a method from an encoder's rows; psp lies beside the pack, or is the path of a file
+    dgp                   a method                       gpen, FILE.safetensors    a restorer that was trained
+    wplus@mean            a method from another start    encoder:psp               the rows of an encoder, no step
+    wplus@encoder:psp     a method from an encoder's rows; psp is a name, or the path of a file
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,6 @@ from gan2shape.core.errors import UserError
 from gan2shape.invert.encoders import PREFIX, open_encoder
 from gan2shape.invert.method import STARTS, MethodConfig
 from gan2shape.nn.latent_encoder import LatentEncoder
-from gan2shape.prior.identity import pack_folder
 from gan2shape.prior.packs import Prior
 from gan2shape.restore.feedforward import is_restorer
 from gan2shape.restore.methods import inversion_in, load_method
@@ -29,7 +28,7 @@ class Choice:
 
     def opened_encoder(self, prior: Prior) -> LatentEncoder | None:
         """The encoder, if there is one. Raises UserError as `open_encoder` does."""
-        return None if self.encoder is None else open_encoder(self.encoder, prior, pack_folder(prior))
+        return None if self.encoder is None else open_encoder(self.encoder, prior)
 
 
 def chosen(text: str, task: str) -> Choice:

@@ -1,7 +1,7 @@
 """Restorers that need one pass: opened from files for the generator that they were trained for, and used like methods.
 
-restorer = open_restorer("gpen", Damage("blind", 2.0), prior)       beside the category's pack, or a file's path
-solved = restorer.solved(problem)                                   as the optimisers' `solve` gives it
+    restorer = open_restorer("gpen", Damage("blind", 2.0), prior)       a kind, or the path of a file
+    solved = restorer.solved(problem)                                   as the optimisers' `solve` gives it
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from gan2shape.invert.solver import Problem, Solved
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.restorers import RESTORERS, RestorerConfig, build_restorer
-from gan2shape.prior.identity import generator_hash, pack_folder
+from gan2shape.prior.identity import generator_hash, trained_file
 from gan2shape.prior.packs import Prior
 from gan2shape.restore.blind import BLIND
 from gan2shape.restore.picture_restorers import TITLES as PICTURE_RESTORERS
@@ -91,8 +91,7 @@ def save_restorer(path: Path, network: nn.Module, card: Mapping[str, Any]) -> Pa
 
 
 def open_restorer(method: str, damage: Damage, prior: Prior) -> OpenRestorer | PictureRestorer:
-    """The restorer of that kind beside the pack of the prior's category, or in a file; on the prior's device. One
-    without a prior lies where it was trained (`restore.picture_restorers`).
+    """The restorer of that kind beside the bundled pack or where it was trained, or in a file; on the prior's device.
 
     Raises UserError for a file that is missing or damaged, and for a restorer of another generator or another task.
     """
@@ -101,7 +100,7 @@ def open_restorer(method: str, damage: Damage, prior: Prior) -> OpenRestorer | P
         return open_picture_restorer(path, damage, prior.resolution, prior.w_mean.device)
     kind, path = "KIND", Path(method)
     if not method.endswith(SUFFIX):
-        kind, path = method, (pack_folder(prior) or Path()) / f"restorer-{method}{SUFFIX}"
+        kind, path = method, trained_file(method, prior, f"restorer-{method}{SUFFIX}")
     command = f"gan2shape train-restorer --kind {kind}"
     network = load_network(path, _built, FORMAT, "restorer", command).to(prior.w_mean.device)
     config, own = network.config, generator_hash(prior.generator)

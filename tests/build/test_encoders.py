@@ -156,7 +156,7 @@ def test_an_encoder_of_another_generator_or_none_is_one_sentence(prior, source, 
     with pytest.raises(UserError, match=r"trained for another generator.*train-encoder"):
         open_encoder(str(path), other)
     with pytest.raises(UserError, match="train-encoder --kind psp"):
-        open_encoder("psp", prior, tmp_path / "nowhere")
+        open_encoder("psp", prior)
 
 
 def test_the_hash_is_the_generator_s_alone() -> None:

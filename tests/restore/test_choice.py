@@ -15,7 +15,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.invert.encoders import save_encoder
 from gan2shape.invert.w_space import invert
 from gan2shape.nn.latent_encoder import LatentEncoder, LatentEncoderConfig
-from gan2shape.prior.identity import generator_hash, pack_folder
+from gan2shape.prior.identity import generator_hash, pack_folder, trained_file
 from gan2shape.prior.packs import load_pack
 from gan2shape.restore.blind import MOST_SEVERE, damaged, of_severity
 from gan2shape.restore.choice import chosen
@@ -148,8 +148,15 @@ def test_severity_grows_and_pictures_keep_their_size() -> None:
             of_severity(bad)
 
 
-def test_the_folder_of_a_pack_is_that_of_its_category(pack: Path) -> None:
-    assert pack_folder(load_pack(pack)).name == "car"
+def test_a_network_lies_beside_the_bundled_pack_or_where_it_was_trained(tmp_path: Path, monkeypatch) -> None:
+    prior = load_pack(write_tiny_pack(tmp_path, "car", SIZE))
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path))
+    assert pack_folder(prior) == tmp_path / "car"
+    assert trained_file("psp", prior, "encoder-psp.safetensors") == Path("runs/psp-car/psp.safetensors")
+    (tmp_path / "car" / "encoder-psp.safetensors").write_bytes(b"")
+    assert trained_file("psp", prior, "encoder-psp.safetensors") == tmp_path / "car" / "encoder-psp.safetensors"
+    foreign = replace(prior, card={"checkpoint": "stylegan2-car.pkl"})
+    assert trained_file("psp", foreign, "encoder-psp.safetensors") == Path("runs/psp-stylegan2-car/psp.safetensors")
 
 
 def test_networks_without_a_prior_are_trained_and_used_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
