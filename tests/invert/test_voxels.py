@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gan2shape.invert.voxels import CompletionPlan, complete, disagreement
+from gan2shape.invert.voxels import CompletionPlan, best_vectors, complete, disagreement
 from gan2shape.nn.voxel_networks import VoxelGanConfig, VoxelGenerator, build_voxel_generator
 from gan2shape.scene.volumes import grid_points, overlap, seen_from_front, turned, turntable_matrix
 
@@ -54,9 +54,29 @@ def test_the_pitch_stays_where_it_is_unless_it_is_asked_for() -> None:
     assert float(free.pitch_rad) != torch.tensor(0.2)
 
 
+def test_an_empty_volume_is_drawn_to_what_is_filled() -> None:
+    """Where everything is empty and wrong there is still a gradient."""
+    wanted, where = torch.ones(1, 1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2, dtype=torch.bool)
+    made = torch.zeros_like(wanted).requires_grad_(True)
+    disagreement(made, wanted, where, CompletionPlan()).sum().backward()
+    assert bool((made.grad < -100).all())
+
+
+def test_each_start_takes_the_best_random_vector() -> None:
+    """Of vectors that it draws, the one whose volume is what was given, at its heading."""
+    generator, plan = Ellipsoids(), CompletionPlan(n_vectors=5, seed=3)
+    z = torch.randn(5, 2, generator=torch.Generator().manual_seed(3))
+    headings = torch.tensor([0.0, 1.0, 2.5])
+    truth = turned(generator(z[[4, 1]]), turntable_matrix(headings[:2], torch.zeros(2)))
+    everything = torch.ones_like(truth) > 0
+    best = best_vectors((truth >= 0.5).float(), everything, generator, headings, plan).view(2, 3, 2)
+    assert torch.equal(best[0, 0], z[4])
+    assert torch.equal(best[1, 1], z[1])
+
+
 def test_disagreement_by_hand() -> None:
     """One filled voxel of 64, probability 1/2 everywhere: (63 + 4) log 2 / 4; unknown voxels do not count."""
-    plan = CompletionPlan(filled_weight=4.0)
+    plan = CompletionPlan(filled_weight=4.0, floor=0.0)
     wanted, where = torch.zeros(1, 1, 4, 4, 4), torch.ones(1, 1, 4, 4, 4, dtype=torch.bool)
     wanted[0, 0, 0, 0, 0] = 1.0
     made = torch.full_like(wanted, 0.5)
