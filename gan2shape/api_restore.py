@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.api_align import Alignment, read_aligned, warned
 from gan2shape.core.config import FP32, FULL
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import contact_sheet, resized, to_uint8, write_png
@@ -21,7 +22,10 @@ from gan2shape.core.requests import RunResult
 from gan2shape.export.inputs import InputImage, read_image
 from gan2shape.invert.encoders import PREFIX
 from gan2shape.invert.method import MethodConfig
+from gan2shape.measure.faces import face_distance, has_faces
+from gan2shape.measure.metrics import psnr_db
 from gan2shape.nn.latent_encoder import LatentEncoder
+from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.opened import OpenPrior
 from gan2shape.prior.packs import Prior
@@ -29,7 +33,8 @@ from gan2shape.restore import edits
 from gan2shape.restore.choice import Choice, chosen, started
 from gan2shape.restore.combine import combine as combine_pictures
 from gan2shape.restore.in_photo import pasted, read_hole
-from gan2shape.restore.methods import inversion_in, load_method
+from gan2shape.restore.methods import expected_seconds, inversion_in, load_method
+from gan2shape.restore.networks import seen_through
 from gan2shape.restore.output import METRICS_NAME, SHEET_TILE_PX, write_restored
 from gan2shape.restore.restoration import Restored, restore_images
 from gan2shape.restore.tasks import Damage, parse_damage
@@ -55,6 +60,8 @@ class RestoreRequest:
     method: str | None = None  # of configs/restore; the task's own unless given
     mask: Path | None = None  # white is what has to be filled in
     degrade: bool = False  # the pictures are clean: damage them first
+    features: str | None = None  # network of feature terms: efficientnet or a file; the prior's discriminator if None
+    alignment: Alignment = field(default_factory=Alignment)  # of an inversion
     space: str | None = None  # invert in this space (invert/spaces.py), or by `encoder:NAME`, and follow no method
     start: str | None = None  # mean, best, encoder, random, or `encoder:NAME`; the method's own unless given
     n_steps: int | None = None  # in all, instead of the method's own number
@@ -65,10 +72,10 @@ class RestoreRequest:
     device: str = "auto"
 
 
-def opened(request: RestoreRequest) -> Prior:
-    """The prior that a request names. Raises UserError as `open_prior` does."""
+def opened(request: RestoreRequest) -> MaskedGenerator:
+    """The generator that a request names. Raises UserError as `open_prior` does."""
     further = {"device": request.device, "class_index": request.class_index}
-    return open_prior(request.category, request.generator, overrides=WHOLE, **further)[0].prior
+    return open_prior(request.category, request.generator, overrides=WHOLE, **further)[0]
 
 
 def restore(
@@ -105,6 +112,7 @@ def restore_files(request: RestoreRequest, report: Reporter = silent) -> RunResu
     an input, and where another job works in the folder.
     """
     began, damage = time.perf_counter(), parse_damage(request.task)
+    request.alignment.check()
     paths = find_images(request.images)
     choice = choice_of(request, damage)
     folders = [request.out if len(paths) == 1 else request.out / path.stem for path in paths]
@@ -112,18 +120,18 @@ def restore_files(request: RestoreRequest, report: Reporter = silent) -> RunResu
         raise UserError("two pictures have the same name: give folders whose pictures have names of their own.")
     for path, folder in zip(paths, folders, strict=True):
         _require_kept(path, folder, request.mask)
-    prior = opened(request)
-    encoder = choice.opened_encoder(prior)
+    generator = opened(request)
+    encoder = choice.opened_encoder(generator.prior)
     pending = [(path, folder) for path, folder in zip(paths, folders, strict=True) if not _is_done(folder, len(paths))]
-    seconds_64 = 0.0 if isinstance(choice.method, str) else choice.method.seconds_64
-    if seconds_64 and pending and prior.w_mean.device.type == "cpu":
-        each = seconds_64 * (prior.resolution / 64) ** 2
-        say(f"This will take about {format_seconds(each * len(pending))} on this CPU.")
+    if pending and generator.prior.w_mean.device.type == "cpu" and not isinstance(choice.method, str):
+        seconds = expected_seconds(choice.method, generator.resolution) * len(pending)
+        say(f"This will take about {format_seconds(seconds)} on this CPU.")
     files: dict[str, Path] = {}
     numbers: dict[str, float] = {}
+    told: set[str] = set()
     with locked(request.out):
         for path, folder in pending:
-            made = _restore_one(request, path, folder, damage, (choice.method, encoder), prior, report)
+            made = _restore_one(request, path, folder, damage, (choice.method, encoder), generator, report, told)
             files |= made[0] if len(paths) == 1 else {f"{folder.name}/{name}": file for name, file in made[0].items()}
             numbers = made[1] if len(paths) == 1 else {}
     if len(pending) < len(paths):
@@ -132,8 +140,8 @@ def restore_files(request: RestoreRequest, report: Reporter = silent) -> RunResu
 
 
 def choice_of(request: RestoreRequest, damage: Damage) -> Choice:
-    """The request's method, or the inversion in its space; with its own start and number of steps. Raises UserError for
-    unknown ones.
+    """The request's method, or the inversion in its space; with its own start, network and number of steps. Raises
+    UserError for unknown ones.
     """
     if request.space is not None and request.method is not None:
         raise UserError("--space and --method exclude each other: a method has a space of its own.")
@@ -144,7 +152,10 @@ def choice_of(request: RestoreRequest, damage: Damage) -> Choice:
         else chosen(request.space or request.method or damage.kind.method, damage.task)
     )
     choice = started(choice, request.start)
-    if request.n_steps is None or isinstance(choice.method, str):
+    if isinstance(choice.method, str):
+        return choice
+    choice = replace(choice, method=seen_through(choice.method, request.features))
+    if request.n_steps is None:
         return choice
     if request.n_steps < 0:
         raise UserError(f"{request.n_steps} steps are impossible: give 0 or more.")
@@ -171,14 +182,20 @@ def _restore_one(
     folder: Path,
     damage: Damage,
     by: tuple[MethodConfig | str, LatentEncoder | None],
-    prior: Prior,
+    generator: MaskedGenerator,
     report: Reporter,
+    told: set[str],
 ) -> tuple[dict[str, Path], dict[str, float]]:
-    method, encoder = by
+    """One picture; sentences in `told` are not said again."""
+    method, encoder, prior = *by, generator.prior
     size = prior.resolution if request.degrade else prior.resolution // damage.factor
-    picture = read_image(path, size)
+    picture = read_aligned(path, size, generator, request.alignment)
     for note in (*picture.notes, *_resized_note(picture, size)):
-        say(note)
+        if note not in told:
+            say(note)
+            told.add(note)
+    is_inversion = damage.task == "reconstruct" and not request.degrade
+    level = warned(picture, generator) if is_inversion else None
     hole = None
     if request.mask is not None:
         if not damage.kind.has_hole:
@@ -188,19 +205,41 @@ def _restore_one(
     made = restore_images(
         picture.image, damage, method, prior, degrade=request.degrade, seed=request.seed, encoder=encoder, report=report
     )
+    if is_inversion:
+        made.numbers.update(inversion_numbers(made, picture, generator))
     photo = None
-    if not request.degrade and damage.factor == 1:
+    is_cut_out = picture.is_turned or (is_inversion and picture.mask is not None)  # on another background
+    if not request.degrade and damage.factor == 1 and not is_cut_out:
         lost = made.hole if hole is None else hole
         photo = pasted(path, picture.framing, made.solved.image, damage.kind.compose, lost, request.mask)
-    files = write_restored(made, damage, folder, photo)
+    files = write_restored(made, damage, folder, photo, level)
     return files, {name: values[0] for name, values in made.numbers.items()}
+
+
+@torch.no_grad()
+def inversion_numbers(made: Restored, picture: InputImage, generator: MaskedGenerator) -> dict[str, list[float]]:
+    """What an inversion is compared with is the picture itself: PSNR inside the object (of the mask that was given, or
+    that the generator shows), and for faces the distance of dlib's descriptors.
+    """
+    found, mask = {}, picture.mask
+    if mask is None and made.solved.w is not None:
+        mask = generator(made.solved.w)[1]
+    if mask is not None and bool((mask > 0.5).any()):
+        found["object_psnr_db"] = psnr_db(made.image, made.observed, mask.to(made.image) > 0.5).tolist()
+    if has_faces() and (distance := face_distance(made.image, made.observed)) is not None:
+        found["face_distance"] = [distance]
+    return found
 
 
 def _resized_note(picture: InputImage, size: int) -> tuple[str, ...]:
     width, height = picture.original_size
     if (width, height) == (size, size):
         return ()
-    return (f"The picture has {width} x {height} pixels; its middle square is used at {size} x {size}.",)
+    side, is_whole = round(picture.framing.size), picture.framing.size == min(width, height)
+    used = "the middle square" if is_whole else f"a square of {side} pixels"
+    note = f"The picture has {width} x {height} pixels; {used} of it is used at {size} x {size}."
+    return () if picture.is_turned else (note,)
+
 
 
 def morph(a: Path, b: Path, request: RestoreRequest, n: int = MORPH_STEPS, report: Reporter = silent) -> RunResult:
@@ -208,7 +247,7 @@ def morph(a: Path, b: Path, request: RestoreRequest, n: int = MORPH_STEPS, repor
 
     Writes `morph.png` (a strip) and `morph.gif`. Raises UserError as `restore_files` does.
     """
-    began, prior = time.perf_counter(), opened(request)
+    began, prior = time.perf_counter(), opened(request).prior
     method = load_method("dgp", "manipulate")
     images = torch.cat([read_image(path, prior.resolution).image for path in (a, b)])
     with locked(request.out):
@@ -224,7 +263,7 @@ def jitter(
 
     Writes `jitter.png`. Raises UserError as `restore_files` does.
     """
-    began, prior = time.perf_counter(), opened(request)
+    began, prior = time.perf_counter(), opened(request).prior
     method = load_method("dgp", "manipulate")
     image = read_image(path, prior.resolution).image
     with locked(request.out):
@@ -240,8 +279,8 @@ def transfer(path: Path, request: RestoreRequest, to: int, report: Reporter = si
 
     Raises UserError where the prior has no classes, or not these.
     """
-    began, prior = time.perf_counter(), opened(request)
-    other = opened(replace(request, class_index=to))
+    began, prior = time.perf_counter(), opened(request).prior
+    other = opened(replace(request, class_index=to)).prior
     method = load_method("dgp", "manipulate")
     image = read_image(path, prior.resolution).image
     with locked(request.out):
@@ -260,7 +299,7 @@ def combine(
     first: Path, second: Path, mask: Path, kind: str, request: RestoreRequest, report: Reporter = silent
 ) -> RunResult:
     """One picture from two and a mask, by `kind` (restore/combine.py). Writes `combined.png` and a sheet."""
-    began, prior = time.perf_counter(), opened(request)
+    began, prior = time.perf_counter(), opened(request).prior
     pictures = [read_image(path, prior.resolution).image.to(prior.w_mean.device) for path in (first, second)]
     marked = read_hole(mask, prior.resolution).to(prior.w_mean.device)
     with locked(request.out):

@@ -17,6 +17,13 @@ Start = Annotated[
     str | None,
     typer.Option(help="mean, best, encoder, random, or encoder:NAME (psp, a file …) [default: the method's]."),
 ]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        help="Network of feature terms: efficientnet, a state dict of it (.pth, .safetensors), or a TorchScript file, "
+        "which holds CODE that runs [default: the prior's discriminator]."
+    ),
+]
 Steps = Annotated[int | None, typer.Option("--steps", min=0, help="Steps in all [default: the method's].")]
 
 
@@ -48,6 +55,7 @@ def restore(
     degrade: Annotated[bool, typer.Option("--degrade", help="The pictures are clean: damage them first.")] = False,
     steps: Steps = None,
     start: Start = None,
+    features: Features = None,
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
     class_index: ClassIndex = None,
@@ -73,8 +81,8 @@ def restore(
     number = factor if factor is not None else strength
     wanted = task if number is None else f"{task}:{number}"
     request = RestoreRequest(
-        tuple(images), Path(), wanted, method, mask, degrade, None, start, steps, category, generator, class_index,
-        seed, device,
+        tuple(images), Path(), wanted, method, mask, degrade, features, start=start, n_steps=steps,
+        category=category, generator=generator, class_index=class_index, seed=seed, device=device,
     )  # fmt: skip
     _shown("restore", as_json, out, lambda folder, report: restore_files(_at(request, folder), report))
 
@@ -86,8 +94,14 @@ def invert(
         str, typer.Option(help='W, W+, Z, P, S; with " + N" or " + Theta": "W+ + N". encoder:NAME: one pass, no step.')
     ] = "W",
     method: Annotated[str | None, typer.Option(help="projector, i2s, i2spp, pti, dgp, … instead of a space.")] = None,
+    align: Annotated[
+        str, typer.Option(help="auto (mask, face, or what stands out), box (of --box or the mask), none (the middle).")
+    ] = "auto",
+    box: Annotated[str | None, typer.Option(help="LEFT,TOP,WIDTH,HEIGHT of the object, pixels.")] = None,
+    object_mask: Annotated[Path | None, typer.Option(help="Mask of the object, of the picture's size.")] = None,
     steps: Steps = None,
     start: Start = None,
+    features: Features = None,
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
     class_index: ClassIndex = None,
@@ -105,13 +119,17 @@ def invert(
       gan2shape invert photos/ --space encoder:runs/psp/psp.safetensors     by a trained encoder, in one pass
 
       gan2shape invert photo.png --method idinvert --start encoder:runs/idinvert/idinvert.safetensors
+
+      gan2shape invert photo.png --category head --align box --box 40,30,200,240
     """
+    from gan2shape.api_align import Alignment, parse_box
     from gan2shape.api_restore import RestoreRequest, restore_files
 
-    chosen = None if method is not None else space
+    alignment = Alignment(align, object_mask, None if box is None else parse_box(box))
     request = RestoreRequest(
-        tuple(images), Path(), "reconstruct", method, None, False, chosen, start, steps, category, generator,
-        class_index, seed, device,
+        tuple(images), Path(), "reconstruct", method, features=features, alignment=alignment,
+        space=None if method is not None else space, start=start, n_steps=steps, category=category,
+        generator=generator, class_index=class_index, seed=seed, device=device,
     )  # fmt: skip
     _shown("invert", as_json, out, lambda folder, report: restore_files(_at(request, folder), report))
 

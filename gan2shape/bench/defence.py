@@ -28,9 +28,9 @@ from gan2shape.measure.attributes import bundled_attributes
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.measure.statistics import wilson_interval
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.methods import load_method
 from gan2shape.restore.restoration import restore_images
 from gan2shape.restore.tasks import Damage
+from gan2shape.restore.variants import load_variant
 
 IMAGES_NAME = "images.jsonl"
 AT_ONCE = 8  # images that are solved together where the generator's weights are fixed
@@ -90,7 +90,7 @@ def _parsed(row: str) -> tuple[str, MethodConfig | None]:
     if row == UNDEFENDED:
         return row, None
     name, colon, number = row.partition(":")
-    method = load_method(name, TASK)
+    method = load_variant(name, TASK)
     try:
         stop_at = float(number) if colon else 0.0
     except ValueError as error:

@@ -1,7 +1,8 @@
 """`gan2shape bench restore`: every optimiser beside its reference, on exam images that the prior never saw.
 
-A row is a task and a method (`superres:4=brgm`). Images are degraded here, restored, and compared with the clean ones;
-the numbers of each image go to `images.jsonl` in the output folder as soon as they are known, so that an interrupted
+A row is a task and a method (`superres:4=brgm`) or a variant of it (`inpaint=dgp+mse+progressive`); of the tasks `turn`
+and `sample` see bench/inversion_rows.py. Images are degraded here, restored, and compared with the clean ones; the
+numbers of each image go to `images.jsonl` in the output folder as soon as they are known, so that an interrupted
 run continues. Differences are paired with the reference of the same task.
 """
 
@@ -14,27 +15,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.bench.exam import exam_objects
+from gan2shape.bench.exam import ExamObject, exam_objects
+from gan2shape.bench.inversion_rows import SAMPLE, TURN, distance_to, own_samples, turned_numbers
 from gan2shape.bench.opening import exam_category, open_measured
 from gan2shape.bench.requests import BenchRequest
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import append_lines, read_lines, to_json, write_text_atomic
 from gan2shape.core.images import resized, to_uint8, write_png
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.invert.spaces import parse_space
+from gan2shape.invert.terms import averaged
 from gan2shape.measure.attributes import AttributeNetwork, bundled_attributes, differences, identity
 from gan2shape.measure.perceptual import load_perceptual, perceptual_distance
 from gan2shape.measure.statistics import mean_interval, paired_interval
 from gan2shape.prior.packs import Prior
 from gan2shape.restore.choice import Choice, chosen
 from gan2shape.restore.feedforward import open_restorer
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import parse_damage
+from gan2shape.restore.restoration import Restored, restore_images
+from gan2shape.restore.tasks import Damage, parse_damage
 
 IMAGES_NAME = "images.jsonl"
 AT_ONCE = 8  # images that are solved together where the generator's weights are fixed
 COUNT = 8  # images unless a number is given
 REFERENCES = {"reconstruct": "w", "colorize": "bicubic", "inpaint": "tv", "superres": "bicubic", "denoise": "tv",
-              "deblur": "tv", "hybrid": "bicubic", "blind": "bicubic"}  # fmt: skip
+              "deblur": "tv", "hybrid": "bicubic", "blind": "bicubic", TURN: "w", SAMPLE: "w"}  # fmt: skip
 ROWS = (
     *(f"reconstruct={m}" for m in ("z", "w", "wplus", "i2s", "i2spp", "projector", "pti", "dgp")),
     *(f"superres:4={m}" for m in ("bicubic", "tv", "dip", "pulse", "brgm", "dgp", "dgpmse")),
@@ -45,10 +49,22 @@ ROWS = (
     *(f"deblur:2={m}" for m in ("tv", "dip", "brgm")),
     *(f"hybrid={m}" for m in ("bicubic", "brgm", "dgp")),
     *(f"blind:2={m}" for m in ("bicubic", "tv", "brgm")),
+    *(f"{TURN}={m}" for m in ("z", "w", "wplus", "pti", "dgp")),
+    *(f"{SAMPLE}={m}" for m in ("z", "w", "wplus", "dgp")),
+)
+LOSSES, ORDERS = ("discriminator", "mse", "efficientnet"), ("progressive", "atonce")
+ABLATIONS = (  # not among the rows unless they are named
+    *(f"{task}=dgp+{loss}+{order}" for task in ("colorize", "inpaint") for loss in LOSSES for order in ORDERS),
+    *(f"superres:4={m}" for m in ("projector", "projector-noise_regulariser+w", "brgm-pixel_l2-w_prior-colinearity")),
+    *(f"superres:4={m}" for m in ("brgm-w_prior-colinearity", "brgm-colinearity", "brgm")),
+    *(f"superres:4=pulse+floor={epsilon}" for epsilon in (0.0005, 0.001, 0.004)),
 )
 Judge = Callable[[Tensor, Tensor], Tensor]
 READ = ("heading_deg", "paint_lab", "skin_tone", "hair_tone")  # of the attributes that are read, where there are such
-NUMBERS = ("psnr_db", "ssim", "hole_psnr_db", "perceptual", "identity", *READ, "seconds")
+NUMBERS = (
+    "psnr_db", "ssim", "hole_psnr_db", "perceptual", "identity", *READ, "turned_psnr_db", "unturned_psnr_db",
+    "w_distance", "explained_mse", "draw_sd", "hole_draw_sd", "seconds",
+)  # fmt: skip
 
 
 def run_restorations(
@@ -69,9 +85,9 @@ def run_restorations(
     recipes = _recipes(wanted, prior)  # first: a network that is missing should not be noticed hours later
     for number, (name, task, choice) in enumerate(wanted):
         missing = [i for i, item in enumerate(items) if (name, item.seed) not in done]
-        for start in range(0, len(missing), AT_ONCE):
-            some = missing[start : start + AT_ONCE]
-            made = measured(clean[some], task, choice, prior, judge, reader)
+        for start in range(0, len(missing), at_once_by(choice)):
+            some = missing[start : start + at_once_by(choice)]
+            made = measured(clean[some], task, choice, prior, judge, reader, [items[i] for i in some])
             for i, numbers in zip(some, made, strict=True):
                 row = {"row": name, "seed": items[i].seed, **numbers}
                 append_lines(folder / IMAGES_NAME, [row])
@@ -86,7 +102,23 @@ def _parsed(row: str) -> tuple[str, str, Choice]:
     task, equals, method = row.partition("=")
     if not equals:
         raise UserError(f"{row!r} is no row: write TASK=METHOD, for example superres:4=brgm.")
-    return row, task, chosen(method, parse_damage(task).task)
+    return row, task, chosen(method, damage_of(task).task)
+
+
+def at_once_by(choice: Choice) -> int:
+    """How many images are solved in one call: one where each has weights of its own, so that each is kept at once."""
+    is_single = not isinstance(choice.method, str) and parse_space(choice.method.space).is_single
+    return 1 if is_single else AT_ONCE
+
+
+def damage_of(task: str) -> Damage:
+    """What is done to the images of a row; nothing for those of inversions."""
+    return parse_damage("reconstruct" if task in (TURN, SAMPLE) else task)
+
+
+def reference_of(task: str) -> str:
+    """The row that gains are paired with."""
+    return f"{task}={REFERENCES[task if task in REFERENCES else damage_of(task).task]}"
 
 
 def _recipes(wanted: list[tuple[str, str, Choice]], prior: Prior) -> dict[str, dict]:
@@ -94,7 +126,7 @@ def _recipes(wanted: list[tuple[str, str, Choice]], prior: Prior) -> dict[str, d
     found = {}
     for name, task, choice in wanted:
         if isinstance(choice.method, str):
-            found[name] = asdict(open_restorer(choice.method, parse_damage(task), prior).config)
+            found[name] = asdict(open_restorer(choice.method, damage_of(task), prior).config)
         else:
             found[name] = asdict(choice.method) | ({} if choice.encoder is None else {"encoder": choice.encoder})
     return found
@@ -124,11 +156,21 @@ def measured(
     prior: Prior,
     judge: Judge | None,
     reader: AttributeNetwork | None,
+    items: list[ExamObject],
 ) -> list[dict[str, float]]:
     """The numbers of each image."""
-    encoder = choice.opened_encoder(prior)
-    restored = restore_images(clean, parse_damage(task), choice.method, prior, degrade=True, encoder=encoder)
+    encoder, true_w = choice.opened_encoder(prior), None
+    if task == SAMPLE:
+        clean, true_w = own_samples([item.seed for item in items], prior)
+    restored = restore_images(clean, damage_of(task), choice.method, prior, degrade=True, encoder=encoder)
     numbers = {key: restored.numbers[key] for key in NUMBERS if key in restored.numbers}
+    numbers["explained_mse"] = explained(restored)
+    if true_w is not None and restored.solved.w is not None:
+        numbers["w_distance"] = distance_to(restored.solved.w, true_w, prior)
+    if restored.draws is not None:
+        numbers |= draw_spread(restored)
+    if task == TURN:
+        numbers |= turned_numbers(restored, items, prior)
     if judge is not None:
         with torch.no_grad():
             numbers["perceptual"] = judge(restored.image, clean).tolist()
@@ -141,6 +183,27 @@ def measured(
     return [{key: values[i] for key, values in numbers.items()} for i in range(len(clean))]
 
 
+def draw_spread(restored: Restored) -> dict[str, list[float]]:
+    """Standard deviation of the draws, of values in [-1, 1], mean over pixels; in the hole and elsewhere where there is
+    one.
+    """
+    deviation = restored.draws.std(1).mean(1, keepdim=True)
+    if restored.hole is None:
+        return {"draw_sd": deviation.mean((1, 2, 3)).tolist()}
+    inside = restored.hole.to(deviation)
+    regions = {"hole_draw_sd": inside, "draw_sd": 1.0 - inside}
+    return {name: averaged(deviation, region).tolist() for name, region in regions.items()}
+
+
+def explained(restored: Restored) -> list[float]:
+    """Mean squared difference between what was observed and the degraded result, of images in [0, 1]: PULSE's epsilon
+    is a bound of it.
+    """
+    seen = restored.solved.seen
+    observed = resized(restored.observed, seen.shape[-1], "bilinear")
+    return ((seen - observed) / 2).square().mean((1, 2, 3)).tolist()
+
+
 def summary(name: str, done: dict[tuple[str, int], dict], seeds: list[int]) -> dict:
     """Means with 95 % intervals, and paired differences of PSNR to the reference of the task."""
     task, mine = name.partition("=")[0], [done[name, seed] for seed in seeds]
@@ -149,10 +212,10 @@ def summary(name: str, done: dict[tuple[str, int], dict], seeds: list[int]) -> d
         if key in mine[0]:
             mean, half = mean_interval(np.array([one[key] for one in mine]))
             row |= {key: mean} if key == "seconds" else {key: mean, f"{key}_ci95": half}
-    reference = f"{task}={REFERENCES[parse_damage(task).task]}"
+    reference = reference_of(task)
     others = [done.get((reference, seed)) for seed in seeds]
     if reference != name and all(others) and len(mine) > 1:
-        key = "hole_psnr_db" if "hole_psnr_db" in mine[0] else "psnr_db"
+        key = next(key for key in ("hole_psnr_db", "turned_psnr_db", "psnr_db") if key in mine[0])
         gain, half = paired_interval(np.array([one[key] for one in mine]), np.array([one[key] for one in others]))
         row |= {"gain_db": gain, "gain_db_ci95": half, "against": reference}
     return row
@@ -166,7 +229,7 @@ def sheet(request: BenchRequest, split: str, rows: tuple[str, ...], path: Path, 
     lines, last = [to_uint8(clean)], None
     for _, task, choice in (_parsed(row) for row in rows):
         encoder = choice.opened_encoder(prior)
-        restored = restore_images(clean, parse_damage(task), choice.method, prior, degrade=True, encoder=encoder)
+        restored = restore_images(clean, damage_of(task), choice.method, prior, degrade=True, encoder=encoder)
         if task != last:
             given = resized(restored.observed, prior.resolution, "bicubic").clamp(-1, 1)
             lines.append(to_uint8(given))

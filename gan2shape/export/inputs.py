@@ -54,6 +54,7 @@ class InputImage:
     original_size: tuple[int, int]  # width and height of the file, pixels
     framing: Framing  # what `image` shows of the file
     notes: tuple[str, ...] = ()  # what was assumed, in sentences
+    is_turned: bool = False  # shown upright, and not as `framing` cuts it
 
 
 @dataclass(frozen=True)

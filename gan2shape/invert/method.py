@@ -35,7 +35,7 @@ class TermConfig(Finite):
     factor: float = 1.0  # times the published weight
     region: str = "known"  # "all", "known", or a region that the caller names
     target: str = "observed"  # "observed", or another picture that the caller names
-    network: str = "discriminator"  # of feature terms: "discriminator" or "efficientnet"
+    network: str = "discriminator"  # of feature terms: "discriminator", or one that the caller gives by this name
     n_blocks: int = 3  # of its blocks, from the shallow end
     floor: float = 0.0  # a term below it is no longer lowered (PULSE: epsilon)
 
@@ -79,7 +79,6 @@ class MethodConfig(Finite):
     observed_by: str | None = None  # what a clean picture is shrunk by, where that is another one
     enlarges: bool = False  # compare after both were enlarged again (DGP)
     remedy: str = "try lower learning rates"  # where the loss is not finite
-    seconds_64: float = 0.0  # an image of 64 x 64 takes about so long on one core; 0: not measured
 
     def check(self) -> None:
         need(len(self.terms) > 0 and len(self.stages) > 0, "a method needs a term and a stage")

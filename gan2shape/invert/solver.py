@@ -20,9 +20,20 @@ from gan2shape.invert.degradations import Degradation, Identity
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.method import MethodConfig, StageConfig
 from gan2shape.invert.schedules import Schedule, Threshold, cosine_fall, one_cycle_drop, projector_ramp
-from gan2shape.invert.spaces import FREE, Made, Space, Unknowns, free_unknowns, parse_space, unknowns
+from gan2shape.invert.spaces import (
+    FREE,
+    Made,
+    Space,
+    Unknowns,
+    free_unknowns,
+    parse_space,
+    unit_draw,
+    unknowns,
+    w_scale,
+)
 from gan2shape.invert.start import Start, naive, starting_point
-from gan2shape.invert.terms import DATA, TERMS, Candidate, Comparison, w_scale
+from gan2shape.invert.terms import DATA, OWN_NETWORK, TERMS, Candidate, Comparison
+from gan2shape.nn.discriminator import Discriminator
 from gan2shape.prior.packs import Prior
 
 NEEDS = {  # of a term: what has to be there
@@ -31,6 +42,8 @@ NEEDS = {  # of a term: what has to be there
     "asked": lambda space, prior, problem: problem.asks is not None,
     "noise_regulariser": lambda space, prior, problem: space.n_noise != 0,
     "noise_size": lambda space, prior, problem: space.n_noise != 0,
+    "entropy": lambda space, prior, problem: space.spread,
+    "adversarial": lambda space, prior, problem: isinstance(prior.discriminator, Discriminator),
 }
 SCHEDULE: dict[str, Callable[[float], float | Schedule]] = {
     "constant": lambda value: value,
@@ -111,12 +124,21 @@ def _together(parts: list[Tensor | None]) -> Tensor | None:
 
 
 def _require(method: MethodConfig, space: Space, prior: Prior, problem: Problem) -> None:
-    """Raises UserError for unknown terms, and for those that the space or the prior cannot give."""
+    """Raises UserError for unknown terms, and for those that the space, the prior or the problem cannot give."""
     for term in method.terms:
         if term.term not in TERMS:
             raise UserError(f"unknown loss term {term.term!r}{nearest(term.term, TERMS)}")
         if term.term in NEEDS and not NEEDS[term.term](space, prior, problem):
             raise UserError(f"the term {term.term} has nothing to look at in the space {method.space} of this prior.")
+        if term.network not in (OWN_NETWORK, *problem.networks):
+            known = (OWN_NETWORK, *problem.networks)
+            raise UserError(f"unknown feature network {term.network!r}{nearest(term.network, known)}")
+        needs_own = term.term in ("features", "gram") and term.network == OWN_NETWORK
+        if needs_own and prior.discriminator is None:
+            raise UserError(
+                f"the term {term.term} needs a discriminator, and this generator has none: name a network that "
+                "compares pictures (efficientnet, or a file), or a method without features."
+            )
 
 
 def _solve(
@@ -137,7 +159,7 @@ def _solve(
     n_total = sum(n_steps_of(method))
 
     def loss_of(step: Step) -> tuple[Float[Tensor, " B"], dict[str, Tensor]]:
-        made = free.made(_jitter(method, prior, step, rng))
+        made = free.made(unit_draw(prior, rng) if space.spread else _jitter(method, prior, step, rng))
         return weighed(Candidate(made, problem.degradation(made.image)), task, method, step.weights)
 
     stages = tuple(_stage(i, method, free.groups) for i in range(len(method.stages)))
@@ -214,10 +236,11 @@ def _ranked(
     task: Comparison, problem: Problem, method: MethodConfig, seed: int, needs_z: bool, n_tracks: int
 ) -> Start:
     alone = [task.part(slice(i, i + 1)) for i in range(len(problem.observed))]
+    compared = replace(method, terms=tuple(term for term in method.terms if term.term in DATA))
 
     def score(made: Made, index: int) -> Float[Tensor, " K"]:
         """The data terms of candidates for one picture."""
-        return weighed(Candidate(made, problem.degradation(made.image)), alone[index], method, {})[1]["data"]
+        return weighed(Candidate(made, problem.degradation(made.image)), alone[index], compared, {})[1]["data"]
 
     return starting_point(method.start, task.prior, problem.observed, score, seed, needs_z, n_tracks)
 

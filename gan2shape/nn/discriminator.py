@@ -130,6 +130,10 @@ class Discriminator(nn.Module):
             self.add_module(name, DiscriminatorBlock(self.config, len(self.block_names) - offset))
         self.b4 = DiscriminatorEpilogue(self.config)
 
+    def n_blocks_at(self, size: int) -> int:
+        """How many blocks an image of `size` pixels a side can pass: each halves it."""
+        return min(len(self.block_names), (size // 2 if self.config.unshuffle else size).bit_length() - 1)
+
     def features(self, image: Float[Tensor, "B C H W"], n_blocks: int = 3) -> list[Tensor]:
         """Outputs of the first `n_blocks` blocks, fine to coarse; any resolution that halves evenly is accepted."""
         if n_blocks > len(self.block_names):

@@ -38,6 +38,10 @@ class FeatureMetric(nn.Module):
 
     block_names: tuple[str, ...] = ("features",)  # of what `features` gives
 
+    def n_blocks_at(self, size: int) -> int:
+        """How many of them an image of `size` pixels a side has."""
+        return len(self.block_names)
+
     def features(self, image: Float[Tensor, "B C H W"], n_blocks: int = 3) -> list[Tensor]:
         """At most `n_blocks` feature maps."""
         raise NotImplementedError
@@ -53,6 +57,9 @@ class DiscriminatorMetric(FeatureMetric):
         super().__init__()
         self.discriminator, self.size, self.is_bfloat16 = discriminator, size, is_bfloat16
         self.block_names = discriminator.block_names
+
+    def n_blocks_at(self, size: int) -> int:
+        return self.discriminator.n_blocks_at(self.size or size)
 
     def features(self, image: Float[Tensor, "B C H W"], n_blocks: int = 3) -> list[Tensor]:
         seen = image if self.size is None else resized(image, self.size)

@@ -1,6 +1,6 @@
 """Who restores: an optimiser of configs/restore, an encoder alone, or a trained restorer; and where optimisers begin.
 
-    dgp                   a method                       gpen, FILE.safetensors    a restorer that was trained
+    dgp, dgp+mse          a method, a variant of it      gpen, FILE.safetensors    a restorer that was trained
     wplus@mean            a method from another start    encoder:psp               the rows of an encoder, no step
     wplus@encoder:psp     a method from an encoder's rows; psp is a name, or the path of a file
 """
@@ -14,7 +14,8 @@ from gan2shape.invert.method import STARTS, MethodConfig
 from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.packs import Prior
 from gan2shape.restore.feedforward import is_restorer
-from gan2shape.restore.methods import inversion_in, load_method
+from gan2shape.restore.methods import inversion_in
+from gan2shape.restore.variants import load_variant
 
 AT = "@"  # between a method and its start
 
@@ -38,7 +39,7 @@ def chosen(text: str, task: str) -> Choice:
         plain = inversion_in("W+")
         title = f"The rows of W+ that the encoder {name.removeprefix(PREFIX)} gives"
         return Choice(replace(plain, title=title, source="one pass, no step", steps_factor=0.0), name)
-    return started(Choice(name if is_restorer(name) else load_method(name, task)), start or None)
+    return started(Choice(name if is_restorer(name) else load_variant(name, task)), start or None)
 
 
 def started(choice: Choice, start: str | None) -> Choice:

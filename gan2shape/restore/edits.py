@@ -1,4 +1,5 @@
-"""Edits of solved pictures: jittering and morphing (Pan et al. 2020). Style mixing: `edit --towards RUN --layers`.
+"""Edits of solved pictures: jittering and morphing (Pan et al. 2020), draws of a posterior (Marinescu et al. 2021).
+Style mixing: `edit --towards RUN --layers`.
 
 A solution is the state of a space, by name; with Theta it holds the generator's own weights for that picture.
 """
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
-from gan2shape.invert.spaces import Unknowns, parse_space, unknowns
+from gan2shape.invert.spaces import Unknowns, parse_space, unit_draw, unknowns
 from gan2shape.prior.packs import Prior
 
 State = dict[str, Tensor]
@@ -40,6 +41,13 @@ def jittered(state: State, space: str, prior: Prior, sd: float, n: int, seed: in
         noise = torch.randn(latent.shape, generator=rng).to(latent) * sd * scale
         pictures.append(drawn({**state, "latent0": latent + noise}, space, prior))
     return torch.cat(pictures)
+
+
+@torch.no_grad()
+def posterior(state: State, space: str, prior: Prior, n: int, seed: int = 0) -> Float[Tensor, "N 3 S S"]:
+    """Draws from a solution that is a distribution (space Spread): other pictures that explain the same observation."""
+    found, rng = reopened(state, space, prior), torch.Generator().manual_seed(seed)
+    return torch.cat([found.made(unit_draw(prior, rng)).image for _ in range(n)]).clamp(-1, 1)
 
 
 def morphed(first: State, second: State, space: str, prior: Prior, n: int = 11) -> Float[Tensor, "N 3 S S"]:

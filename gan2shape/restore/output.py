@@ -10,6 +10,7 @@ from torch import Tensor
 from gan2shape.core.files import write_arrays_atomic, write_text_atomic
 from gan2shape.core.images import contact_sheet, resized, to_uint8, write_png
 from gan2shape.export.page import render_page
+from gan2shape.restore.composition import composed
 from gan2shape.restore.restoration import Restored
 from gan2shape.restore.tasks import Damage
 
@@ -22,6 +23,8 @@ MEANING = {
     "latent_distance": "distance of w from the prior's mean, in standard deviations; samples have about 1",
     "psnr_db": "peak signal-to-noise ratio against the clean picture, dB; higher is nearer",
     "hole_psnr_db": "the same within the hole alone",
+    "object_psnr_db": "of the result against the picture, inside the object, dB",
+    "face_distance": "of dlib's descriptors of the two faces; photographs below .6 are taken for one person",
     "ssim": "structural similarity with the clean picture; 1 is equal",
     "seconds": "of the descent",
 }
@@ -36,8 +39,12 @@ def tiles(restored: Restored, index: int = 0) -> list[tuple[str, Tensor]]:
     return found if restored.truth is None else [*found, ("clean", restored.truth[rows])]
 
 
-def write_restored(restored: Restored, damage: Damage, folder: Path, photo: np.ndarray | None) -> dict[str, Path]:
-    """Write the files of one restored picture; returns short name -> path."""
+def write_restored(
+    restored: Restored, damage: Damage, folder: Path, photo: np.ndarray | None, level: str | None = None
+) -> dict[str, Path]:
+    """Write the files of one restored picture; returns short name -> path. `level`: whether the prior knows such a
+    picture, as far as anything can tell.
+    """
     parts = tiles(restored)
     sheet = contact_sheet(
         [to_uint8(resized(picture, SHEET_TILE_PX, "bicubic").clamp(-1, 1))[0] for _, picture in parts],
@@ -50,8 +57,13 @@ def write_restored(restored: Restored, damage: Damage, folder: Path, photo: np.n
     }
     if photo is not None:
         files["photo"] = write_png(folder / "photo.png", photo)
-    numbers = numbers_of(restored, damage)
-    files["metrics"] = write_text_atomic(folder / METRICS_NAME, json.dumps(numbers, indent=1) + "\n")
+    if restored.draws is not None:
+        known = None if restored.hole is None else 1.0 - restored.hole.to(restored.image)
+        draws = restored.draws[0]
+        draws = composed(draws, restored.observed[:1].expand(len(draws), -1, -1, -1), known, damage.kind.compose)
+        draws = resized(draws, SHEET_TILE_PX, "bicubic").clamp(-1, 1)
+        files["draws"] = write_png(folder / "draws.png", contact_sheet(to_uint8(draws), (), len(draws)))
+    numbers = numbers_of(restored, damage) | ({} if level is None else {"verdict": level})
     state = {name: value.cpu().numpy() for name, value in restored.solved.states[0].items()}
     files["solution"] = write_arrays_atomic(folder / SOLUTION_NAME, state)
     if restored.solved.w is not None:  # for `gan2shape run --latent`
@@ -64,8 +76,12 @@ def write_restored(restored: Restored, damage: Damage, folder: Path, photo: np.n
         numbers={name: (value, MEANING.get(name, "")) for name, value in numbers["numbers"].items()},
         has_photo=photo is not None,
         has_truth=restored.truth is not None,
+        has_draws=restored.draws is not None,
     )
-    return {**files, "report": write_text_atomic(folder / "report.html", page)}
+    files["report"] = write_text_atomic(folder / "report.html", page)
+    # Last: a picture whose numbers are there is done, and passed over by a second call.
+    files["metrics"] = write_text_atomic(folder / METRICS_NAME, json.dumps(numbers, indent=1) + "\n")
+    return files
 
 
 def numbers_of(restored: Restored, damage: Damage) -> dict:

@@ -15,14 +15,19 @@ from gan2shape.core.progress import Reporter, silent
 from gan2shape.invert.degradations import Degradation, Gray, Mask
 from gan2shape.invert.method import MethodConfig
 from gan2shape.invert.solver import Problem, Solved, solve
+from gan2shape.invert.spaces import parse_space
 from gan2shape.invert.start import naive
 from gan2shape.measure.metrics import psnr_db, ssim
 from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.packs import Prior
 from gan2shape.restore.composition import composed
+from gan2shape.restore.edits import posterior
 from gan2shape.restore.feedforward import is_restorer, open_restorer
-from gan2shape.restore.methods import load_method
+from gan2shape.restore.networks import networks_of
 from gan2shape.restore.tasks import Damage, degradations, hole_of
+from gan2shape.restore.variants import load_variant
+
+N_DRAWS = 6  # of a posterior (Marinescu et al. 2021)
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Restored:
     method: MethodConfig
     seconds: float  # of all pictures together
     numbers: dict[str, list[float]] = field(default_factory=dict)  # a value for each picture
+    draws: Float[Tensor, "B N 3 S S"] | None = None  # the generator's other answers, of methods that find several
 
 
 def restore_images(
@@ -54,15 +60,16 @@ def restore_images(
 
     images: damaged pictures as they are: at the prior's resolution, or smaller by the factor of `superres`. With
     `degrade`: clean ones at the prior's resolution, which are damaged first; the results are then compared with them.
-    method: a name of configs/restore, or a method; a kind of trained restorer, or the path of its file (restore/
-    feedforward.py); the task's own unless given. encoder: gives optimisers their start, and what `encoder_cycle` reads.
-    Raises UserError for sizes that do not fit, and as `load_method`, `open_restorer` and `solve` do.
+    method: a name of configs/restore, perhaps with the parts of a variant, or a method; a kind of trained restorer, or
+    the path of its file (restore/feedforward.py); the task's own unless given. encoder: gives optimisers their start,
+    and what `encoder_cycle` reads.
+    Raises UserError for sizes that do not fit, and as `load_variant`, `networks_of`, `open_restorer` and `solve` do.
     """
     network = open_restorer(method, damage, prior) if isinstance(method, str) and is_restorer(method) else None
     if network is not None:
         config = network.method
     else:
-        config = method if isinstance(method, MethodConfig) else load_method(method or damage.kind.method, damage.task)
+        config = method if isinstance(method, MethodConfig) else load_variant(method or damage.kind.method, damage.task)
     size = prior.resolution
     wanted = size if degrade else size // damage.factor
     if tuple(images.shape[-2:]) != (wanted, wanted):
@@ -71,11 +78,11 @@ def restore_images(
     phi, after = degradations(damage, config, size)
     hole = hole_of(damage, size)
     images = images.to(prior.w_mean.device)
-    rng = torch.Generator().manual_seed(seed)
-    observed = phi.observe(images, rng) if degrade else _as_observed(images, damage, phi)
+    observed = _observed(images, phi, seed) if degrade else _as_observed(images, damage, phi)
     began = time.perf_counter()
     is_reader = encoder is not None and encoder.config.head != "residual"  # that one sees a reconstruction as well
-    problem = Problem(after(observed), phi >> after, reader=encoder if is_reader else None)
+    networks = networks_of(config, size, images.device)
+    problem = Problem(after(observed), phi >> after, networks=networks, reader=encoder if is_reader else None)
     if network is None:
         start_w = None if encoder is None else encoder.encode(naive(observed, size), prior.generator.synthesis)
         solved = solve(problem, config, prior, seed=seed, start_w=start_w, report=report)
@@ -86,7 +93,16 @@ def restore_images(
     seconds = time.perf_counter() - began
     truth = images if degrade else None
     numbers = _numbers(image, truth, hole, solved, prior)
-    return Restored(image, observed, solved, truth, hole, config, seconds, numbers)
+    draws = None
+    if parse_space(config.space).spread:
+        draws = torch.stack([posterior(state, config.space, prior, N_DRAWS, seed) for state in solved.states])
+    return Restored(image, observed, solved, truth, hole, config, seconds, numbers, draws)
+
+
+def _observed(images: Tensor, phi: Degradation, seed: int) -> Tensor:
+    """Clean pictures, damaged: each of a batch as it would be alone."""
+    rngs = (torch.Generator().manual_seed(seed) for _ in images)
+    return torch.cat([phi.observe(image[None], rng) for image, rng in zip(images, rngs, strict=True)])
 
 
 def _as_observed(images: Tensor, damage: Damage, phi: Degradation) -> Tensor:

@@ -10,7 +10,7 @@ import gan2shape.bench.restorations as bench
 from gan2shape.bench.requests import BenchRequest
 from gan2shape.core.errors import UserError
 from gan2shape.invert.terms import TERMS
-from gan2shape.restore.tasks import TASKS, parse_damage
+from gan2shape.restore.tasks import TASKS
 from tests.shape.tiny import tiny_generator
 
 ROWS = ("superres:2=bicubic", "superres:2=pulse")
@@ -50,13 +50,23 @@ def test_a_second_call_measures_only_what_is_missing(tmp_path: Path, monkeypatch
 
 
 def test_every_task_has_a_reference_and_every_row_a_method() -> None:
-    assert set(bench.REFERENCES) == set(TASKS)
+    assert set(bench.REFERENCES) == {*TASKS, bench.TURN, bench.SAMPLE}
     for row in bench.ROWS:
         _, task, choice = bench._parsed(row)
         recipe = bench._recipes([(row, task, choice)], tiny_generator().prior)[row]
         assert all(term["term"] in TERMS for term in recipe["terms"])
-        reference = bench.REFERENCES[parse_damage(task).task]
-        assert f"{task}={reference}" in bench.ROWS
+        assert bench.reference_of(task) in bench.ROWS
+    for row in bench.ABLATIONS:
+        bench._parsed(row)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_rows_of_inversions_and_of_draws_have_their_own_numbers(tmp_path: Path) -> None:
+    names = ("sample=w+steps=0.01", "inpaint=brgmvi+steps=0.01")
+    rows = {row["row"]: row for row in bench.run_restorations(BenchRequest("car", count=2), "val", names, tmp_path)}
+    assert rows[names[0]]["w_distance"] > 0
+    assert {"draw_sd", "hole_draw_sd"} <= rows[names[1]].keys()
+    assert rows[names[1]]["explained_mse"] > 0
 
 
 def test_a_row_without_a_method_is_refused() -> None:

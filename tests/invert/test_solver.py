@@ -156,6 +156,8 @@ def test_a_loss_that_is_not_finite_keeps_the_best_iterate(capsys: pytest.Capture
 @pytest.mark.parametrize(("method", "words"), [
     (MethodConfig(terms=(TermConfig("pixel_l3"),)), "did you mean pixel_l"),
     (MethodConfig(terms=(TermConfig("z_normal"),)), "nothing to look at in the space W"),
+    (MethodConfig(terms=(TermConfig("entropy"),)), "nothing to look at in the space W"),
+    (MethodConfig(terms=(TermConfig("features", network="vgg"),)), "unknown feature network 'vgg'"),
     (MethodConfig(space="Y"), "unknown space"),
     (MethodConfig(space="W + Y"), "acts on the way from z to w"),
 ])  # fmt: skip
@@ -163,6 +165,16 @@ def test_what_a_prior_cannot_do_is_said(method: MethodConfig, words: str) -> Non
     prior = tiny_generator().prior
     with pytest.raises(UserError, match=words):
         solve(Problem(sample(prior)), method, prior)
+
+
+def test_features_without_a_discriminator_name_what_is_missing() -> None:
+    prior = replace(tiny_generator().prior, discriminator=None)
+    method = MethodConfig(start=StartConfig("mean"), terms=(TermConfig("features"),))
+    with pytest.raises(UserError, match="needs a discriminator"):
+        solve(Problem(sample(prior)), method, prior)
+    mine = {"mine": lambda images, n_blocks: [images]}
+    method = replace(method, terms=(TermConfig("features", network="mine"),), stages=(StageConfig(2, {"latent": 0.1}),))
+    assert solve(Problem(sample(prior), networks=mine), method, prior).n_steps == 2
 
 
 def test_an_observation_of_another_size_is_refused() -> None:

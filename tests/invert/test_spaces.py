@@ -7,12 +7,13 @@ import torch
 
 from gan2shape.core.errors import UserError
 from gan2shape.invert.loop import Plan, Stage, optimise
-from gan2shape.invert.spaces import Unknowns, free_unknowns, parse_space, unknowns, whitening
+from gan2shape.invert.spaces import FIRST_SPREAD, Unknowns, free_unknowns, parse_space, unknowns, w_scale, whitening
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.prior.packs import Prior, make_prior
 from tests.shape.tiny import SIZE, tiny_generator
 
 SPACES = ("Z", "Z sphere", "P", "W", "W+", "S", "W + N", "W+ + N[:3]", "Z + Theta", "Z + Y", "W+ + N + Theta")
+SPREAD = ("W + Spread", "W+ + Spread")
 
 
 def start(prior: Prior, n: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,6 +31,25 @@ def noisy_prior() -> Prior:
         if name.endswith("noise_strength"):
             torch.nn.init.constant_(parameter, 0.3)
     return make_prior(generator, None)
+
+
+@pytest.mark.parametrize("text", SPREAD)
+def test_draws_of_a_spread_have_its_deviations_about_w(text: str) -> None:
+    prior = tiny_generator().prior
+    z, w = start(prior, 2)
+    free = unknowns(prior, parse_space(text), z, w)
+    torch.testing.assert_close(free.made().image, prior.generator.synthesis(w), atol=2e-5, rtol=1e-4)
+    rng = torch.Generator().manual_seed(0)
+    n_layers = prior.generator.n_layers
+    made = [free.made(torch.randn(1, n_layers, 8, generator=rng)) for _ in range(400)]
+    deviations = torch.stack([one.w for one in made]).detach().std(0)
+    torch.testing.assert_close(deviations, FIRST_SPREAD * w_scale(prior).expand_as(deviations), atol=0, rtol=0.2)
+    torch.testing.assert_close(made[0].spread.detach(), torch.full_like(deviations, FIRST_SPREAD))
+    with torch.no_grad():
+        free.groups["spread"][0][1] = -30.0
+    first, second = (free.made(torch.ones(1, n_layers, 8) * step).image for step in (0.0, 3.0))
+    assert not torch.allclose(first[0], second[0])
+    torch.testing.assert_close(first[1], second[1], atol=1e-5, rtol=0)  # that picture has no spread left
 
 
 @pytest.mark.parametrize("text", SPACES)
@@ -148,6 +168,7 @@ def test_pictures_without_a_generator_learn_as_well(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "words"), [
     ("V", "unknown space 'V'"), ("W + M", "unknown space 'M' after W"), ("Pixels + N", "has no generator"),
+    ("Z + Spread", "is of w"),
     ("w", "known: Z"),
 ])  # fmt: skip
 def test_unknown_spaces_are_named(text: str, words: str) -> None:

@@ -114,6 +114,15 @@ def test_the_prior_on_w_is_zero_at_the_mean_and_one_at_its_own_scale() -> None:
     assert value("w_whitened", many, task).mean().item() == pytest.approx(1.0, rel=0.1)
 
 
+def test_the_entropy_of_a_spread_is_that_of_its_normal_distribution() -> None:
+    """Minus the entropy, up to the constant of a standard one: that of sd e is 1 less for each component."""
+    wide, narrow = torch.full((1, N_ROWS, 8), math.e), torch.full((1, N_ROWS, 8), 1.0)
+    found = [value("entropy", of(picture(0), spread=sd), comparison(picture(0))).item() for sd in (wide, narrow)]
+    assert found == pytest.approx([-1.0, 0.0], abs=1e-6)
+    true = [torch.distributions.Normal(0.0, sd).entropy().mean().item() for sd in (wide, narrow)]
+    assert found[0] - found[1] == pytest.approx(true[1] - true[0])
+
+
 def test_z_normal_is_half_the_mean_square() -> None:
     z = torch.tensor([[1.0, 3.0] * 4])
     assert value("z_normal", of(picture(0), z=z), comparison(picture(0))).item() == pytest.approx(2.5)
@@ -152,6 +161,13 @@ def test_another_network_may_judge() -> None:
     made = of(target + torch.tensor([0.0, 1.0, 1.0])[:, None, None])  # only what it does not see differs
     assert value("features", made, task, network="mine").item() == 0.0
     assert value("features", made, task).item() > 0
+
+
+def test_small_pictures_are_compared_by_as_many_blocks_as_they_can_pass() -> None:
+    target, made = picture(0)[..., :4, :4].contiguous(), picture(1)[..., :4, :4].contiguous()
+    task = comparison(target)
+    assert value("features", of(made), task, n_blocks=3).item() == value("features", of(made), task, n_blocks=2).item()
+    assert value("features", of(made), task, n_blocks=1).item() != value("features", of(made), task, n_blocks=2).item()
 
 
 def test_gram_does_not_care_where_things_are() -> None:

@@ -97,6 +97,58 @@ def test_two_pictures_are_morphed_and_one_is_jittered(pack: Path, tmp_path: Path
     assert (tmp_path / "j" / "jitter.png").is_file()
 
 
+def test_a_box_says_what_is_inverted(pack: Path, tmp_path: Path) -> None:
+    """The pack knows no usual place of objects: the square is the one that holds the box, at its own pixels."""
+    path, out = photo(tmp_path / "photo.png", 64, 32), tmp_path / "out"
+    words = ("invert", str(path), "--align", "box", "--box", "40,4,20,24", "--out", str(out))
+    assert call(pack, *words)[0] == 0
+    square = Image.open(path).crop((32, 0, 64, 32)).resize((SIZE, SIZE), Image.Resampling.BOX)
+    given = np.asarray(Image.open(out / "given.png")).astype(int)
+    assert np.abs(given - np.asarray(square)).max() <= 1
+
+
+def test_a_mask_says_what_is_inverted(pack: Path, tmp_path: Path) -> None:
+    path, out = photo(tmp_path / "photo.png", 64, 32), tmp_path / "out"
+    mask = np.zeros((32, 64), np.uint8)
+    mask[4:28, 40:60] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    words = ("invert", str(path), "--object-mask", str(tmp_path / "mask.png"), "--out", str(out))
+    assert call(pack, *words)[0] == 0
+    boxed = tmp_path / "boxed"
+    call(pack, "invert", str(path), "--align", "box", "--box", "40,4,20,24", "--out", str(boxed))
+    assert (out / "given.png").read_bytes() == (boxed / "given.png").read_bytes()
+    numbers = json.loads((out / "metrics.json").read_text())["numbers"]
+    assert numbers["object_psnr_db"] > 0
+
+
+def test_what_lies_outside_the_prior_is_said(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gan2shape.api_align as align
+    from gan2shape.core.records import Verdict
+
+    path = photo(tmp_path / "photo.png", SIZE, SIZE)
+    monkeypatch.setattr(align, "verdicts_of", lambda *_: [Verdict("outside", "", {})])
+    code, _, stderr = call(pack, "invert", str(path), "--out", str(tmp_path / "out"))
+    assert code == 0
+    assert "outside what the prior knows" in stderr
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["verdict"] == "outside"
+
+
+def test_every_method_says_how_long_it_will_take(pack: Path, tmp_path: Path) -> None:
+    path = photo(tmp_path / "photo.png", SIZE, SIZE)
+    for number, method in enumerate(("w", "tv", "dip", "pti")):
+        words = ("restore", str(path), "--method", method, "--out", str(tmp_path / str(number)))
+        assert "This will take about" in call(pack, *words)[2]
+
+
+def test_a_distribution_leaves_its_draws(pack: Path, tmp_path: Path) -> None:
+    path = photo(tmp_path / "photo.png", SIZE, SIZE)
+    words = ("restore", str(path), "--task", "inpaint", "--method", "brgmvi", "--out", str(tmp_path / "out"))
+    assert call(pack, *words)[0] == 0
+    width, height = Image.open(tmp_path / "out" / "draws.png").size
+    assert width > 5 * height
+    assert "draws.png" in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize(("words", "sentence"), [
     (["restore", "IN", "--task", "colourise"], "did you mean colorize"),
     (["restore", "IN", "--task", "colorize", "--method", "dpgx"], "unknown method"),
@@ -104,6 +156,12 @@ def test_two_pictures_are_morphed_and_one_is_jittered(pack: Path, tmp_path: Path
     (["restore", "missing.png"], "is not a file"),
     (["restore", "IN", "--task", "colorize", "--mask", "IN"], "belongs to inpaint"),
     (["invert", "IN", "--space", "V"], "unknown space"),
+    (["invert", "IN", "--align", "eyes"], "unknown alignment"),
+    (["invert", "IN", "--align", "box"], "needs either --box"),
+    (["invert", "IN", "--align", "box", "--box", "1,2,3"], "is no box"),
+    (["invert", "IN", "--align", "box", "--box", "90,90,3,3"], "lies outside the picture"),
+    (["invert", "IN", "--box", "1,2,3,4"], "belongs to --align box"),
+    (["restore", "IN", "--features", "none.pt"], "is not a file"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(pack: Path, tmp_path: Path, words: list[str], sentence: str) -> None:
     path = photo(tmp_path / "photo.png", SIZE, SIZE)

@@ -1,11 +1,24 @@
 """Methods are YAML: each is read, and carries the constants that were published."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from gan2shape.core.errors import UserError
 from gan2shape.invert.spaces import FREE, parse_space
 from gan2shape.invert.terms import TERMS
-from gan2shape.restore.methods import inversion_in, known_methods, load_method, methods_dir
+from gan2shape.restore.methods import (
+    STEP_MS,
+    expected_seconds,
+    inversion_in,
+    known_methods,
+    load_method,
+    methods_dir,
+)
+from gan2shape.restore.restoration import restore_images
+from gan2shape.restore.tasks import parse_damage
+from tests.shape.tiny import SIZE, tiny_generator
 
 STEMS = sorted(path.stem for path in methods_dir().glob("*.yaml"))
 
@@ -22,6 +35,7 @@ PUBLISHED = {
     "dgp_manipulate": ("Z + Theta", [(1e-1, 2e-7), (1e-2, 2e-5), (2e-4, 2e-6)], [125, 125, 100]),
     "pulse": ("P", [(0.4, None)], [100]),
     "brgm": ("W+", [(0.1, None)], [501]),
+    "brgmvi": ("W+ + Spread", [(0.1, None)], [501]),
     "i2s": ("W+", [(0.01, None)], [5000]),
     "projector": ("W + N", [(0.1, None)], [1000]),
 }  # fmt: skip
@@ -53,10 +67,33 @@ def test_every_file_is_a_method_whose_parts_are_known(stem: str) -> None:
     assert method.source
     assert all(term.term in TERMS for term in method.terms)
     groups = {group for stage in method.stages for group in stage.lr}
-    assert groups <= {"latent", "noise", "theta"}
+    assert groups <= {"latent", "noise", "spread", "theta"}
+    assert ("spread" in groups) == space.spread
     assert ("theta" in groups) == (space.theta or space.latent == "Net")
     assert ("noise" in groups) == (space.n_noise != 0)
     assert space.latent in FREE or "latent" in groups
+
+
+@pytest.mark.parametrize("stem", [stem for stem in STEMS if not stem.startswith("combine")])
+def test_every_file_restores_a_picture(stem: str) -> None:
+    """Two steps a stage of each, of a task that it has a recipe for."""
+    prior, method = tiny_generator().prior, loaded(stem)
+    task = stem.partition("_")[2].replace("manipulate", "reconstruct") or "inpaint"
+    stages = tuple(replace(stage, n_steps=min(2, stage.n_steps)) for stage in method.stages)
+    quick = replace(method, stages=stages, steps_factor=1.0, start=replace(method.start, n=4))
+    clean = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    made = restore_images(clean, parse_damage(task), quick, prior, degrade=True)
+    assert made.image.shape == clean.shape
+    assert bool(made.image.isfinite().all())
+    assert made.solved.n_steps == sum(stage.n_steps for stage in stages)
+
+
+def test_expected_seconds_grow_with_steps_and_pixels() -> None:
+    method = loaded("dgp_inpaint")
+    each = expected_seconds(method, 64)
+    assert each == pytest.approx(500 * STEP_MS["Theta"] / 1000)
+    assert expected_seconds(replace(method, steps_factor=1.0), 128) == pytest.approx(8 * each)
+    assert expected_seconds(loaded("tv"), 64) < expected_seconds(loaded("dip"), 64)
 
 
 @pytest.mark.parametrize("stem", sorted(PUBLISHED))

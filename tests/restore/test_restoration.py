@@ -50,6 +50,15 @@ def test_what_an_inpainted_picture_knows_stays_bit_for_bit() -> None:
     assert not torch.equal(restored.image[~known], clean[~known])
 
 
+def test_a_picture_of_a_batch_is_damaged_and_restored_as_it_would_be_alone() -> None:
+    prior = tiny_generator().prior
+    clean = picture(prior, 3)
+    together = restore_images(clean, Damage("denoise"), QUICK, prior, degrade=True)
+    alone = restore_images(clean[2:], Damage("denoise"), QUICK, prior, degrade=True)
+    assert torch.equal(together.observed[2:], alone.observed)
+    torch.testing.assert_close(together.image[2:], alone.image, atol=2e-3, rtol=0)
+
+
 def test_a_hole_in_a_generators_own_sample_is_filled_much_better_than_without_it() -> None:
     prior = tiny_generator().prior
     clean = picture(prior, 1, 6)
