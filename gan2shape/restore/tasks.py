@@ -43,7 +43,7 @@ TASKS: dict[str, Task] = {
     "inpaint": Task("a picture with a hole", "brgm", compose="mask", has_hole=True),
     "superres": Task("a small picture", "dgp", strength=4.0),
     "denoise": Task("a noisy picture", "brgm", strength=0.2),
-    "deblur": Task("a blurred picture", "brgm", strength=2.0),
+    "deblur": Task("a blurred picture", "tv", strength=2.0),
     "hybrid": Task("half the resolution, grey, and a hole", "dgp", has_hole=True),
     "blind": Task("a blurred, small, noisy picture, compressed by JPEG", "brgm", strength=2.0),
 }
