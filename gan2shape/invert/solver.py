@@ -125,6 +125,8 @@ def _together(parts: list[Tensor | None]) -> Tensor | None:
 
 def _require(method: MethodConfig, space: Space, prior: Prior, problem: Problem) -> None:
     """Raises UserError for unknown terms, and for those that the space, the prior or the problem cannot give."""
+    if space.spread and not any(term.term == "entropy" for term in method.terms):
+        raise UserError("the space Spread needs the term entropy: without it the draws become one. See brgmvi.yaml.")
     for term in method.terms:
         if term.term not in TERMS:
             raise UserError(f"unknown loss term {term.term!r}{nearest(term.term, TERMS)}")

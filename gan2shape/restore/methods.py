@@ -9,6 +9,7 @@ from gan2shape.core.resources import configs_dir
 from gan2shape.invert.method import MethodConfig, StageConfig
 from gan2shape.invert.spaces import parse_space
 
+EMBEDDING_LR = 0.01  # of the class vector, beside z
 NOISE_LR, THETA_LR = 0.05, 1e-3  # of the second stage of an inversion; the latent is found first (Image2StyleGAN++)
 
 STEP_MS = {"Pixels": 2.0, "Net": 21.0, "latent": 24.0, "Theta": 33.0}  # of a 64 x 64 image on one core, by what learns
@@ -52,6 +53,8 @@ def inversion_in(space: str) -> MethodConfig:
     first = plain.stages[0]
     further = {} if parts.n_noise == 0 else {"noise": NOISE_LR}
     further |= {"theta": THETA_LR} if parts.theta or parts.latent == "Net" else {}
+    if parts.embedding:
+        first = replace(first, lr={**first.lr, "embedding": EMBEDDING_LR})
     added = (StageConfig(first.n_steps, further),) if further else ()
     stages = added if parts.latent == "Net" else (first, *added)
     return replace(plain, title=f"Inversion in {space}", space=space, stages=stages)

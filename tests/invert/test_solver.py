@@ -158,6 +158,7 @@ def test_a_loss_that_is_not_finite_keeps_the_best_iterate(capsys: pytest.Capture
     (MethodConfig(terms=(TermConfig("z_normal"),)), "nothing to look at in the space W"),
     (MethodConfig(terms=(TermConfig("entropy"),)), "nothing to look at in the space W"),
     (MethodConfig(terms=(TermConfig("features", network="vgg"),)), "unknown feature network 'vgg'"),
+    (MethodConfig(space="W+ + Spread"), "needs the term entropy"),
     (MethodConfig(space="Y"), "unknown space"),
     (MethodConfig(space="W + Y"), "acts on the way from z to w"),
 ])  # fmt: skip

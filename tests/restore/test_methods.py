@@ -145,3 +145,4 @@ def test_an_inversion_finds_the_latent_first_and_then_what_is_added() -> None:
     assert [set(stage.lr) for stage in inversion_in("W+ + N").stages] == [{"latent"}, {"noise"}]
     assert [set(stage.lr) for stage in inversion_in("W + Theta").stages] == [{"latent"}, {"theta"}]
     assert len(inversion_in("W+").stages) == 1
+    assert set(inversion_in("Z + Y").stages[0].lr) == {"latent", "embedding"}
