@@ -44,7 +44,7 @@ TASKS: dict[str, Task] = {
     "superres": Task("a small picture", "dgp", strength=4.0),
     "denoise": Task("a noisy picture", "brgm", strength=0.2),
     "deblur": Task("a blurred picture", "tv", strength=2.0),
-    "hybrid": Task("half the resolution, grey, and a hole", "dgp", has_hole=True),
+    "hybrid": Task("half the resolution, grey, and a hole", "brgm", has_hole=True),
     "blind": Task("a blurred, small, noisy picture, compressed by JPEG", "brgm", strength=2.0),
 }
 
