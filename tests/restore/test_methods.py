@@ -18,7 +18,7 @@ from gan2shape.restore.methods import (
 )
 from gan2shape.restore.restoration import restore_images
 from gan2shape.restore.tasks import parse_damage
-from tests.shape.tiny import SIZE, tiny_generator
+from tests.shape.tiny import SIZE, tiny_generator, with_encoder
 
 STEMS = sorted(path.stem for path in methods_dir().glob("*.yaml"))
 
@@ -77,7 +77,7 @@ def test_every_file_is_a_method_whose_parts_are_known(stem: str) -> None:
 @pytest.mark.parametrize("stem", [stem for stem in STEMS if not stem.startswith("combine")])
 def test_every_file_restores_a_picture(stem: str) -> None:
     """Two steps a stage of each, of a task that it has a recipe for."""
-    prior, method = tiny_generator().prior, loaded(stem)
+    prior, method = with_encoder(tiny_generator()).prior, loaded(stem)
     task = stem.partition("_")[2].replace("manipulate", "reconstruct") or "inpaint"
     stages = tuple(replace(stage, n_steps=min(2, stage.n_steps)) for stage in method.stages)
     quick = replace(method, stages=stages, steps_factor=1.0, start=replace(method.start, n=4))
