@@ -15,7 +15,7 @@ from gan2shape.core.many import is_finished
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.requests import REQUEST_NAME, RunResult
 from gan2shape.edit.controls import Pose, light_from
-from gan2shape.edit.effects import BATCH, project_poses, render_poses
+from gan2shape.edit.effects import BATCH, own_of, project_poses, render_poses, with_own_detail
 from gan2shape.edit.record import CONVENTIONS, MODES
 from gan2shape.edit.view_lists import read_views
 from gan2shape.export.pictures import cut_out
@@ -68,9 +68,9 @@ def _rendered(
     """Write the pictures of a few views; what each file shows."""
     poses = [pose for _, pose in views]
     rendered = render_poses(made, poses)
-    pixels: dict[str, np.ndarray] = {"3d": to_uint8(rendered.image)}
+    pixels: dict[str, np.ndarray] = {"3d": to_uint8(with_own_detail(rendered, poses, own_of(made)).image)}
     if "gan" in ways:
-        pixels["gan"] = to_uint8(project_poses(made, rendered).images)
+        pixels["gan"] = to_uint8(project_poses(made, rendered, poses).images)
     listed = []
     for i, (name, pose) in enumerate(views):
         files = {}

@@ -33,9 +33,9 @@ def rows_of(category: str) -> tuple[torch.Tensor, list[str]]:
     """Pictures of one sample, two rows, with their labels."""
     made = gan2shape.reconstruct(category=category, seed=SEED)
     rendered = render_poses(made, list(POSES.values()))
-    through = project_poses(made, rendered)
+    through = project_poses(made, rendered, list(POSES.values()))
     own = effect_of(made, Pose()).images
-    images = torch.cat([made.observation.image, rendered.image, own, through.images])
+    images = torch.cat([made.observation.image, through.rendered.image, own, through.images])
     labels = ["input", *(f"3D, {name}" for name in POSES), "G(w)", *(f"GAN, {name}" for name in POSES)]
     return images, labels
 

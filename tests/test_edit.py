@@ -59,9 +59,9 @@ def test_a_finished_run_opens_as_it_ended(home) -> None:
         assert torch.allclose(made.scene.depth, torch.from_numpy(arrays["depth"]), atol=1e-6)
         assert torch.allclose(made.scene.light, torch.from_numpy(arrays["light"]), atol=1e-6)
         assert torch.equal(made.observation.latent, torch.from_numpy(arrays["latent"]))
-    projected = project_poses(made, render_poses(made, [Pose()]), n_refine=0)
+    projected = project_poses(made, render_poses(made, [Pose()]), [Pose()], n_refine=0)
     assert torch.allclose(projected.latents, made.observation.latent, atol=1e-6)
-    moved = project_poses(made, render_poses(made, [Pose(yaw_deg=20)]), n_refine=0)
+    moved = project_poses(made, render_poses(made, [Pose(yaw_deg=20)]), [Pose(yaw_deg=20)], n_refine=0)
     assert not torch.allclose(moved.latents, made.observation.latent, atol=1e-4)
 
 

@@ -38,11 +38,11 @@ def scores(objects: list[dict], poses: tuple[str, ...], way: str, metric: str) -
 
 
 def overall(objects: list[dict], way: str) -> dict:
-    """Response (the effect's mean change over the mean change of true renders, as the same regressor reads both),
-    round trip and milliseconds.
+    """Response (the effect's mean change over the mean change of true renders, as the same network reads both), round
+    trip and milliseconds.
     """
     row: dict = {}
-    for name in ("heading", "lx"):
+    for name in (name for name in objects[0]["read"]["truth"] if all(name in one["read"]["truth"] for one in objects)):
         own, true = (np.array([one["read"][which][name] for one in objects]) for which in (way, "truth"))
         row[f"{name}_response"], row[f"{name}_response_ci"] = mean_interval(own / true.mean())
     row["round_trip_psnr_db"], row["round_trip_ci"] = mean_interval(

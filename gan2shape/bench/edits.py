@@ -3,7 +3,8 @@
 The method sees the exam image alone. Each object is shown in six further poses; the truth is its own mesh in the same
 view, under the same light. Beside the effects stand the unchanged input and its inversion, which any edit has to beat
 to be worth anything. Reported for each pose: PSNR inside the true object, IoU of the silhouettes (effect-GAN's by the
-mask head), and the perceptual distance where its network is installed; over all: the response, the round trip, and
+mask head), identity where the pack's attribute network is there, and the perceptual distance where its network is
+installed; over all: the response (by the card's regressor and by the attribute network), the round trip, and
 milliseconds an edit.
 """
 
@@ -28,7 +29,8 @@ from gan2shape.core.files import append_lines, to_json, write_text_atomic
 from gan2shape.core.progress import Reporter, say, silent
 from gan2shape.core.records import Observation
 from gan2shape.edit.controls import Pose
-from gan2shape.edit.effects import own_render, project_poses, render_poses
+from gan2shape.edit.effects import own_of, project_poses, render_poses
+from gan2shape.measure.attributes import AttributeNetwork, bundled_attributes, identity
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.measure.perceptual import PerceptualNetwork, load_perceptual, perceptual_distance
 from gan2shape.prior.masked_generator import MaskedGenerator
@@ -47,6 +49,7 @@ class Instruments:
 
     regressor: Regressor
     perceptual: PerceptualNetwork | None = None
+    attributes: AttributeNetwork | None = None
 
 
 def poses_for(item: ExamObject) -> dict[str, Pose]:
@@ -76,24 +79,24 @@ def measure_object(
     made = reconstruct(observe_image(item.image, generator, config, None, report), generator, config, report)
     poses = poses_for(item)
     truth, rendered = true_renders(item, poses), render_poses(made, list(poses.values()))
-    through = project_poses(made, rendered)
+    through = project_poses(made, rendered, list(poses.values()))
     with torch.no_grad():
         inverted, inverted_mask = generator(made.observation.latent)
     n = len(poses)
     ways = {
         "input": (item.image.expand(n, -1, -1, -1), item.mask.expand(n, -1, -1, -1)),
         "inversion": (inverted.expand(n, -1, -1, -1), inverted_mask.expand(n, -1, -1, -1)),
-        "effect-3D": (rendered.image, rendered.mask),
+        "effect-3D": (through.rendered.image, rendered.mask),
         "effect-GAN": (through.images, through.masks),
     }
     scores: dict[str, dict] = {name: {} for name in poses}
     for way, (images, masks) in ways.items():
-        for i, one in enumerate(compared(images.cpu(), masks.cpu(), truth, instruments.perceptual)):
+        for i, one in enumerate(compared(images.cpu(), masks.cpu(), truth, instruments)):
             scores[list(poses)[i]][way] = one
     read = {
-        "truth": changes(instruments.regressor, truth.images),
-        "effect-3D": changes(instruments.regressor, rendered.image.cpu()),
-        "effect-GAN": changes(instruments.regressor, through.images.cpu()),
+        "truth": changes(instruments, truth.images),
+        "effect-3D": changes(instruments, through.rendered.image.cpu()),
+        "effect-GAN": changes(instruments, through.images.cpu()),
     }
     return {"poses": scores, "read": read, "round trip": round_trip(made), "ms": milliseconds(made)}
 
@@ -102,21 +105,33 @@ def compared(
     images: Float[Tensor, "N 3 S S"],
     masks: Float[Tensor, "N 1 S S"],
     truth: TrueViews,
-    network: PerceptualNetwork | None,
+    instruments: Instruments,
 ) -> list[dict[str, float]]:
-    """Each image against its true render."""
+    """Each image against its true render. `identity`: 1 where the attribute network sees the same object."""
     inside = truth.masks > 0.5
     columns = {"psnr_db": psnr_db(images, truth.images, inside), "iou": iou(masks > 0.5, inside)}
-    if network is not None:
-        with torch.no_grad():
-            columns["perceptual"] = perceptual_distance(network, images, truth.images)
+    with torch.no_grad():
+        if instruments.perceptual is not None:
+            columns["perceptual"] = perceptual_distance(instruments.perceptual, images, truth.images)
+        if instruments.attributes is not None:
+            ours, theirs = (instruments.attributes.read(seen) for seen in (images, truth.images))
+            columns["identity"] = identity(ours, theirs)
     return [dict(zip(columns, row, strict=True)) for row in torch.stack(list(columns.values()), 1).tolist()]
 
 
-def changes(regressor: Regressor, images: Float[Tensor, "N 3 S S"]) -> dict[str, float]:
-    """How far heading (radians) and lx differ between the opposite poses of `poses_for`, as the regressor sees it."""
-    heading, lx, _ = regressor(images).unbind(1)
-    return {"heading": float(heading[0] - heading[1]), "lx": float(lx[3] - lx[2])}
+def changes(instruments: Instruments, images: Float[Tensor, "N 3 S S"]) -> dict[str, float]:
+    """How far heading (radians) and lx differ between the opposite poses of `poses_for`, as the regressor sees it, and
+    as the attribute network does.
+    """
+    heading, lx, _ = instruments.regressor(images).unbind(1)
+    found = {"heading": float(heading[0] - heading[1]), "lx": float(lx[3] - lx[2])}
+    if instruments.attributes is not None:
+        with torch.no_grad():
+            read = instruments.attributes.read(images)
+        turn = read.heading_rad[0] - read.heading_rad[1]
+        found["heading_attributes"] = float(torch.atan2(turn.sin(), turn.cos()))
+        found["lx_attributes"] = float(read.light[3, 2] - read.light[2, 2])
+    return found
 
 
 def round_trip(made: Reconstruction) -> dict[str, float]:
@@ -126,7 +141,7 @@ def round_trip(made: Reconstruction) -> dict[str, float]:
     Effect-3D starts from the render, and the latent that effect-GAN found serves as its inversion.
     """
     there, back = Pose(yaw_deg=YAW_DEG), Pose(yaw_deg=-YAW_DEG)
-    first = project_poses(made, render_poses(made, [there]))
+    first = project_poses(made, render_poses(made, [there]), [there])
     rendered = first.rendered
     starts = {
         "effect-3D": Observation(rendered.image, rendered.mask, first.latents, is_inverted=True),
@@ -136,7 +151,7 @@ def round_trip(made: Reconstruction) -> dict[str, float]:
     for way, observation in starts.items():
         second = reconstruct(observation, made.generator, made.config)
         again = render_poses(second, [back])
-        images = again.image if way == "effect-3D" else project_poses(second, again).images
+        images = again.image if way == "effect-3D" else project_poses(second, again, [back]).images
         scores[way] = psnr_db(images, made.observation.image, made.observation.mask > 0.5).item()
     return scores
 
@@ -144,11 +159,11 @@ def round_trip(made: Reconstruction) -> dict[str, float]:
 def milliseconds(made: Reconstruction) -> dict[str, float]:
     """Wall time of one edit, without opening the run: rendered, through E, and with the steps of refinement."""
     poses = [Pose(yaw_deg=1.0 + i) for i in range(N_TIMED + 1)]
-    own_render(made)
+    own_of(made)
     ways = {
         "effect-3D": lambda pose: render_poses(made, [pose]),
-        "effect-GAN, E alone": lambda pose: project_poses(made, render_poses(made, [pose]), n_refine=0),
-        "effect-GAN": lambda pose: project_poses(made, render_poses(made, [pose])),
+        "effect-GAN, E alone": lambda pose: project_poses(made, render_poses(made, [pose]), [pose], n_refine=0),
+        "effect-GAN": lambda pose: project_poses(made, render_poses(made, [pose]), [pose]),
     }
     spent = {}
     for name, way in ways.items():
@@ -187,11 +202,12 @@ def run_edits(request: BenchRequest, split: str, folder: Path, report: Reporter 
 
 
 def open_instruments(category: str, report: Reporter) -> Instruments:
-    """The regressor of a pack's card, and the perceptual network where it is installed."""
+    """The regressor of a pack's card, and the perceptual and attribute networks where they are there."""
     pairs = render_pairs(category, REGRESSOR_FIRST_SEED, REGRESSOR_OBJECTS)
-    regressor = train_regressor(pairs, REGRESSOR_STEPS, report)
-    try:
-        return Instruments(regressor, load_perceptual())
-    except UserError as error:
-        say(f"No perceptual distance: {error}")
-        return Instruments(regressor)
+    found = Instruments(train_regressor(pairs, REGRESSOR_STEPS, report))
+    for name, load in (("perceptual", load_perceptual), ("attributes", lambda: bundled_attributes(category))):
+        try:
+            found = replace(found, **{name: load()})
+        except UserError as error:
+            say(f"Not measured: {name}. {error}")
+    return found

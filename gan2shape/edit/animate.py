@@ -10,7 +10,7 @@ from torch import Tensor
 from gan2shape.core.images import resized, to_uint8
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.edit.controls import Pose
-from gan2shape.edit.effects import BATCH, N_REFINE, Editable, project_poses, render_poses
+from gan2shape.edit.effects import BATCH, N_REFINE, Editable, own_of, project_poses, render_poses, with_own_detail
 from gan2shape.edit.record import TILE_PX
 from gan2shape.export.animation import write_animation
 
@@ -28,13 +28,14 @@ def write_animations(
 ) -> dict[str, Path]:
     """`animation_3d` and `animation_gan` with a frame for each pose; short name -> path."""
     frames: dict[str, list[Tensor]] = {way: [] for way in ways}
+    own = own_of(subject)
     for start in range(0, len(poses), BATCH):
         some = poses[start : start + BATCH]
         rendered = render_poses(subject, some)
         if "3d" in frames:
-            frames["3d"].append(rendered.image)
+            frames["3d"].append(with_own_detail(rendered, some, own).image)
         if "gan" in frames:
-            frames["gan"].append(project_poses(subject, rendered, offset, n_refine).images)
+            frames["gan"].append(project_poses(subject, rendered, some, offset, n_refine).images)
         report("frames", min(start + BATCH, len(poses)), len(poses))
     files = {}
     for way, parts in frames.items():

@@ -6,7 +6,7 @@ no more of it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.records import Observation, Render, Scene
 from gan2shape.edit.controls import Pose
+from gan2shape.edit.guided import guided, with_detail
 from gan2shape.edit.latents import with_offset
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.canvas import Canvas
@@ -54,15 +55,30 @@ class Editable(Protocol):
 class Effect:
     """N poses of one object."""
 
-    rendered: Render  # effect-3D
+    rendered: Render  # effect-3D, with the input's detail
     latents: Float[Tensor, "N *L D"] | None = None  # of effect-GAN
     images: Float[Tensor, "N 3 S S"] | None = None  # effect-GAN, in [-1, 1]
     masks: Float[Tensor, "N 1 S S"] | None = None  # the object in them, where the generator's features show it
 
 
+@dataclass(frozen=True)
+class Own:
+    """What the scene and the generator make of the input itself, and what they miss."""
+
+    render: Float[Tensor, "1 3 S S"]
+    not_rendered: Float[Tensor, "1 3 S S"]  # input less render: rims, and where the albedo was clipped
+    not_generated: Float[Tensor, "1 3 S S"]  # input less G(w)
+
+
+def own_of(subject: Editable) -> Own:
+    """Of the input's own view and light."""
+    render, image = own_render(subject), subject.observation.image
+    return Own(render, image - render, image - generated(subject.generator, subject.observation.latent)[0])
+
+
 @torch.no_grad()
 def render_poses(subject: Editable, poses: Sequence[Pose]) -> Render:
-    """Effect-3D of N poses."""
+    """The scene in N poses; `with_own_detail` makes it effect-3D."""
     scene, light = subject.scene, subject.scene.light
     views = torch.cat([pose.view(light) for pose in poses])
     lights = torch.cat([pose.light(light) for pose in poses])
@@ -78,22 +94,47 @@ def own_render(subject: Editable) -> Float[Tensor, "1 3 S S"]:
 
 
 def project_poses(
-    subject: Editable, rendered: Render, offset: Float[Tensor, "1 *L D"] | None = None, n_refine: int = N_REFINE
+    subject: Editable,
+    rendered: Render,
+    poses: Sequence[Pose],
+    offset: Float[Tensor, "1 *L D"] | None = None,
+    n_refine: int = N_REFINE,
 ) -> Effect:
-    """Effect-GAN of rendered poses. `offset`: latent edits, which are added to each projection."""
-    reference, count = own_render(subject), len(rendered.image)
-    parts = []
-    for rows in torch.arange(count, device=rendered.image.device).split(BATCH):
-        latents = with_offset(subject.project(rendered.pick(rows), reference, n_refine), offset)
-        parts.append((latents, *generated(subject.generator, latents)))
+    """Effect-GAN of poses and their renders: projected by E and some steps of refinement, guided where the pack can
+    read what they show (edit/guided.py). Without refinement, through E alone.
+
+    offset: latent edits, which are added to each projection.
+    """
+    own, prior, parts = own_of(subject), subject.generator.prior, []
+    for start in range(0, len(poses), BATCH):
+        some, asked = rendered.pick(torch.arange(start, min(start + BATCH, len(poses)))), poses[start : start + BATCH]
+        latents = subject.project(some, own.render, n_refine)
+        if n_refine and prior.attributes is not None:
+            latents = guided(latents, asked, subject.observation, prior.attributes, prior)
+        latents = with_offset(latents, offset)
+        images, masks = generated(subject.generator, latents)
+        if offset is None:
+            images = with_detail(images, some.mask if masks is None else masks, some, asked, own.not_generated)
+        parts.append((latents, images, masks))
     latents, images, masks = zip(*parts, strict=True)
-    return Effect(rendered, torch.cat(latents), torch.cat(images), None if masks[0] is None else torch.cat(masks))
+    shown = with_own_detail(rendered, poses, own)
+    return Effect(shown, torch.cat(latents), torch.cat(images), None if masks[0] is None else torch.cat(masks))
+
+
+def with_own_detail(rendered: Render, poses: Sequence[Pose], own: Own) -> Render:
+    """Effect-3D: renders with what the render of the input's own pose misses in the input."""
+    return replace(rendered, image=with_detail(rendered.image, rendered.mask, rendered, poses, own.not_rendered))
 
 
 def input_effect(subject: Editable, offset: Float[Tensor, "1 *L D"] | None) -> Effect:
-    """Effect-GAN in the input's own view and light: its latent with the latent edits, without any projection."""
+    """Effect-GAN in the input's own view and light: its latent with the latent edits, without any projection. Without
+    such edits it is the input.
+    """
     latents = with_offset(subject.observation.latent, offset)
-    return Effect(render_poses(subject, [Pose()]), latents, *generated(subject.generator, latents))
+    images, masks = generated(subject.generator, latents)
+    shown = subject.observation.image if offset is None else images
+    rendered = render_poses(subject, [Pose()])
+    return Effect(replace(rendered, image=subject.observation.image), latents, shown, masks)
 
 
 def effect_of(
@@ -102,7 +143,7 @@ def effect_of(
     """Both effects of one pose."""
     if pose.is_input:
         return input_effect(subject, offset)
-    return project_poses(subject, render_poses(subject, [pose]), offset, n_refine)
+    return project_poses(subject, render_poses(subject, [pose]), [pose], offset, n_refine)
 
 
 @torch.no_grad()

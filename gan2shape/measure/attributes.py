@@ -22,6 +22,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized
 from gan2shape.core.network_files import load_network, save_network
 from gan2shape.core.resources import pack_dir
+from gan2shape.core.seeding import seeded
 
 ATTRIBUTES_NAME = "attributes.safetensors"  # beside a category's pack
 FORMAT = "gan2shape-attributes-1"
@@ -150,17 +151,24 @@ def load_attributes(path: Path, device: torch.device | str = "cpu") -> Attribute
     """The network in a file, frozen. Raises UserError for a file that is missing, damaged or of another version."""
 
     def build(fields: dict[str, Any]) -> AttributeNetwork:
-        return AttributeNetwork(AttributeConfig(**fields))
+        with seeded(0):  # replaced at once; the caller's random numbers stay what they were
+            return AttributeNetwork(AttributeConfig(**fields))
 
     return load_network(path, build, FORMAT, "attribute network", COMMAND).to(device)
 
 
+def attributes_beside(folder: Path, device: torch.device | str = "cpu") -> AttributeNetwork | None:
+    """The network in a pack's folder; None where there is none."""
+    path = folder / ATTRIBUTES_NAME
+    return load_attributes(path, device) if path.is_file() else None
+
+
 def bundled_attributes(category: str, device: torch.device | str = "cpu") -> AttributeNetwork:
     """The network beside a category's bundled pack. Raises UserError where there is none."""
-    path = pack_dir(category) / ATTRIBUTES_NAME
-    if not path.is_file():
+    found = attributes_beside(pack_dir(category), device)
+    if found is None:
         raise UserError(
             f"No network reads the attributes of {category}: make one with `gan2shape build {category} --only "
             "attributes`."
         )
-    return load_attributes(path, device)
+    return found

@@ -3,7 +3,8 @@
 `prior.safetensors` holds float16 weights under `generator/…`, `discriminator/…`, `networks/<name>/…`, the latent
 statistics in float32 under `statistics/…`, and every configuration as JSON in the file's metadata. `card.json` is for
 people: training images, duration, seed, measured quality, licence, limits. `calibration.json`, where there is one, is
-read by `prior.calibration`, `confidence.safetensors` by `nn.confidence`. Nothing is pickled.
+read by `prior.calibration`, `confidence.safetensors` by `nn.confidence`, `attributes.safetensors` by
+`measure.attributes`. Nothing is pickled.
 
 A class-conditional pack is read as it is (for training), or as the ordinary prior of one class (`of_class`, for use).
 """
@@ -23,6 +24,7 @@ from gan2shape.checkpoints.open import CARD_NAME, PACK_FORMAT, PACK_NAME
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_atomic, write_text_atomic
 from gan2shape.core.seeding import seeded
+from gan2shape.measure.attributes import AttributeNetwork, attributes_beside
 from gan2shape.nn.confidence import ConfidenceNetwork, confidence_beside
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig, critic_of_class
 from gan2shape.nn.feature_metric import FeatureMetric
@@ -49,6 +51,7 @@ class Prior:
     card: dict = field(default_factory=dict)  # category, training, measurements, licence, limits
     calibration: Calibration = field(default_factory=Calibration)  # settings that suit these weights
     confidence: ConfidenceNetwork | None = None  # how far its depth may be off, where the pack can tell
+    attributes: AttributeNetwork | None = None  # reads heading, light and identity, where the pack can
 
     @property
     def resolution(self) -> int:
@@ -181,7 +184,8 @@ def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
     except (KeyError, ValueError, TypeError, RuntimeError) as error:  # parts missing, or of other shapes
         raise UserError(f"{path} is damaged: restore it, or make it anew with `gan2shape build`.") from error
     beside = {"card": read_card(path.with_name(CARD_NAME)), "calibration": read_calibration(path.parent)}
-    return replace(prior, **beside, confidence=confidence_beside(path.parent, device))
+    beside |= {"confidence": confidence_beside(path.parent, device)}
+    return replace(prior, **beside, attributes=attributes_beside(path.parent, device))
 
 
 def of_class(prior: Prior, class_index: int) -> Prior:

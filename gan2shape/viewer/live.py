@@ -11,7 +11,8 @@ from torch import Tensor
 from gan2shape.core.images import resized, to_uint8
 from gan2shape.core.records import Scene
 from gan2shape.edit.controls import Pose
-from gan2shape.edit.effects import Editable, own_render, render_poses
+from gan2shape.edit.effects import Editable, Own, own_of, render_poses, with_own_detail
+from gan2shape.edit.guided import with_detail
 from gan2shape.viewer.surface import with_depth_scale
 
 WAYS = ("effect-GAN", "effect-3D")
@@ -69,16 +70,19 @@ class Scaled:
 
 @torch.no_grad()
 def live_picture(
-    subject: Editable, controls: Controls, reference: Float[Tensor, "1 3 S S"] | None = None
+    subject: Editable, controls: Controls, own: Own | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
     """The input beside the edited picture, divided where the slider stands. Effect-GAN goes through E alone: the steps
-    of refinement are too slow to be live. `reference`: of `own_render`, where it is known.
+    of refinement are too slow to be live. `own`: of `own_of`, where it is known.
     """
-    rendered = render_poses(Scaled(subject, controls.depth_scale), [controls.pose])
-    images = rendered.image
+    own, poses = own_of(subject) if own is None else own, [controls.pose]
+    rendered = render_poses(Scaled(subject, controls.depth_scale), poses)
     if controls.way == WAYS[0]:
-        latents = subject.project(rendered, own_render(subject) if reference is None else reference, 0)
-        images = subject.generator(latents)[0]
+        images, masks = subject.generator(subject.project(rendered, own.render, 0))
+        masks = rendered.mask if masks is None else masks
+        images = with_detail(images, masks, rendered, poses, own.not_generated)
+    else:
+        images = with_own_detail(rendered, poses, own).image
     both = torch.cat([subject.observation.image, images])
     before, after = to_uint8(resized(both, max(PICTURE_PX, both.shape[-1]), "bicubic"))
     return divided(before, after, controls.before_part)

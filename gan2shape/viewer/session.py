@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gan2shape.core.errors import UserError
-from gan2shape.edit.effects import Editable, own_render
+from gan2shape.edit.effects import Editable, Own, own_of
 from gan2shape.viewer.gallery import Gallery, thumbnails
 from gan2shape.viewer.live import WAYS, Controls, live_picture, with_light_of
 from gan2shape.viewer.surface import ViewedSurface, quaternion, rotation_in_page
@@ -37,7 +37,7 @@ class Shown:
 
     subject: Editable
     surface: ViewedSurface
-    reference: Any  # `own_render` of it
+    own: Own
 
 
 class Session:
@@ -137,7 +137,7 @@ class Session:
         self.run, self.shown = name, None
         self.handles["note"].content = f"Opening {name} …"
         subject, surface = self.open_shown(self.gallery.runs[name])
-        self.shown, self.drawn = Shown(subject, surface, own_render(subject)), None
+        self.shown, self.drawn = Shown(subject, surface, own_of(subject)), None
         self.handles["surface"].options = surface.kinds
         self._set(with_light_of(replace(Controls(), way=self.controls.way), subject.scene.light))
         self.handles["note"].content = f"**{name}** · drag the object to look around"
@@ -147,7 +147,7 @@ class Session:
         with self.client.atomic():
             view = controls.pose.view(shown.subject.scene.light)
             turned = quaternion(rotation_in_page(view))
-            picture = live_picture(shown.subject, controls, shown.reference)
+            picture = live_picture(shown.subject, controls, shown.own)
             if self.handles["picture"] is None:
                 self.handles["picture"] = self.client.gui.add_image(picture, label="Input | edit", order=-1.0)
             else:

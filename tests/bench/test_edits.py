@@ -1,15 +1,22 @@
 """The benchmark of edits: what true renders it compares with, and its arithmetic on scores that are known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from gan2shape.bench.edit_rows import GROUPS, edit_rows
-from gan2shape.bench.edits import LIGHT_X, YAW_DEG, changes, compared, poses_for, true_renders
+from gan2shape.bench.edits import LIGHT_X, YAW_DEG, Instruments, changes, compared, poses_for, true_renders
 from gan2shape.bench.exam import exam_objects
 from gan2shape.bench.regressor import Regressor
+from gan2shape.measure.attributes import bundled_attributes
+
+# Reads the mean of each channel.
+FLAT = Regressor(
+    torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()), torch.zeros(3), torch.ones(3)
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +28,29 @@ def test_the_truth_of_an_unchanged_pose_is_the_exam_image(item) -> None:
     poses = {"own": type(next(iter(poses_for(item).values())))()}
     truth = true_renders(item, poses)
     assert (truth.images - item.image).abs().mean() < 0.01  # the exam's images are rounded to bytes
-    (score,) = compared(item.image, item.mask, truth, None)
+    (score,) = compared(item.image, item.mask, truth, Instruments(FLAT, attributes=bundled_attributes("head")))
     assert score["psnr_db"] > 40
     assert score["iou"] > 0.99
+    assert score["identity"] > 0.99
+
+
+def test_identity_is_high_for_the_object_in_other_poses_and_low_for_another_one(item) -> None:
+    instruments, other = Instruments(FLAT, attributes=bundled_attributes("head")), exam_objects("head", "val", 2)[1]
+    truth = true_renders(item, poses_for(item))
+    stranger = true_renders(other, poses_for(other))
+    scores = {name: compared(seen.images, seen.masks, truth, instruments) for name, seen in
+              (("own", replace(truth, images=item.image.expand_as(truth.images))), ("other", stranger))}  # fmt: skip
+    own, others = ([one["identity"] for one in scores[name]] for name in ("own", "other"))
+    assert min(own) > max(others)
+    assert "perceptual" not in scores["own"][0]
+
+
+def test_the_attribute_network_reads_the_response_of_true_renders(item) -> None:
+    poses = poses_for(item)
+    truth = true_renders(item, poses)
+    read = changes(Instruments(FLAT, attributes=bundled_attributes("head")), truth.images)
+    assert math.degrees(read["heading_attributes"]) == pytest.approx(2 * YAW_DEG, abs=8)
+    assert read["lx_attributes"] == pytest.approx(2 * LIGHT_X, abs=0.5)
 
 
 def test_true_renders_turn_and_are_lit_as_asked(item) -> None:
@@ -39,14 +66,9 @@ def test_true_renders_turn_and_are_lit_as_asked(item) -> None:
 
 
 def test_changes_are_between_the_opposite_poses() -> None:
-    class Means(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            return images.mean((2, 3))
-
-    regressor = Regressor(Means(), torch.zeros(3), torch.ones(3))
     images = torch.zeros(6, 3, 8, 8)
     images[0, 0], images[1, 0], images[2, 1], images[3, 1] = 0.5, -0.25, -0.1, 0.3
-    assert changes(regressor, images) == {"heading": pytest.approx(0.75), "lx": pytest.approx(0.4)}
+    assert changes(Instruments(FLAT), images) == {"heading": pytest.approx(0.75), "lx": pytest.approx(0.4)}
 
 
 def scored(psnr: float) -> dict:

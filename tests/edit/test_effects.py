@@ -58,8 +58,8 @@ def test_a_pose_that_changes_nothing_has_the_inputs_latent(egg) -> None:
     assert isinstance(egg, Editable)
     effect = effect_of(egg, Pose())
     assert torch.equal(effect.latents, egg.observation.latent)
-    assert torch.equal(effect.images, egg.generator(egg.observation.latent)[0])
-    projected = project_poses(egg, render_poses(egg, [Pose()]))  # the renderer's own errors cancel
+    assert torch.equal(effect.images, egg.observation.image)
+    projected = project_poses(egg, render_poses(egg, [Pose()]), [Pose()])  # the renderer's own errors cancel
     assert torch.equal(projected.latents, egg.observation.latent)
 
 
@@ -74,7 +74,7 @@ def test_latent_edits_are_added_to_every_projection(egg) -> None:
 
 def test_many_poses_are_each_as_if_alone(egg) -> None:
     poses = [Pose(yaw_deg=float(yaw)) for yaw in range(-10, 10, 2)]  # more than are worked on at once
-    together = project_poses(egg, render_poses(egg, poses))
+    together = project_poses(egg, render_poses(egg, poses), poses)
     for i in (0, 9):
         assert torch.allclose(together.latents[i], effect_of(egg, poses[i]).latents[0], atol=1e-6)
     assert together.images.shape == (10, 3, SIZE, SIZE)
