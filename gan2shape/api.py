@@ -99,11 +99,12 @@ def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, Sh
     require_inputs_kept(request)
     generator, config = ready or opened(request)
     require_open3d(config.mesh)
-    pictures, restore_s, notes = {}, {}, ()
+    pictures, restore_s = {}, {}
     if request.degraded is None:
         given = read_inputs(request, config, generator)
     else:
-        given, pictures, restore_s, notes = restored_inputs(request, config, generator, report)
+        given, pictures, restore_s = restored_inputs(request, config, generator, report)
+    notes = given.pop("notes", ())
     framing, stored = given.pop("framing", None), stored_photo(request.resume) if request.resume else None
     is_new = framing is not None and stored is None
     photo = read_photo(request.image, framing, config.render.resolution, request.mask) if is_new else stored
@@ -127,7 +128,7 @@ def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, Sh
             state_dir=folder,
             resume=request.resume is not None,  # a folder that is used again starts anew
         )
-        files = replace(made, photo=photo).export(folder)
+        files = replace(made, photo=photo, notes=notes).export(folder)
     for warning in made.warnings:
         say(warning)
     level, sentences = (None, ()) if made.verdict is None else (made.verdict.level, (made.verdict.sentence,))
@@ -252,8 +253,8 @@ def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfi
 def read_inputs(
     request: RunRequest, config: ShapeConfig, generator: MaskedGenerator, find_object: bool = True
 ) -> dict:
-    """The image or the latent that a request names, with its mask and framing. Raises UserError for what cannot be
-    read.
+    """The image or the latent that a request names, with its mask, framing and notes. Raises UserError for what cannot
+    be read.
 
     find_object: look for the object in a picture without a mask that the prior does not know.
     """
@@ -269,14 +270,14 @@ def read_inputs(
     picture = read_framed(request.image, size, generator, *masks, find_object)
     for note in picture.notes:
         say(note)
-    return {"image": picture.image, "mask": picture.mask, "framing": picture.framing}
+    return {"image": picture.image, "mask": picture.mask, "framing": picture.framing, "notes": picture.notes}
 
 
 def restored_inputs(
     request: RunRequest, config: ShapeConfig, generator: MaskedGenerator, report: Reporter = silent
-) -> tuple[dict, dict, dict[str, float], tuple[str, ...]]:
-    """(image and mask to explain, pictures to write by file name, seconds, notes) of a damaged image, which is restored
-    unless the run is resumed. Raises UserError for what cannot be read or restored.
+) -> tuple[dict, dict, dict[str, float]]:
+    """(image, mask and notes, pictures to write by file name, seconds) of a damaged image, which is restored unless the
+    run is resumed. Raises UserError for what cannot be read or restored.
     """
     from gan2shape.restore.damaged_input import damage_of, mask_beside, restore_input, stored_input
 
@@ -292,7 +293,7 @@ def restored_inputs(
         say(note)
     size = config.render.resolution
     given = {"image": resized(found.image, size), "mask": None if mask is None else resized(mask, size)}
-    return given, found.pictures, {"restore_s": found.seconds} if found.pictures else {}, found.notes
+    return {**given, "notes": found.notes}, found.pictures, {"restore_s": found.seconds} if found.pictures else {}
 
 
 def metrics(made: Reconstruction) -> dict[str, float]:

@@ -40,6 +40,7 @@ class _Read:
     image: Float[Tensor, "1 3 S S"]
     mask: Float[Tensor, "1 1 S S"] | None
     framing: Framing  # what `image` shows of the file
+    notes: tuple[str, ...] = ()  # what was assumed
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class _Work:
         began, one = time.perf_counter(), read.request
         with locked(Path(one.out)):
             photo = read_photo(one.image, read.framing, self.config.render.resolution, one.mask)
-            replace(made, photo=photo).export(one.out)
+            replace(made, photo=photo, notes=read.notes).export(one.out)
         return shared_s + time.perf_counter() - began
 
     def rows(self, writing: list[tuple[_Read, Reconstruction | UserError, Future]]) -> Iterator[dict]:
@@ -103,7 +104,8 @@ class _Work:
             except UserError as error:
                 yield failed_row(read.item, error)
             else:
-                yield done_row(read.item, seconds, (*made.warnings, *self.generator.notes), metrics(made))
+                notes = (*made.warnings, *read.notes, *self.generator.notes)
+                yield done_row(read.item, seconds, notes, metrics(made))
 
 
 def _is_strange(made: Reconstruction | UserError) -> bool:

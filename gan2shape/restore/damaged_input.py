@@ -24,6 +24,7 @@ from gan2shape.restore.tasks import TASKS, Damage, parse_damage
 
 RESTORED_NAME, GIVEN_NAME = RESTORED_NAMES
 HARMLESS = "reconstruct"  # the task without a damage
+MEANING = f"the shape and the verdict are those of {RESTORED_NAME}; {GIVEN_NAME} is what was given."
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,15 @@ def restore_input(
     made = restore_images(given.image, damage, None, prior, seed=seed, report=report)
     pixels = {RESTORED_NAME: to_uint8(made.image.cpu())[0], GIVEN_NAME: to_uint8(made.observed.cpu())[0]}
     notes += (
-        f"The input was restored first ({damage.task}, {made.method.title}): the shape and the verdict are those of "
-        f"{RESTORED_NAME}; {GIVEN_NAME} is what was given.",
+        f"The input was restored first ({damage.task}, {made.method.title}): {MEANING}",
     )
     return RestoredInput(to_float(pixels[RESTORED_NAME][None]), pixels, made.seconds, notes)
 
 
 def stored_input(folder: Path, prior: Prior) -> RestoredInput:
     """What an earlier run in `folder` has restored. Raises UserError where its picture is gone."""
-    return RestoredInput(read_image(folder / RESTORED_NAME, prior.resolution).image, {})
+    image = read_image(folder / RESTORED_NAME, prior.resolution).image
+    return RestoredInput(image, {}, notes=(f"The input was restored first: {MEANING}",))
 
 
 def mask_beside(path: Path, mask: Path | None, prior: Prior) -> Float[Tensor, "1 1 S S"] | None:

@@ -74,6 +74,7 @@ class Reconstruction:
     confidence: Float[Tensor, "1 1 S S"] | None = None
     # What was measured of an image that was given, by name (shape/verdict.py); nothing of a sample or a latent.
     figures: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # sentences about the input: what was assumed, what was done to it before
     photo: Photo | None = None  # the observed image at its own resolution, where that is higher
 
     @property
@@ -164,14 +165,20 @@ class Reconstruction:
         return None if made is None else to_uint8(made[0])
 
     def _object_view(self) -> Float[Tensor, "1 6"]:
-        """Of the object's own frame, for meshes that are closed symmetrically; zero where nothing is known of it."""
-        mesh, view = self.config.mesh, self.scene.view.new_zeros(1, 6)
-        if mesh.back == "symmetric" and mesh.symmetry_yaw_deg is not None:
+        """Of the object's own frame, for meshes that are closed symmetrically; zero where nothing is known of it. The
+        yaw is that which was given, else the heading that the pack's attribute network reads, else the view network's.
+        """
+        mesh, prior, view = self.config.mesh, self.generator.prior, self.scene.view.new_zeros(1, 6)
+        if mesh.back != "symmetric":
+            return view
+        if mesh.symmetry_yaw_deg is not None:
             view[:, 1] = math.radians(mesh.symmetry_yaw_deg)
-        elif mesh.back == "symmetric" and self.progress.initial == DEPTH_NETWORK:
-            prior = self.generator.prior
+            return view
+        if self.progress.initial == DEPTH_NETWORK:
             upright = prior.generator.synthesis(prior.w_mean[None]).clamp(-1, 1)
             view[:, :2] = read_pitch_yaw_rad(self.state.model.networks, self.observation.image, upright)
+        if prior.attributes is not None:
+            view[:, 1] = prior.attributes.read(self.observation.image).heading_rad
         return view
 
     def _repr_html_(self) -> str:
@@ -221,6 +228,7 @@ class Reconstruction:
             object_view=self._object_view(),
             notes=[
                 *(() if self.verdict is None else (self.verdict.sentence,)),
+                *self.notes,
                 origin_note(self.progress, len(self.scenes) - 1),
                 *substitutions(self.config),
                 *self.generator.notes,

@@ -70,6 +70,7 @@ def test_a_run_explains_the_restored_picture_and_again_when_resumed(pack: Path, 
     assert np.array_equal(given, pixels_of(path))
     assert restored.shape == (SIZE, SIZE, 3)
     assert np.array_equal(seen, restored)
+    assert "restored first" in (out / "report.html").read_text(encoding="utf-8")
     stored = json.loads((out / "request.json").read_text())
     assert stored["degraded"] == "superres:4"
     before = (out / "depth.png").read_bytes()
@@ -78,6 +79,7 @@ def test_a_run_explains_the_restored_picture_and_again_when_resumed(pack: Path, 
     assert again.exit_code == 0, again.output
     assert (out / "depth.png").read_bytes() == before
     assert np.array_equal(pixels_of(out / "restored.png"), restored)
+    assert "restored first" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_what_is_kept_of_an_inpainted_picture_is_the_picture_s_and_the_hole_lies_where_it_was_marked(
