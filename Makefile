@@ -12,7 +12,7 @@ TESTERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal --jaxtyping-packages=gan2shape,beartype.beartype
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint format wheel clean
+.PHONY: help run test test-all lint format docs wheel clean
 
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,9 +45,12 @@ lint: $(VENV)/.dev  ## style, formatting rules, import floors
 format: $(VENV)/.dev  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.dev  ## build the documentation's site into site/, broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 wheel: $(VENV)/.dev  ## build dist/*.whl
 	rm -rf dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check $(PIP_ARGS) --no-deps -w dist .
 
 clean:  ## remove what the targets above made, .venv included
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) dist build site .pytest_cache .ruff_cache .import_linter_cache
