@@ -1,7 +1,6 @@
 """Mesh files: GLB, OBJ with its material and texture, PLY, STL. All in the glTF frame and in scene units."""
 
 import io
-import math
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +8,10 @@ from jaxtyping import UInt8
 
 from gan2shape.core.files import write_bytes_atomic, write_text_atomic
 from gan2shape.core.images import write_png
+from gan2shape.export.glb import textured_glb
 from gan2shape.export.mesh import Mesh, vertex_normals
-from gan2shape.scene.camera import CENTRE_Z, DEFAULT_FOV_DEG
+from gan2shape.scene.camera import DEFAULT_FOV_DEG
 
-UNLIT = "KHR_materials_unlit"
-VERTICES, ELEMENTS = 34962, 34963  # what a buffer view of a GLB holds
 FORMATS = ("obj", "ply", "stl")  # besides GLB
 
 
@@ -24,46 +22,10 @@ def glb_bytes(
 
     unlit: KHR_materials_unlit (a photo has its light in it); else metallic 0, roughness 1.
     """
-    import trimesh
-    from PIL import Image
-
     if texture.dtype != np.uint8 or texture.ndim != 3 or texture.shape[2] != 3:
         raise ValueError(f"texture must be uint8 [H, W, 3], not {texture.dtype} {texture.shape}")
-    material = trimesh.visual.material.PBRMaterial(
-        name="photo" if unlit else "albedo",
-        baseColorTexture=Image.fromarray(texture),
-        baseColorFactor=[255, 255, 255, 255],
-        metallicFactor=0.0,
-        roughnessFactor=1.0,
-        doubleSided=True,
-    )
-    solid = trimesh.Trimesh(
-        vertices=mesh.vertices,
-        faces=mesh.faces,
-        vertex_normals=vertex_normals(mesh),
-        visual=trimesh.visual.TextureVisuals(uv=mesh.uv, material=material),
-        process=False,
-    )
-
-    def finish(tree: dict) -> None:
-        tree["asset"]["generator"] = "gan2shape"
-        if unlit:
-            tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), UNLIT})
-            for entry in tree["materials"]:
-                entry.setdefault("extensions", {})[UNLIT] = {}
-        # The photo's own camera: glTF cameras look along -Z, and ours stands at (0, 0, 1) of the glTF frame.
-        perspective = {"aspectRatio": 1.0, "yfov": math.radians(fov_deg), "znear": 0.1}
-        tree["cameras"] = [{"name": "photo", "type": "perspective", "perspective": perspective}]
-        tree["nodes"].append({"name": "photo camera", "camera": 0, "translation": [0.0, 0.0, CENTRE_Z]})
-        tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)
-        for part in (part for entry in tree["meshes"] for part in entry["primitives"]):
-            uses = {part["indices"]: ELEMENTS, **dict.fromkeys(part["attributes"].values(), VERTICES)}
-            for accessor, target in uses.items():
-                tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = target
-
-    scene = trimesh.Scene()
-    scene.add_geometry(solid, geom_name="object", node_name="object")
-    return scene.export(file_type="glb", include_normals=True, tree_postprocessor=finish)
+    parts = (mesh.vertices, mesh.faces, vertex_normals(mesh), mesh.uv, texture)
+    return textured_glb(*parts, "photo" if unlit else "albedo", unlit=unlit, fov_deg=fov_deg)
 
 
 def write_glb(path: Path, mesh: Mesh, texture: np.ndarray, *, unlit: bool, fov_deg: float = DEFAULT_FOV_DEG) -> Path:
