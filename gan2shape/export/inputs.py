@@ -29,6 +29,8 @@ BACKDROP = 0.5  # grey under transparent parts, in [0, 1]
 BOX_MARGIN = 0.05  # around the mask's box where the square follows it, of the box's longer side
 MAX_PIXELS = 8_000_000  # larger pictures are reduced by a whole factor before they become floats
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+ORIENTATION = 0x0112  # tag of EXIF; 1 is upright
+STRIP_ROWS = 512  # of a deep picture that are floats at once
 INTEGER_TOPS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 bits
 
 
@@ -277,7 +279,7 @@ def decoded(path: Path, what: str, size: int) -> Decoded:
             if factor > 1:  # JPEG decodes at a half, a quarter or an eighth; other formats ignore this
                 opened.draft(None, (-(-width // factor), -(-height // factor)))
             opened.load()
-            smaller = _reduced(opened, reduction(*opened.size, size))
+            smaller = reduced(opened, reduction(*opened.size, size))
             turned = upright(smaller)
             original_size = (width, height) if turned.size == smaller.size else (height, width)
             found = _channels(turned, path, what, original_size, size)
@@ -306,7 +308,7 @@ def reduction(width: int, height: int, size: int) -> int:
     return max(1, min(math.ceil(math.sqrt(width * height / MAX_PIXELS)), min(width, height) // (2 * size)))
 
 
-def _reduced(picture, factor: int):
+def reduced(picture, factor: int):
     """A Pillow image shrunk by a whole factor, averages of blocks; 16-bit and float pictures are left as they are."""
     if factor == 1 or picture.mode[0] in "IF":
         return picture
@@ -320,6 +322,8 @@ def upright(picture):
     from PIL import ImageOps
 
     try:
+        if picture.getexif().get(ORIENTATION, 1) == 1:  # without this look, a copy would be made
+            return picture
         return ImageOps.exif_transpose(picture)
     except (struct.error, ValueError, TypeError, KeyError, SyntaxError):
         return picture
@@ -331,14 +335,18 @@ def _channels(picture, path: Path, what: str, original_size: tuple[int, int], si
         width, height = picture.size
         raise UserError(f"the {what} {path} is only {width} x {height} pixels: use one of at least {MIN_WIDTH_PX}.")
     if picture.mode[0] in "IF":
-        grey = np.asarray(picture, dtype=np.float32)
+        grey = np.asarray(picture)
         if not np.isfinite(grey).all():
             raise UserError(f"the {what} {path} holds values that are not finite (NaN or infinite): save it again.")
         top, notes = _white(float(grey.max(initial=0)), picture.mode[0] == "I", path, what)
-        values = torch.from_numpy((grey / top).clip(0, 1))[None, None]
         factor = reduction(*picture.size, size)
-        if factor > 1:
-            values = F.avg_pool2d(values, factor, ceil_mode=True)
+        n_rows = max(1, STRIP_ROWS // factor) * factor
+        strips = []
+        for start in range(0, len(grey), n_rows):  # a large picture as floats would take several times its own memory
+            levels = grey[start : start + n_rows].astype(np.float32)
+            strip = torch.from_numpy((levels / np.float32(top)).clip(0, 1))[None, None]
+            strips.append(strip if factor == 1 else F.avg_pool2d(strip, factor, ceil_mode=True))
+        values = torch.cat(strips, 2)
         return Decoded(values.expand(-1, 3, -1, -1), None, original_size, notes)
     has_alpha = "A" in picture.getbands() or "transparency" in picture.info
     values = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"), dtype=np.float32) / 255

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized, to_uint8, write_png
-from gan2shape.export.inputs import BACKDROP, Framing, decoded, full_cover, upright
+from gan2shape.export.inputs import BACKDROP, Framing, decoded, full_cover, reduced, upright
 
 PHOTO_NAME = "input_full.png"  # in a run's folder
 MAX_SIDE = 4096  # of a texture, pixels; larger photos are reduced
@@ -49,7 +49,9 @@ def read_photo(path: Path, framing: Framing, size: int, mask_path: Path | None =
                 levels = Image.fromarray(to_uint8(picture.colour[0], lowest=0.0))
                 pixels = _squared(levels, framing.scaled(levels.size[0] / picture.original_size[0]), side)
             else:
-                pixels = _squared(_opaque(upright(opened)), framing.scaled(opened.size[0] / width), side)
+                fits = max(1, int(framing.size * opened.size[0] / width // MAX_SIDE))
+                smaller = reduced(opened, fits)
+                pixels = _squared(_opaque(upright(smaller)), framing.scaled(smaller.size[0] / width), side)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UserError(f"the image {path} cannot be read again ({str(error).rstrip('.')}): save it again.") from error
     cover = full_cover(path, mask_path, size) if has_alpha or mask_path is not None else None
@@ -91,7 +93,7 @@ def _opaque(picture):
     from PIL import Image
 
     if "A" not in picture.getbands() and "transparency" not in picture.info:
-        return picture.convert("RGB")
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
     ground = Image.new("RGBA", picture.size, (round(255 * BACKDROP),) * 3 + (255,))
     return Image.alpha_composite(ground, picture.convert("RGBA")).convert("RGB")
 
@@ -125,10 +127,12 @@ def bled(photo: Photo, mask: Float[Tensor, "1 1 S S"]) -> UInt8[np.ndarray, "P P
     pixels = photo[..., :3]
     if not bool(solid.any()):
         return pixels
-    known = solid.float()
-    channels = [torch.from_numpy(pixels[..., channel].astype(np.float32))[None, None] for channel in range(3)]
-    filled = [carried_on(channel, known)[0, 0].round().clamp(0, 255).to(torch.uint8).numpy() for channel in channels]
-    return np.where(solid[0, 0].numpy()[..., None], pixels, np.stack(filled, -1))
+    known, inside, shown = solid.float(), solid[0, 0].numpy(), pixels.copy()
+    for channel in range(3):  # one after the other: as floats they are large
+        values = carried_on(torch.from_numpy(pixels[..., channel].astype(np.float32))[None, None], known)[0, 0]
+        filled = values.round_().clamp_(0, 255).to(torch.uint8).numpy()
+        np.copyto(shown[..., channel], filled, where=~inside)
+    return shown
 
 
 def _solid(photo: Photo, mask: Float[Tensor, "1 1 S S"]) -> Bool[Tensor, "1 1 P P"]:
@@ -154,8 +158,12 @@ def carried_on(values: Float[Tensor, "1 1 H W"], weight: Float[Tensor, "1 1 H W"
         mean = (values * weight).sum() / weight.sum()
         return torch.lerp(mean.expand_as(values), values, weight)
     odd = (0, values.shape[-1] % 2, 0, values.shape[-2] % 2)
-    area = F.avg_pool2d(F.pad(weight, odd), 2)
-    coarse = F.avg_pool2d(F.pad(values * weight, odd), 2) / area.clamp_min(1e-6)
+    area = _halved(weight, odd)
+    coarse = _halved(values * weight, odd) / area.clamp_min(1e-6)
     below = carried_on(coarse, (4 * area).clamp_max(1.0))
     grown = F.interpolate(below, scale_factor=2.0, mode="bilinear", align_corners=False)
     return torch.lerp(grown[..., : values.shape[-2], : values.shape[-1]], values, weight)
+
+
+def _halved(values: Tensor, odd: tuple[int, int, int, int]) -> Tensor:
+    return F.avg_pool2d(F.pad(values, odd) if any(odd) else values, 2)

@@ -144,9 +144,30 @@ def test_values_that_are_not_finite_are_one_sentence(value: float, tmp_path) -> 
 
 
 def test_missing_files_and_folders_are_one_sentence(tmp_path) -> None:
-    for path in (tmp_path / "no.png", tmp_path):
-        with pytest.raises(UserError, match="does not exist"):
+    for path, why in ((tmp_path / "no.png", "does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(UserError, match=why):
             read_image(path, SIZE)
+
+
+def test_heic_is_named_and_the_first_of_several_pictures_is_taken(tmp_path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64))
+    with pytest.raises(UserError, match=r"HEIC.*save it as PNG or JPEG"):
+        read_image(tmp_path / "a.png", SIZE)
+    first = Image.new("RGB", (64, 64), (200, 30, 30))
+    first.save(tmp_path / "b.gif", save_all=True, append_images=[Image.new("RGB", (64, 64), (0, 0, 250))])
+    found = read_image(tmp_path / "b.gif", SIZE)
+    assert float(found.image[0, 0].mean()) > 0.4
+    assert "2 pictures: the first one" in found.notes[0]
+
+
+def test_a_large_deep_picture_is_read_in_strips_as_a_whole(tmp_path, monkeypatch) -> None:
+    levels = np.random.default_rng(0).integers(0, 65536, (301, 403), dtype=np.uint16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    monkeypatch.setattr(inputs, "MAX_PIXELS", 20_000)
+    whole = read_image(tmp_path / "deep.png", 32).image
+    monkeypatch.setattr(inputs, "STRIP_ROWS", 10)
+    assert torch.equal(read_image(tmp_path / "deep.png", 32).image, whole)
+    assert abs(float(whole.mean()) - (levels.mean() / 65535 * 2 - 1)) < 0.02
 
 
 def test_mask_is_read_from_grey_or_alpha(tmp_path) -> None:

@@ -265,6 +265,7 @@ def test_the_page_of_many_images_shows_its_pictures(browser, tmp_path) -> None:
     (tmp_path / "index.html").write_text(render_index(rows, tmp_path, "egg", "instant", 4), encoding="utf-8")
     page = browser.new_page()
     page.goto((tmp_path / "index.html").as_uri())
+    page.wait_for_function("() => Array.from(document.images).every(one => one.naturalWidth)")  # they load late
     widths = page.evaluate("Array.from(document.images, one => one.naturalWidth)")
     assert widths == [32] * 4
     assert "no <picture>" in page.locator("table").text_content()
