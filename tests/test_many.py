@@ -164,6 +164,9 @@ def test_an_image_of_a_job_opens_as_a_run_does(photos, tmp_path, weights) -> Non
     assert "holds a run" in over.stderr
     with pytest.raises(UserError, match="name the folder of one"):
         open_run(out)
+    resumed = runner.invoke(app, ["run", "--resume", str(out)])
+    assert resumed.exit_code == 2
+    assert "give the command that began it again" in resumed.stderr
 
     (out / "a").rename(tmp_path / "a")
     with pytest.raises(UserError, match=r"input\.png"):

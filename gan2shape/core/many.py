@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import read_lines
-from gan2shape.core.requests import REQUEST_NAME, RunRequest, address_of, resumed
+from gan2shape.core.requests import JOB_NAME, REQUEST_NAME, RunRequest, address_of, resumed
 
 SUFFIXES = (  # of pictures in a folder; one that cannot be read is listed as failed
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".avif", ".heic", ".heif",
@@ -21,7 +21,6 @@ SUFFIXES = (  # of pictures in a folder; one that cannot be read is listed as fa
 JOURNAL_NAME = "images.jsonl"
 INDEX_NAME = "index.html"
 SETTINGS_NAME = "config.yaml"  # of the last call
-JOB_NAME = "job.json"  # its request, without images: what their folders are opened with
 RESERVED = (JOURNAL_NAME, INDEX_NAME, SETTINGS_NAME, JOB_NAME)  # names in the job's folder that no image's folder takes
 SCENE_NAME, INPUT_NAME = "scene.npz", "input.png"  # in the folder of each image
 HASH_DIGITS = 12

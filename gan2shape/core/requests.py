@@ -10,6 +10,7 @@ from typing import Any
 from gan2shape.core.errors import UserError
 
 REQUEST_NAME = "request.json"  # the request, beside the files of a run, for `--resume`
+JOB_NAME = "job.json"  # of a job of many images: its request, without images (core/many.py)
 PATH_FIELDS = ("image", "mask", "hole", "latent", "out", "resume", "generator", "features")
 MUST_EXIST = ("--generator",)  # a pack is a folder
 MUST_BE_FILES = ("--image", "--latent", "--mask", "--hole")
@@ -61,6 +62,8 @@ def resumed(
 
     Raises UserError where there is no run, and for one of an earlier version.
     """
+    if name == REQUEST_NAME and (folder / JOB_NAME).is_file():
+        raise UserError(f"{folder} holds a job of many images: give the command that began it again, and it goes on.")
     try:
         plain = json.loads((folder / name).read_text(encoding="utf-8"))
         plain = {spec.name: plain[spec.name] for spec in fields(RunRequest)}
