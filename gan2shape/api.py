@@ -25,7 +25,6 @@ from gan2shape.core.requests import (
     RESTORED_NAMES,
     RunRequest,
     RunResult,
-    refuse_options,
     require_inputs_kept,
 )
 from gan2shape.export.inputs import read_mask
@@ -44,8 +43,6 @@ from gan2shape.shape.state import STATE_NAME
 if TYPE_CHECKING:
     from gan2shape.bench.frechet import FrechetRequest
     from gan2shape.bench.requests import BenchRequest
-    from gan2shape.build.pack import BuildResult
-    from gan2shape.build.plan import BuildRequest
 
 
 CONFIG_NAME = "config.yaml"  # beside the files of a run
@@ -64,21 +61,6 @@ class SynthRequest:
     shards: bool = False  # training images only, without the truth
     labels: bool = False  # with `shards`: store each object's class beside its image
     mesh: Path | None = None  # a mesh file or a folder of them, rendered under the category's views and lights
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """One training of a generator."""
-
-    data: tuple[Path, ...]  # folders of shards
-    out: Path = Path("training")  # folder of checkpoints and contact sheets
-    kimg: float = 300.0  # thousands of images to show
-    device: str = "auto"
-    resume: bool = True  # go on from the checkpoint in `out`
-    start_from: Path | None = None  # a pack that a new training begins with
-    grow: Path | None = None  # a pack that a new training of twice its resolution begins with
-    labels: bool = False  # learn the classes that stand beside the images: a class-conditional generator
-    overrides: tuple[str, ...] = ()  # key=value of `TrainConfig`
 
 
 def run(
@@ -327,34 +309,6 @@ def synth(request: SynthRequest, report: Reporter = silent) -> RunResult:
     else:
         generate(*what, request.size, request.rendering)
     return RunResult(request.out, seconds=time.perf_counter() - began)
-
-
-def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
-    """Train a generator, or go on with it. `metrics["kimg"]`: thousands of images shown so far.
-
-    Raises UserError for settings, images and checkpoints that cannot be used.
-    """
-    from gan2shape.train.grow import grown_settings
-    from gan2shape.train.loop import TrainConfig
-    from gan2shape.train.loop import train as train_gan
-
-    began = time.perf_counter()
-    refuse_options(request.overrides)
-    if request.grow is not None and request.start_from is not None:
-        raise UserError("--grow and --start-from both name the pack to begin with: leave one of them out.")
-    values = {} if request.grow is None else grown_settings(request.grow)
-    config = compose(TrainConfig, overrides=request.overrides, calibration=values)
-    labels = config.labels or request.labels
-    config = replace(config, kimg=request.kimg, device=request.device, labels=labels)
-    state = train_gan(request.data, request.out, config, request.resume, request.grow or request.start_from, report)
-    return RunResult(request.out, metrics={"kimg": state.n_images / 1000}, seconds=time.perf_counter() - began)
-
-
-def build(request: "BuildRequest", report: Reporter = silent) -> "BuildResult":
-    """A pack of a category from nothing, or what is missing of one. Raises UserError as `build_pack` does."""
-    from gan2shape.build.pack import build_pack
-
-    return build_pack(request, report)
 
 
 def bench_ladder(request: "BenchRequest", rungs: tuple[str, ...] = (), report: Reporter = silent) -> list[dict]:

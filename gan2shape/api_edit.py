@@ -32,6 +32,7 @@ from gan2shape.edit.text import LOCALITY, asking, open_text_pair, sentence_of, t
 from gan2shape.export.animation import require_writer
 from gan2shape.export.inputs import read_image
 from gan2shape.prior.cache import content_hash
+from gan2shape.prior.made import weights_hash
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
@@ -172,7 +173,7 @@ def open_source(request: EditRequest, report: Reporter = silent) -> Source:
 
 def _opened_source(folder: Path, device: str) -> Source:
     request = request_behind(folder, device)
-    weights = content_hash(request.generator or pack_dir(request.category))
+    weights = weights_hash(request.generator or pack_dir(request.category), request.class_index)
     return Source(folder, open_run(folder, device), weights)
 
 
@@ -198,7 +199,7 @@ def find_sliders(
     if source is not None:
         request = request_behind(Path(source), device)
         generator, config = opened(request)
-        weights = content_hash(request.generator or pack_dir(request.category))
+        weights = weights_hash(request.generator or pack_dir(request.category), request.class_index)
     else:
         generator, config = open_prior(category, device=device)
         weights = content_hash(pack_dir(config.category))

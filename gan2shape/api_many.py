@@ -43,6 +43,7 @@ from gan2shape.core.requests import RunRequest
 from gan2shape.core.resources import pack_dir
 from gan2shape.export.index import render_index
 from gan2shape.prior.cache import content_hash
+from gan2shape.prior.made import weights_hash
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.opened import OpenPrior
 from gan2shape.shape.batch import BATCH, in_one_pass, is_one_pass
@@ -151,7 +152,7 @@ def _naming(index: int) -> Iterator[None]:
 
 def _settings(request: RunRequest, config: ShapeConfig) -> str:
     """What decides, beside the picture and its mask, what is written."""
-    weights = content_hash(request.generator or pack_dir(config.category))
+    weights = weights_hash(request.generator or pack_dir(config.category), request.class_index)
     features = "" if request.features is None else content_hash(request.features)
     further = f"class: {request.class_index}\nfeatures: {features}\nauto_mask: {request.auto_mask}\n"
     return f"{to_yaml(config)}weights: {weights}\n{further}"

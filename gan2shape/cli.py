@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gan2shape.cli_bench import bench_app
+from gan2shape.cli_build import build, train
 from gan2shape.cli_doctor import doctor
 from gan2shape.cli_edit import directions, edit, render, view
 from gan2shape.cli_errors import PlainGroup, as_messages, complain, usable_streams
@@ -72,6 +73,8 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(voxels_app, name="voxels")
 RESTORING = (restore, invert, morph, jitter, transfer, swap, combine, train_encoder, train_restorer, train_text)
 for verb in (edit, directions, render, view, *RESTORING, doctor):
+    app.command()(verb)
+for verb in (train, build):
     app.command()(verb)
 
 
@@ -239,85 +242,6 @@ def synth(
     payload = {"verb": "synth", "category": category, "count": count, "out_dir": out, "seconds": round(seconds, 2)}
     what = category if mesh is None else mesh
     emit(payload, as_json, [f"{count} images of {what} in {out} ({seconds:.1f} s)"])
-
-
-@app.command()
-@as_messages
-def train(
-    data: Annotated[list[Path], typer.Option(help="Folder that `gan2shape synth --shards` has written; or several.")],
-    out: Annotated[Path, typer.Option(help="Folder of checkpoints and sample sheets.")] = Path("training"),
-    kimg: Annotated[float, typer.Option(min=0.001, help="Thousands of images to show.")] = 300.0,
-    device: Device = "auto",
-    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = True,
-    start_from: Annotated[Path | None, typer.Option(help="A pack that a new training begins with.")] = None,
-    grow: Annotated[Path | None, typer.Option(help="A pack, to go on from at twice its resolution.")] = None,
-    labels: Annotated[bool, typer.Option("--labels", help="Learn classes (`synth --shards --labels`).")] = False,
-    as_json: Json = False,
-    settings: Settings = None,
-) -> None:
-    """Train a generator on a folder of images.
-
-    Examples:
-
-      gan2shape train --data car-shards --kimg 300 --out training/car r1_gamma=0.15
-
-      gan2shape train --data plain --data natural --grow packs/car --kimg 850 --out training/car-128
-    """
-    with claimed(out):
-        from gan2shape.api import TrainRequest
-        from gan2shape.api import train as run_training
-        from gan2shape.core.devices import process_rank
-        from gan2shape.core.progress import open_reporter
-
-        request = TrainRequest(tuple(data), out, kimg, device, resume, start_from, grow, labels, tuple(settings or ()))
-        with open_reporter() as report:
-            result = run_training(request, report)
-    shown_kimg = result.metrics["kimg"]
-    payload = {"verb": "train", "out_dir": out, "kimg": shown_kimg, "seconds": round(result.seconds, 2)}
-    if process_rank() > 0:
-        return
-    emit(payload, as_json, [f"{shown_kimg:g} thousand images shown; everything is in {out}"])
-
-
-@app.command()
-@as_messages
-def build(
-    category: Annotated[str, typer.Argument(help="car, head, …")],
-    settings: Settings = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the pack [default: weights/CATEGORY].")] = None,
-    work: Annotated[Path | None, typer.Option(help="Training folder [default: runs/train-CATEGORY].")] = None,
-    images: Annotated[int, typer.Option(min=1, help="Training images that are rendered.")] = 48_000,
-    kimg: Annotated[float, typer.Option(min=0.001, help="Thousands of images shown in training.")] = 300.0,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="gan, masks, scene, calibration, attributes, confidence, card: made anew; else all missing."),
-    ] = None,
-    device: Device = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with times and disk, and stop.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Make the weights of a category: train a GAN on rendered objects, then all that a run needs besides. Hours; a
-    second call goes on where the first was stopped. key=value changes the training, as for `gan2shape train`.
-
-    Examples:
-
-      gan2shape build car --dry-run
-
-      gan2shape build car --out packs/car --work runs/car --kimg 600
-
-      gan2shape build head --only scene --only card
-    """
-    from gan2shape.api import build as run_build
-    from gan2shape.build.plan import BuildRequest
-    from gan2shape.core.progress import open_reporter
-
-    overrides = tuple(settings or ())
-    request = BuildRequest(category, out, work, images, kimg, tuple(only or ()), device, overrides, dry_run)
-    with open_reporter() as report:
-        result = run_build(request, report)
-    done = [f"{'pack':12s} {result.pack}", *(f"{name:12s} {value:.1f} s" for name, value in result.seconds.items())]
-    lines = result.plan.lines() if dry_run else done
-    emit({"verb": "build", "dry_run": dry_run, **result.as_json()}, as_json, lines)
 
 
 @app.command()

@@ -11,19 +11,18 @@ from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import say
 from gan2shape.core.resources import known_categories
-from gan2shape.prior.cache import find_estimated
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
-from gan2shape.prior.open import RESOLUTION_KEY, open_prior
+from gan2shape.prior.open import RESOLUTION_KEY, estimate_of, open_prior
 
 
 def exam_category(request: BenchRequest) -> str:
-    """Whose exam is used: the named category's, else the one that `gan2shape prior` noted for the generator.
+    """Whose exam is used: the named category's, else the one that `gan2shape prior` or `build` noted for the generator.
 
     Raises UserError where a generator comes with neither.
     """
     if request.category is not None or request.generator is None:
         return request.category or ShapeConfig.category
-    kept = find_estimated(request.generator, class_index=request.class_index)
+    kept = estimate_of(request.generator, request.class_index)
     if kept is None or kept.category is None:
         raise UserError(
             f"No category names the exam with which {request.generator} is to be measured: "

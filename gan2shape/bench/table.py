@@ -32,7 +32,7 @@ from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.resources import pack_dir
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.measure.statistics import cluster_interval, mean_interval
-from gan2shape.prior.cache import content_hash
+from gan2shape.prior.made import weights_hash
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.open import category_config
 from gan2shape.shape.initialize import DEPTH_NETWORK
@@ -187,7 +187,7 @@ def paired_difference(objects: list[dict], method: str, metric: str, interval: I
 
 def settings_of(request: BenchRequest, config: ShapeConfig, category: str, split: str, has_weights: bool = True) -> str:
     """What must be equal for rows of one folder: configuration, split and weights."""
-    weights = content_hash(request.generator or pack_dir(category)) if has_weights else "none"
+    weights = weights_hash(request.generator or pack_dir(category), request.class_index) if has_weights else "none"
     weights += f"-class{request.class_index}" if request.class_index else ""
     return to_yaml(config) + f"split: {split}\nweights: {weights}\n"
 

@@ -72,9 +72,9 @@ def cache_folders(path: Path) -> list[Path]:
     return [path if path.is_dir() else path.parent, user_cache()]
 
 
-def cache_name(path: Path, class_index: int | None) -> str:
+def cache_name(path: Path, class_index: int | None, stem: str = STEM) -> str:
     """Name of the files, without a suffix. Each class of a conditional network has its own; the first is the rule."""
-    return STEM + content_hash(path) + (f"-class{class_index}" if class_index else "")
+    return stem + content_hash(path) + (f"-class{class_index}" if class_index else "")
 
 
 def find_estimated(

@@ -1,6 +1,7 @@
 """The one way to a prior: a category's bundled pack, or a custom generator in its place.
 
-A custom generator needs more than G. Where each part comes from:
+A custom generator needs more than G. A pack that `gan2shape build --generator` made for it (`prior.made`) has all of
+it. Else, where each part comes from:
 
     views and lights     what `gan2shape prior` read off samples, else a pack's own calibration, else the category's
     feature distance     a TorchScript module that the user names, else the checkpoint's discriminator, else the
@@ -31,6 +32,7 @@ from gan2shape.prior.cache import EstimatedPrior, find_estimated
 from gan2shape.prior.calibration import Calibration, read_calibration
 from gan2shape.prior.checkpoint import load_generator
 from gan2shape.prior.coarse import choose_last_blocks
+from gan2shape.prior.made import MadePack, find_made, is_made, with_made
 from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked_generator
 from gan2shape.prior.packs import Prior, load_pack, of_class
 from gan2shape.prior.ranges import KEYS
@@ -60,24 +62,28 @@ def open_prior(
     features: str | Path | None = None,
     device: torch.device | str = "auto",
     class_index: int | None = None,
+    with_pack: bool = True,
 ) -> tuple[MaskedGenerator, ShapeConfig]:
     """A generator that is ready for the method, and the configuration that fits it.
 
     Args:
         category: whose pack; with a `generator`, whose ranges of views and lights. Without a generator: car unless
             given. With one: the category of its card, or of `gan2shape prior`, unless given.
-        generator: a StyleGAN2 checkpoint or a pack, used in the place of the category's pack.
+        generator: a StyleGAN2 checkpoint or a pack, used in the place of the category's pack. A pack that was made for
+            a checkpoint is found by the checkpoint's contents.
         preset, overrides: of the configuration, as `compose` takes them. Whatever the preset, `render.resolution`
             becomes the resolution at which the generator is used.
         features: a TorchScript module (code, which runs) that compares images; only with a `generator`.
         device: `auto`, `cpu`, `cuda`, …
         class_index: of a class-conditional `generator`, the class to generate; the first one unless given.
+        with_pack: use the pack that was built for the `generator`, where there is one.
     Raises UserError with cause and remedy for everything that cannot be used.
     """
     overrides, device = tuple(overrides), choose_device(str(device))
     if generator is not None:
         script = None if features is None else Path(features)
-        opened, config = _open_custom(Path(generator), category, preset, overrides, script, device, class_index)
+        further = (script, device, class_index, with_pack)
+        opened, config = _open_custom(Path(generator), category, preset, overrides, *further)
         require_backend(config.render.backend)
         return opened, config.scaled()
     if features is not None:
@@ -136,17 +142,24 @@ def _open_custom(
     features: Path | None,
     device: torch.device,
     class_index: int | None,
+    with_pack: bool,
 ) -> tuple[MaskedGenerator, ShapeConfig]:
+    made = find_made(path, device, class_index) if is_made(path) else None
+    if made is not None:
+        path, class_index = made.generator, made.class_index
     whole = load_generator(path, device, class_index)
     resolution = checked_resolution(path, whole)
-    kept = find_estimated(path, device, class_index)
+    made = find_made(path, device, class_index) if made is None and with_pack else made
+    kept = find_estimated(path, device, class_index) if made is None else made
     chosen = chosen_category(path, category, kept, whole)
-    is_own = is_pack(whole)
-    calibration = whole.calibration if is_own else bundled_calibration(chosen)
-    settings = (*read_settings(kept, chosen), *overrides)
-    config = compose(ShapeConfig, chosen, preset, settings, calibration=custom_settings(whole, calibration))
+    is_own, own_calibration = is_pack(whole), whole.calibration if made is None else made.calibration
+    calibration = own_calibration if own_calibration.settings else bundled_calibration(chosen)
+    settings, networks = (*read_settings(kept, chosen), *overrides), {} if made is None else made.networks
+    known = custom_settings({**whole.networks, **networks}, calibration)
+    config = compose(ShapeConfig, chosen, preset, settings, calibration=known)
     config = config if chosen is not None else replace(config, category=path.stem)
-    wanted = config.render.resolution if is_overridden(RESOLUTION_KEY.rstrip("="), overrides) else WORKING_RESOLUTION
+    usual = WORKING_RESOLUTION if made is None else made.resolution
+    wanted = config.render.resolution if is_overridden(RESOLUTION_KEY.rstrip("="), overrides) else usual
     size = min(wanted, resolution)
     if size % LEAST_RESOLUTION:
         raise UserError(f"render.resolution={size} does not work: give a multiple of {LEAST_RESOLUTION}.")
@@ -155,15 +168,18 @@ def _open_custom(
     centre = truncation_centre(whole)
     middle = whole.w_mean if centre is None else centre
     is_coarse, drawn_how = choose_last_blocks(whole.generator, middle, size, config.render.last_blocks)
-    sized = at_resolution(whole, size, is_coarse, is_bfloat16)
-    opened, masks_from = with_masks(masked_generator(replace(sized, discriminator=metric)), kept)
+    sized = replace(at_resolution(whole, size, is_coarse, is_bfloat16), discriminator=metric)
+    if made is not None:
+        sized = with_made(sized, made, size)
+    opened, masks_from = with_masks(masked_generator(sized), kept)
     notes = (
         f"Compared by: {metric_name}.",
         f"Working size: {size} x {size}" + _of(resolution, size),
         *([drawn_how] if drawn_how else []),
         *([BFLOAT16_NOTE] if is_bfloat16 else []),
-        origins(config, chosen, kept, overrides, calibration if is_own else None),
+        origins(config, chosen, kept, overrides, own_calibration),
         f"Object masks: {masks_from}.",
+        *(() if made is None else (made_note(made, size),)),
     )
     opened = replace(opened, centre=centre, needs_mask=True, notes=notes)
     how = {} if is_own else {"precision": BF16 if is_bfloat16 else FP32}
@@ -172,9 +188,9 @@ def _open_custom(
     return opened, replace(config, render=render)
 
 
-def custom_settings(prior: Prior, calibration: Calibration) -> dict[str, Any]:
+def custom_settings(networks: Iterable[str], calibration: Calibration) -> dict[str, Any]:
     """What is set before the preset: the calibration, and how E learns where no image encoder helps."""
-    return {**({} if ENCODER_NAME in prior.networks else WITHOUT_ENCODER), **calibration.settings}
+    return {**({} if ENCODER_NAME in networks else WITHOUT_ENCODER), **calibration.settings}
 
 
 def uses_bfloat16(precision: str, device: torch.device, is_own: bool = False) -> bool:
@@ -193,11 +209,22 @@ def at_resolution(prior: Prior, size: int, is_coarse: bool = False, is_bfloat16:
     return replace(prior, generator=sized, networks=fitting)
 
 
-def with_masks(opened: MaskedGenerator, kept: EstimatedPrior | None) -> tuple[MaskedGenerator, str]:
+def made_note(made: MadePack, size: int) -> str:
+    """What a pack that was made for the generator gives at this resolution, in a sentence."""
+    if size == made.resolution:
+        return "Shapes begin at the depth network of the pack that was built for this generator."
+    return (
+        f"The pack that was built for this generator works at {made.resolution} x {made.resolution}: at this "
+        "resolution only its object masks are used."
+    )
+
+
+def with_masks(opened: MaskedGenerator, kept: EstimatedPrior | MadePack | None) -> tuple[MaskedGenerator, str]:
     """(the generator with a mask head where there is one, where its masks come from)."""
     if opened.head is not None:
-        return opened, "by a network in the checkpoint"
-    if kept is None:
+        is_made = isinstance(kept, MadePack)
+        return opened, "by the pack that was built for it" if is_made else "by a network in the checkpoint"
+    if kept is None or isinstance(kept, MadePack):
         return opened, "only those of --mask"
     return replace(opened, head=build_head(kept.head_settings, kept.head_state)), "by what `gan2shape prior` learnt"
 
@@ -223,7 +250,9 @@ def checked_resolution(path: Path, prior: Prior) -> int:
     return own.resolution
 
 
-def chosen_category(path: Path, category: str | None, kept: EstimatedPrior | None, prior: Prior) -> str | None:
+def chosen_category(
+    path: Path, category: str | None, kept: EstimatedPrior | MadePack | None, prior: Prior
+) -> str | None:
     """The category that is named now, else the one that was named to `gan2shape prior` (None: typed defaults), else the
     one on the card of a pack or of a copy of it.
 
@@ -239,7 +268,16 @@ def chosen_category(path: Path, category: str | None, kept: EstimatedPrior | Non
     return category or (kept.category if kept is not None else carded)
 
 
-def read_settings(kept: EstimatedPrior | None, category: str | None) -> tuple[str, ...]:
+def estimate_of(path: Path, class_index: int | None = None) -> EstimatedPrior | MadePack | None:
+    """What is known of a custom generator beside its file: its pack, else what `gan2shape prior` learnt; None.
+
+    Raises UserError for damaged files.
+    """
+    made = find_made(path, "cpu", class_index)
+    return made if made is not None else find_estimated(path, "cpu", class_index)
+
+
+def read_settings(kept: EstimatedPrior | MadePack | None, category: str | None) -> tuple[str, ...]:
     """What was read off samples by the networks of that category, as `key=value`: nothing, if it was another's."""
     return kept.overrides if kept is not None and kept.category == category else ()
 
@@ -252,7 +290,7 @@ def source_of(category: str | None) -> str:
 def origins(
     config: ShapeConfig,
     category: str | None,
-    kept: EstimatedPrior | None,
+    kept: EstimatedPrior | MadePack | None,
     overrides: tuple[str, ...],
     own: Calibration | None = None,
 ) -> str:

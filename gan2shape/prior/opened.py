@@ -11,10 +11,9 @@ from torch import Tensor
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import one_thread_after_fork
-from gan2shape.prior.cache import find_estimated
 from gan2shape.prior.calibration import Calibration
 from gan2shape.prior.masked_generator import MaskedGenerator, observe_seed
-from gan2shape.prior.open import bundled_calibration, custom_settings, is_pack, open_prior, read_settings
+from gan2shape.prior.open import bundled_calibration, custom_settings, estimate_of, open_prior, read_settings
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class OpenPrior:
         """
         one_thread_after_fork()
         opened, config = open_prior(category, generator, None, (), features, device, class_index)
-        is_own = generator is None or is_pack(opened.prior)
-        calibration = opened.prior.calibration if is_own else bundled_calibration(config.category)
-        kept = None if generator is None else find_estimated(Path(generator), "cpu", class_index)
+        own = opened.prior.calibration
+        calibration = own if generator is None or own.settings else bundled_calibration(config.category)
+        kept = None if generator is None else estimate_of(Path(generator), class_index)
         return cls(opened, config.category, calibration, read_settings(kept, config.category))
 
     @property
@@ -70,7 +69,7 @@ class OpenPrior:
         settings = (*self.measured, *overrides)
         known = self.calibration.settings
         if self.generator.needs_mask:  # a custom one
-            known = custom_settings(self.generator.prior, self.calibration)
+            known = custom_settings(self.generator.prior.networks, self.calibration)
         config = compose(ShapeConfig, self.category, preset, settings, calibration=known)
         return replace(config, render=replace(config.render, resolution=self.resolution)).scaled()
 
