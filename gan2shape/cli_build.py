@@ -14,8 +14,13 @@ IMAGES, KIMG = 48_000, 300.0  # of `build CATEGORY`, and thousands of images sho
 
 @as_messages
 def train(
-    data: Annotated[Path, typer.Option(help="Folder that `gan2shape synth --shards` has written.")],
-    out: Annotated[Path, typer.Option(help="Folder of checkpoints and sample sheets.")] = Path("training"),
+    data: Annotated[Path | None, typer.Option(help="Folder that `gan2shape synth --shards` has written.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Instead: a folder of your photos, of any kind and size.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Of --images: a folder of masks named as the photos; objects are cut out.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Of --images: resolution to learn, a power of two.")] = 64,
+    out: Annotated[Path, typer.Option(help="Folder of checkpoints, sample sheets and the pack.")] = Path("training"),
     kimg: Annotated[float, typer.Option(min=0.001, help="Thousands of images to show.")] = KIMG,
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = True,
@@ -24,24 +29,31 @@ def train(
     as_json: Json = False,
     settings: Settings = None,
 ) -> None:
-    """Train a generator on a folder of images.
+    """Train a generator on a folder of images. A second call goes on.
 
-    Example:  gan2shape train --data car-shards --kimg 300 --out training/car r1_gamma=0.15
+    Examples:
+
+      gan2shape train --data car-shards --kimg 300 --out training/car r1_gamma=0.15
+
+      gan2shape train --images my-photos --masks my-masks --out training/mine
     """
+    _refuse({"--masks": masks if images is None else None}, "belongs to --images: name the photos")
     with claimed(out):
         from gan2shape.api_build import TrainRequest
         from gan2shape.api_build import train as run_training
         from gan2shape.core.devices import process_rank
         from gan2shape.core.progress import open_reporter
 
-        request = TrainRequest(data, out, kimg, device, resume, start_from, labels, tuple(settings or ()))
+        overrides = tuple(settings or ())
+        request = TrainRequest(data, out, kimg, device, resume, start_from, labels, overrides, images, masks, size)
         with open_reporter() as report:
             result = run_training(request, report)
     shown_kimg = result.metrics["kimg"]
     payload = {"verb": "train", "out_dir": out, "kimg": shown_kimg, "seconds": round(result.seconds, 2)}
     if process_rank() > 0:
         return
-    emit(payload, as_json, [f"{shown_kimg:g} thousand images shown; everything is in {out}"])
+    lines = [f"{shown_kimg:g} thousand images shown; everything is in {out}"]
+    emit(payload, as_json, [*lines, f"next: gan2shape build --category … --generator {out}"])
 
 
 @as_messages

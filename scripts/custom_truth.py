@@ -25,7 +25,6 @@ sys.path.insert(0, str(ROOT))
 from gan2shape.bench.exam import exam_objects  # noqa: E402
 from gan2shape.bench.requests import BenchRequest  # noqa: E402
 from gan2shape.bench.table import read_objects, run_table  # noqa: E402
-from gan2shape.build.encoder import EncoderPlan  # noqa: E402
 from gan2shape.build.generator_pack import build_generator  # noqa: E402
 from gan2shape.build.generator_plan import GeneratorBuildRequest  # noqa: E402
 from gan2shape.build.pack import add_scene  # noqa: E402
@@ -93,7 +92,7 @@ def encoder_psnr(category: str, path: Path, count: int) -> float:
 
 
 def compared(own: dict, foreign: dict) -> dict:
-    """Means, gains over the ellipsoid in percent of the ellipsoid's score, and paired differences with 95 % intervals."""
+    """Means, gains over the ellipsoid and paired differences, these with 95 % intervals [mean, half width]."""
     found = {}
     for metric in ("side", "mad"):
         base = own[BASELINE][metric]
@@ -125,7 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
         packs["own"] = own_pack(category, folder, plan, report)
     if options.arm != "own":
         path = stripped(category, folder / "foreign.safetensors")
-        changes = {f"pretrain.{name}": getattr(plan, name) for name in ("n_objects", "n_fit_objects", "n_fit", "n_joint")}
+        counts = ("n_objects", "n_fit_objects", "n_fit", "n_joint")
+        changes = {f"pretrain.{name}": getattr(plan, name) for name in counts}
         changes |= {"encoder.n_steps": options.encoder, "encoder.n_image_steps": options.encoder}
         settings = tuple(f"{key}={value}" for key, value in changes.items())
         made = build_generator(GeneratorBuildRequest(path, category, folder / "foreign", settings=settings), report)
@@ -137,8 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
         name: scores(category, pack, folder / f"bench-{name}", options.count, report) for name, pack in packs.items()
     }
     psnr = {f"encoder_psnr_db_{name}": encoder_psnr(category, pack, options.count) for name, pack in packs.items()}
-    page = {"n": options.count, **compared(found["own"], found["foreign"]), **psnr, "encoder_steps": EncoderPlan.n_steps}
-    print(json.dumps(page, indent=1, default=float))
+    print(json.dumps({"n": options.count, **compared(found["own"], found["foreign"]), **psnr}, indent=1, default=float))
     return 0
 
 

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -87,23 +86,12 @@ def run_preset(preset: str, device: torch.device) -> dict:
 
 def train_speed(resolution: int, precision: str, device: torch.device, seconds: float) -> dict:
     """Images a second of GAN training with the default settings, penalties at their intervals included."""
-    from gan2shape.nn.discriminator import DiscriminatorConfig
-    from gan2shape.nn.generator import GeneratorConfig
+    from gan2shape.nn.small_networks import small_discriminator, small_generator
     from gan2shape.train.dataset import ShardedImages
     from gan2shape.train.loop import TrainConfig, train_step
     from gan2shape.train.state import add_encoder, new_state
 
-    generator, discriminator = GeneratorConfig(), DiscriminatorConfig()
-    if resolution != generator.resolution:  # one block more for each doubling, of the last width
-        more = (resolution // generator.resolution).bit_length() - 1
-        generator = replace(
-            generator, resolution=resolution, channels=(*generator.channels, *generator.channels[-1:] * more)
-        )
-        discriminator = replace(
-            discriminator,
-            resolution=resolution,
-            channels=(*discriminator.channels, *discriminator.channels[-1:] * more),
-        )
+    generator, discriminator = small_generator(resolution), small_discriminator(resolution)
     batch = BATCH.get(device.type, BATCH["cpu"])
     config = TrainConfig(batch=batch, generator=generator, discriminator=discriminator)
     state = new_state(generator, discriminator, config.lr, config.beta2, 0, config.r1_interval, 0, device)

@@ -28,10 +28,11 @@ from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.schedules import linear_fall
 from gan2shape.measure.metrics import psnr_db
-from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.nn.discriminator import Discriminator
 from gan2shape.nn.feature_metric import relative_distance
 from gan2shape.nn.image_encoder import ImageEncoder, ImageEncoderConfig, take_trunk
 from gan2shape.nn.layers import n_parameters
+from gan2shape.nn.small_networks import small_discriminator
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.packs import Prior, freeze
 from gan2shape.train.dataset import SHARD_PATTERN, ShardedImages
@@ -119,15 +120,7 @@ def new_encoder(prior: Prior, resolution: int, seed: int = 0) -> ImageEncoder:
             encoder = ImageEncoder(ImageEncoderConfig(replace(critic.config, n_classes=0), z_dim))
             take_trunk(encoder, critic)
             return encoder
-        return ImageEncoder(ImageEncoderConfig(trunk_at(resolution), z_dim))
-
-
-def trunk_at(resolution: int) -> DiscriminatorConfig:
-    """The widths of the bundled packs; above their resolution the last one repeats, below it the last are left out."""
-    own = DiscriminatorConfig()
-    n = resolution.bit_length() - 3
-    widths = (*own.channels, *own.channels[-1:] * n)[:n]
-    return replace(own, resolution=resolution, channels=widths)
+        return ImageEncoder(ImageEncoderConfig(small_discriminator(resolution), z_dim))
 
 
 def train_encoder_on_samples(

@@ -53,10 +53,9 @@ from gan2shape.core.files import claim, release
 from gan2shape.core.progress import Reporter, say, silent
 from gan2shape.measure.attributes import ATTRIBUTES_NAME, AttributeConfig, load_attributes, save_attributes
 from gan2shape.nn.confidence import CONFIDENCE_NAME, load_confidence, save_confidence
-from gan2shape.nn.image_encoder import ENCODER_NAME, encoder_settings
 from gan2shape.prior.calibration import FRAME, LIMIT
 from gan2shape.prior.masked_generator import MaskedGenerator, masked_generator
-from gan2shape.prior.packs import load_pack, make_prior, read_card, save_pack, update_card
+from gan2shape.prior.packs import load_pack, read_card, save_pack, update_card
 from gan2shape.prior.scene import NETWORK_NAME, settings
 from gan2shape.shape.pretrain import PretrainConfig, pretrain
 from gan2shape.synth.dataset import CLASSES_KEY, prerender, render_set
@@ -65,7 +64,7 @@ from gan2shape.train.config import TrainConfig
 from gan2shape.train.dataset import ShardedImages, class_names
 from gan2shape.train.loop import train
 from gan2shape.train.sheets import samples_sheet
-from gan2shape.train.state import load_encoder, load_networks
+from gan2shape.train.state import trained_prior
 
 STATE_NAME = "pretraining.pt"  # of the scene networks, in the work folder
 SAMPLES_NAME = "samples.png"
@@ -137,11 +136,7 @@ def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
     }
     if config.labels:
         card[CLASSES_KEY] = list(class_names(request.data["plain"]))
-    prior, encoder = make_prior(*load_networks(request.folder), card), load_encoder(request.folder)
-    prior = replace(prior, calibration=lights_of(request.category))
-    if encoder is not None:
-        networks, configs = {ENCODER_NAME: encoder.state_dict()}, {ENCODER_NAME: encoder_settings(encoder)}
-        prior = replace(prior, networks=networks, network_configs=configs)
+    prior = replace(trained_prior(request.folder, card), calibration=lights_of(request.category))
     samples_sheet(prior.generator, request.pack / SAMPLES_NAME)
     update_card(request.pack, card)  # the weights come last: where they are, this step is done
     return save_pack(request.pack, prior)

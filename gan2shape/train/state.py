@@ -26,7 +26,7 @@ from gan2shape.nn.image_encoder import (
     encoder_settings,
     take_trunk,
 )
-from gan2shape.prior.packs import Prior
+from gan2shape.prior.packs import Prior, make_prior
 
 CHECKPOINT_NAME = "checkpoint.pt"
 ADAM_EPS = 1e-8
@@ -239,3 +239,12 @@ def load_networks(path: str | Path, device: torch.device | str = "cpu") -> tuple
     for network in (generator, discriminator):
         networks.append(network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False))
     return networks[0], networks[1]
+
+
+def trained_prior(path: str | Path, card: dict) -> Prior:
+    """What a training has made, as a pack holds it: averaged generator, discriminator, statistics of w, encoder."""
+    prior, encoder = make_prior(*load_networks(path), card), load_encoder(path)
+    if encoder is None:
+        return prior
+    networks, configs = {ENCODER_NAME: encoder.state_dict()}, {ENCODER_NAME: encoder_settings(encoder)}
+    return replace(prior, networks=networks, network_configs=configs)
