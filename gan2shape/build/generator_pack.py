@@ -236,7 +236,7 @@ def make_mask(
         networks={MASK_NAME: kept.head_state}, network_configs={MASK_NAME: kept.head_settings},
     )  # fmt: skip
     write_made(folder, made)
-    return made
+    return read_made(folder)
 
 
 def _ranges(kept: EstimatedPrior) -> dict[str, dict[str, Any]]:
@@ -277,11 +277,10 @@ def make_scene(
 def added(
     folder: Path, made: MadePack, name: str, state: dict[str, torch.Tensor], config: dict[str, Any]
 ) -> MadePack:
-    """The pack with one network more, on disk."""
+    """The pack with one network more, as it stands on disk then: a build that goes on later begins with the same."""
     networks, configs = {**made.networks, name: state}, {**made.network_configs, name: config}
-    made = replace(made, networks=networks, network_configs=configs)
-    write_made(folder, made)
-    return made
+    write_made(folder, replace(made, networks=networks, network_configs=configs))
+    return read_made(folder)
 
 
 def make_card(
@@ -289,7 +288,6 @@ def make_card(
 ) -> MadePack:
     """Measure, write calibration and card; from now on runs find the pack."""
     report("card", 0, 2)
-    made = replace(made, networks=read_made(folder).networks)  # as they stand in the file
     generator, config = prior_with(request, sizes, made)
     measured = measure_encoder(generator)
     report("card", 1, 2)
