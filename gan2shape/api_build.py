@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PHOTOS_NAME = "images"  # of the shards, in a training's folder
 LEAST_SIZE, GREATEST_SIZE = 16, 512  # of photos
+MIRRORED = "flips=true"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class TrainRequest:
     device: str = "auto"
     resume: bool = True  # go on from the checkpoint in `out`
     start_from: Path | None = None  # a pack that a new training begins with
+    grow: Path | None = None  # a pack that a new training of twice its resolution begins with
     labels: bool = False  # learn the classes that stand beside the images: a class-conditional generator
     overrides: tuple[str, ...] = ()  # key=value of `TrainConfig`
     photos: Path | None = None  # folder of pictures, in the place of `data`
@@ -43,14 +45,20 @@ def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
     """
     from gan2shape.core.devices import process_rank
     from gan2shape.prior.packs import save_pack, update_card
+    from gan2shape.synth.dataset import CLASSES_KEY
+    from gan2shape.train.dataset import class_names
+    from gan2shape.train.grow import grown_settings
     from gan2shape.train.loop import TrainConfig
     from gan2shape.train.loop import train as train_gan
     from gan2shape.train.state import trained_prior
 
     began = time.perf_counter()
     refuse_options(request.overrides, ("kimg", "device", "size", "images"))
-    of_photos = () if request.photos is None else photo_settings(request.size)
-    config = compose(TrainConfig, overrides=(*of_photos, *request.overrides))
+    if request.grow is not None and request.start_from is not None:
+        raise UserError("--grow and --start-from both name the pack to begin with: leave one of them out.")
+    values = {} if request.grow is None else grown_settings(request.grow)
+    of_photos = () if request.photos is None else photo_settings(request.size, request.grow is not None)
+    config = compose(TrainConfig, overrides=(*of_photos, *request.overrides), calibration=values)
     labels = config.labels or request.labels
     config = replace(config, kimg=request.kimg, device=request.device, labels=labels)
     data, card = request.data, {"training_images": f"images of {request.data}"}
@@ -58,26 +66,30 @@ def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
         data, card = photo_shards(request, config.generator.resolution, report)
     if data is None:
         raise UserError("There is nothing to learn from: name shards with --data, or a folder of photos with --images.")
-    state = train_gan(data, request.out, config, request.resume, request.start_from, report)
+    state = train_gan(data, request.out, config, request.resume, request.grow or request.start_from, report)
     kimg = state.n_images / 1000
     if process_rank() == 0:
         card = {**card, "training": {"kimg": kimg}, "licence": "that of the training images"}
+        card |= {CLASSES_KEY: list(class_names(data))} if labels else {}
         update_card(request.out, card)
         save_pack(request.out, trained_prior(request.out, card))
     return RunResult(request.out, metrics={"kimg": kimg}, seconds=time.perf_counter() - began)
 
 
-def photo_settings(size: int) -> tuple[str, ...]:
-    """Settings of a training on photos of this size: the small networks, mirror images. Raises UserError for sizes that
-    no generator has.
+def photo_settings(size: int, grows: bool = False) -> tuple[str, ...]:
+    """Settings of a training on photos of this size: mirror images and, unless a pack `grows`, the small networks.
+
+    Raises UserError for sizes that no generator has.
     """
     from gan2shape.nn.small_networks import small_discriminator, small_generator
 
+    if grows:
+        return (MIRRORED,)
     if not (LEAST_SIZE <= size <= GREATEST_SIZE and size & (size - 1) == 0):
         raise UserError(f"--size {size} does not work: give a power of two from {LEAST_SIZE} to {GREATEST_SIZE}.")
     widths = {"generator": small_generator(size).channels, "discriminator": small_discriminator(size).channels}
     channels = {name: f"[{','.join(map(str, some))}]" for name, some in widths.items()}
-    return ("flips=true", *(f"{name}={{resolution: {size}, channels: {some}}}" for name, some in channels.items()))
+    return (MIRRORED, *(f"{name}={{resolution: {size}, channels: {some}}}" for name, some in channels.items()))
 
 
 def photo_shards(request: TrainRequest, size: int, report: Reporter) -> tuple[Path, dict]:

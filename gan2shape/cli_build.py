@@ -25,6 +25,7 @@ def train(
     device: Device = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = True,
     start_from: Annotated[Path | None, typer.Option(help="A pack that a new training begins with.")] = None,
+    grow: Annotated[Path | None, typer.Option(help="A pack, to go on from at twice its resolution.")] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Learn classes (`synth --shards --labels`).")] = False,
     as_json: Json = False,
     settings: Settings = None,
@@ -45,7 +46,8 @@ def train(
         from gan2shape.core.progress import open_reporter
 
         overrides = tuple(settings or ())
-        request = TrainRequest(data, out, kimg, device, resume, start_from, labels, overrides, images, masks, size)
+        further = (resume, start_from, grow, labels, overrides, images, masks, size)
+        request = TrainRequest(data, out, kimg, device, *further)
         with open_reporter() as report:
             result = run_training(request, report)
     shown_kimg = result.metrics["kimg"]
