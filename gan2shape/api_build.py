@@ -24,7 +24,7 @@ MIRRORED = "flips=true"
 class TrainRequest:
     """One training of a generator, on shards or on photos."""
 
-    data: Path | None = None  # folder of shards
+    data: tuple[Path, ...] = ()  # folders of shards
     out: Path = Path("training")  # folder of checkpoints, contact sheets and, at the end, the pack
     kimg: float = 300.0  # thousands of images to show
     device: str = "auto"
@@ -61,16 +61,16 @@ def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
     config = compose(TrainConfig, overrides=(*of_photos, *request.overrides), calibration=values)
     labels = config.labels or request.labels
     config = replace(config, kimg=request.kimg, device=request.device, labels=labels)
-    data, card = request.data, {"training_images": f"images of {request.data}"}
+    data, card = request.data, {"training_images": f"images of {', '.join(map(str, request.data))}"}
     if request.photos is not None:
         data, card = photo_shards(request, config.generator.resolution, report)
-    if data is None:
+    if not data:
         raise UserError("There is nothing to learn from: name shards with --data, or a folder of photos with --images.")
     state = train_gan(data, request.out, config, request.resume, request.grow or request.start_from, report)
     kimg = state.n_images / 1000
     if process_rank() == 0:
         card = {**card, "training": {"kimg": kimg}, "licence": "that of the training images"}
-        card |= {CLASSES_KEY: list(class_names(data))} if labels else {}
+        card |= {CLASSES_KEY: list(class_names(data[0]))} if labels else {}
         update_card(request.out, card)
         save_pack(request.out, trained_prior(request.out, card))
     return RunResult(request.out, metrics={"kimg": kimg}, seconds=time.perf_counter() - began)
@@ -92,18 +92,18 @@ def photo_settings(size: int, grows: bool = False) -> tuple[str, ...]:
     return (MIRRORED, *(f"{name}={{resolution: {size}, channels: {some}}}" for name, some in channels.items()))
 
 
-def photo_shards(request: TrainRequest, size: int, report: Reporter) -> tuple[Path, dict]:
-    """The folder of shards that the photos become, and what the card says of them."""
+def photo_shards(request: TrainRequest, size: int, report: Reporter) -> tuple[tuple[Path, ...], dict]:
+    """The folders (one) of shards that the photos become, and what the card says of them."""
     from gan2shape.train.photos import photo_lines, shards_of_photos
 
-    if request.data is not None:
+    if request.data:
         raise UserError("--data and --images exclude each other: name shards or photos.")
     if request.labels:
         raise UserError("--labels belongs to shards of `gan2shape synth`: photos have no classes.")
     found = shards_of_photos(request.photos, request.out / PHOTOS_NAME, size, request.masks, report)
     for line in photo_lines(found):
         say(line)
-    return found.folder, {"training_images": f"{found.n_images} photos, {found.n_masked} of them cut out by a mask"}
+    return (found.folder,), {"training_images": f"{found.n_images} photos, {found.n_masked} of them cut out by a mask"}
 
 
 def build(request: "BuildRequest", report: Reporter = silent) -> "BuildResult":

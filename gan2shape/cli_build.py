@@ -14,7 +14,9 @@ IMAGES, KIMG = 48_000, 300.0  # of `build CATEGORY`, and thousands of images sho
 
 @as_messages
 def train(
-    data: Annotated[Path | None, typer.Option(help="Folder that `gan2shape synth --shards` has written.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Folder that `gan2shape synth --shards` has written; or several.")
+    ] = None,
     images: Annotated[Path | None, typer.Option(help="Instead: a folder of your photos, of any kind and size.")] = None,
     masks: Annotated[
         Path | None, typer.Option(help="Of --images: a folder of masks named as the photos; objects are cut out.")
@@ -36,6 +38,8 @@ def train(
 
       gan2shape train --data car-shards --kimg 300 --out training/car r1_gamma=0.15
 
+      gan2shape train --data plain --data natural --grow packs/car --kimg 850 --out training/car-128
+
       gan2shape train --images my-photos --masks my-masks --out training/mine
     """
     _refuse({"--masks": masks if images is None else None}, "belongs to --images: name the photos")
@@ -47,7 +51,7 @@ def train(
 
         overrides = tuple(settings or ())
         further = (resume, start_from, grow, labels, overrides, images, masks, size)
-        request = TrainRequest(data, out, kimg, device, *further)
+        request = TrainRequest(tuple(data or ()), out, kimg, device, *further)
         with open_reporter() as report:
             result = run_training(request, report)
     shown_kimg = result.metrics["kimg"]
