@@ -49,7 +49,7 @@ DECAY_FROM = 2 / 3  # of the steps, after which the learning rate falls
 
 
 @dataclass(frozen=True)
-class EncoderPlan(Finite):
+class ImageEncoderPlan(Finite):
     """How much is learnt, and what counts."""
 
     n_samples: int = 6000  # that are made once
@@ -80,7 +80,7 @@ def z_of_shard(number: int, seed: int, z_dim: int) -> Float[Tensor, "N Z"]:
 
 @torch.no_grad()
 def samples_on_disk(
-    generator: MaskedGenerator, folder: Path, plan: EncoderPlan, report: Reporter = silent
+    generator: MaskedGenerator, folder: Path, plan: ImageEncoderPlan, report: Reporter = silent
 ) -> tuple[ShardedImages, Float[Tensor, "N Z"]]:
     """Samples of the whole distribution (not truncated) in whole shards, and their latents. Shards that are there stay:
     they belong to one generator.
@@ -127,7 +127,7 @@ def train_encoder_on_samples(
     generator: MaskedGenerator,
     images: ShardedImages,
     z: Float[Tensor, "N Z"],
-    plan: EncoderPlan,
+    plan: ImageEncoderPlan,
     state_path: Path,
     report: Reporter = silent,
 ) -> ImageEncoder:
@@ -176,7 +176,7 @@ def train_encoder_on_samples(
 
 
 def image_loss(
-    generator: MaskedGenerator, latents: Float[Tensor, "B D"], clean: Float[Tensor, "B 3 S S"], plan: EncoderPlan
+    generator: MaskedGenerator, latents: Float[Tensor, "B D"], clean: Float[Tensor, "B 3 S S"], plan: ImageEncoderPlan
 ) -> Float[Tensor, ""]:
     """How far what the generator makes of latents is from the images."""
     prior = generator.prior

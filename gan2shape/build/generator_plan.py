@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from gan2shape.build.encoder import EncoderPlan
+from gan2shape.build.encoder import ImageEncoderPlan
 from gan2shape.build.foreground import ForegroundConfig
 from gan2shape.build.plan import (
     CHECKPOINT_BYTES_PER_WEIGHT,
@@ -56,7 +56,7 @@ class GeneratorBuildSizes(Finite):
 
     resolution: int = 64  # at which the pack works; at most the generator's own
     foreground: ForegroundConfig = field(default_factory=ForegroundConfig)
-    encoder: EncoderPlan = field(default_factory=EncoderPlan)
+    encoder: ImageEncoderPlan = field(default_factory=ImageEncoderPlan)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
 
     def check(self) -> None:

@@ -15,7 +15,7 @@ from gan2shape.bench.opening import exam_category
 from gan2shape.bench.requests import BenchRequest
 from gan2shape.build import custom
 from gan2shape.build.encoder import (
-    EncoderPlan,
+    ImageEncoderPlan,
     measure_encoder,
     new_encoder,
     samples_on_disk,
@@ -312,7 +312,7 @@ def test_the_pack_of_another_generator_is_not_built_on(copied, tmp_path) -> None
 
 def test_an_encoder_learns_to_read_samples_that_it_has_not_seen(request_, tmp_path) -> None:
     generator, _ = opened_at(request_, request_.sizes())
-    plan = EncoderPlan(n_samples=250, n_steps=60, n_image_steps=40, keep_every=50)
+    plan = ImageEncoderPlan(n_samples=250, n_steps=60, n_image_steps=40, keep_every=50)
     images, z = samples_on_disk(generator, tmp_path / "samples", plan)
     with torch.no_grad():
         expected = generator.prior.generator.synthesis(generator.prior.generator.mapping(z[3:4])).clamp(-1, 1)
