@@ -113,9 +113,9 @@ def build(
 
       gan2shape build car --generator stylegan2-car.pkl pretrain.n_joint=500 --force
     """
-    settings = list(settings or ())
-    if category is not None and "=" in category:  # the first setting, where the category is an option or none
-        category, settings = None, [category, *settings]
+    settings, first = list(settings or ()), category or ""
+    if "=" in first:  # a setting, where the category is an option or none
+        category, settings = None, [first, *settings]
     if category is not None and option is not None and category != option:
         raise UserError(f"{category} and --category {option} are two categories: name one.")
     named = category or option
