@@ -105,7 +105,7 @@ def plan_generator(
     if len(done) < len(STEPS):
         latents = opened.prior.w_mean.expand(2, -1)
         with torch.no_grad():
-            forward_s = seconds_of(lambda: opened.prior.generator.synthesis(latents)) / 2
+            forward_s = seconds_of(lambda: opened.prior.generator.synthesis(latents), latents.device) / 2
     steps = []
     for name in STEPS:
         if name in done:
