@@ -206,7 +206,7 @@ UNKNOWN_ARGUMENTS = {
     "verb of bench": (["bench", "shap"], "'shap'"),
     "number": (["synth", "--count", "many"], "'--count'"),
     "range": (["synth", "--count", "0"], "'--count'"),
-    "missing option": (["train"], "'--data'"),
+    "missing option": (["train"], "--data"),
     "missing argument": (["inspect"], "'path'"),
 }
 
