@@ -65,7 +65,10 @@ def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
     if request.photos is not None:
         data, card = photo_shards(request, config.generator.resolution, report)
     if not data:
-        raise UserError("There is nothing to learn from: name shards with --data, or a folder of photos with --images.")
+        raise UserError(
+            "There is nothing to learn from: name shards with --data, or photos with --images; see "
+            "`gan2shape train --help`."
+        )
     state = train_gan(data, request.out, config, request.resume, request.grow or request.start_from, report)
     kimg = state.n_images / 1000
     if process_rank() == 0:
