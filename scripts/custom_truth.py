@@ -6,7 +6,8 @@ Two packs are made for the same generator with the same numbers of steps of the 
 and mask head, and the images that the GAN learnt from (what `gan2shape build CATEGORY` does after the GAN). Foreign: a
 file that holds generator and discriminator alone, and nothing but its samples. Both are measured on validation objects
 by the depth network alone (preset instant): SIDE and MAD, their gain over the scaled ellipsoid, and the paired
-difference. A second call goes on. One JSON object on stdout.
+difference; and each depth network behind the other pack's encoder, which tells what either costs. A second call goes
+on. One JSON object on stdout.
 """
 
 import argparse
@@ -23,23 +24,27 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from gan2shape.bench.exam import exam_objects  # noqa: E402
-from gan2shape.bench.requests import BenchRequest  # noqa: E402
-from gan2shape.bench.table import read_objects, run_table  # noqa: E402
+from gan2shape.bench.ladder import rung_ellipsoid  # noqa: E402
+from gan2shape.bench.score import score_object_depth  # noqa: E402
 from gan2shape.build.generator_pack import build_generator  # noqa: E402
 from gan2shape.build.generator_plan import GeneratorBuildRequest  # noqa: E402
 from gan2shape.build.pack import add_scene  # noqa: E402
+from gan2shape.core.config import ShapeConfig  # noqa: E402
 from gan2shape.core.progress import PlainReporter, say  # noqa: E402
+from gan2shape.core.records import Observation  # noqa: E402
 from gan2shape.core.resources import pack_dir  # noqa: E402
 from gan2shape.measure.metrics import psnr_db  # noqa: E402
 from gan2shape.measure.statistics import mean_interval  # noqa: E402
 from gan2shape.prior.calibration import read_calibration, write_calibration  # noqa: E402
 from gan2shape.prior.open import open_prior  # noqa: E402
-from gan2shape.prior.packs import load_pack, save_pack, write_prior  # noqa: E402
-from gan2shape.prior.scene import NETWORK_NAME  # noqa: E402
+from gan2shape.prior.packs import Prior, load_pack, save_pack, write_prior  # noqa: E402
+from gan2shape.prior.scene import NETWORK_NAME, pretrained_networks  # noqa: E402
+from gan2shape.shape.initialize import from_depth_network  # noqa: E402
 from gan2shape.shape.pretrain import PretrainConfig  # noqa: E402
+from gan2shape.shape.state import make_target, new_state  # noqa: E402
 from gan2shape.synth.dataset import prerender  # noqa: E402
 
-METHOD, BASELINE = "depth network", "scaled ellipsoid"
+METHOD, BASELINE, METRICS = "depth network", "scaled ellipsoid", ("side", "mad_deg")
 SPARE_IMAGES = 200
 
 
@@ -71,30 +76,41 @@ def own_pack(category: str, folder: Path, plan: PretrainConfig, report) -> Path:
     return pack
 
 
-def scores(category: str, path: Path, folder: Path, count: int, report) -> dict[str, dict[str, np.ndarray]]:
-    """SIDE and MAD of each object, by method."""
-    run_table(BenchRequest(category, "instant", count, "cpu", (), path), "val", folder, report)
-    done = read_objects(folder)
-    objects = [done[seed] for seed in sorted(done)[:count]]
-    return {
-        method: {metric: np.array([one[method][metric] for one in objects]) for metric in ("side", "mad")}
-        for method in (METHOD, BASELINE)
+def of_prior(category: str, path: Path) -> tuple[Prior, ShapeConfig]:
+    """A pack's prior and its configuration."""
+    generator, config = open_prior(category, path, "instant", device="cpu")
+    return generator.prior, config
+
+
+@torch.no_grad()
+def scores(category: str, path: Path, seen: Path, count: int) -> tuple[dict[str, dict[str, np.ndarray]], float]:
+    """SIDE and MAD of each object, by method: what the depth network of `path` sees in the guess of the encoder of
+    `seen`, with that prior's mask around it, and an ellipsoid on the true mask. And the PSNR in dB of the guess on the
+    true masks.
+    """
+    networks = pretrained_networks(*of_prior(category, path))
+    generator, config = open_prior(category, seen, "instant", device="cpu")
+    found, psnr = {METHOD: [], BASELINE: []}, []
+    for item in exam_objects(category, "val", count):
+        latent = generator.prior.guess_latent(item.image)
+        made, mask = generator(latent)
+        target = make_target(Observation(item.image, mask, latent), generator)
+        empty = new_state(config, latent.shape[-1], "cpu").model
+        depth = from_depth_network(empty, networks, target, generator, config).depth(target.image)
+        found[METHOD].append(score_object_depth(item, depth))
+        found[BASELINE].append(rung_ellipsoid(item, config))
+        psnr.append(psnr_db(made, item.image, item.mask > 0.5).item())
+    by_metric = {
+        method: {metric: np.array([row[metric] for row in rows]) for metric in METRICS}
+        for method, rows in found.items()
     }
-
-
-def encoder_psnr(category: str, path: Path, count: int) -> float:
-    """PSNR in dB on the true masks, of validation images through the encoder and the generator."""
-    generator, _ = open_prior(category, path, None, device="cpu")
-    items = exam_objects(category, "val", count)
-    images, masks = (torch.cat([getattr(item, name) for item in items]) for name in ("image", "mask"))
-    made, _ = generator(generator.prior.guess_latent(images))
-    return psnr_db(made, images, masks > 0.5).mean().item()
+    return by_metric, sum(psnr) / len(psnr)
 
 
 def compared(own: dict, foreign: dict) -> dict:
-    """Means, gains over the ellipsoid and paired differences, these with 95 % intervals [mean, half width]."""
+    """Means; gains over the ellipsoid and paired differences with 95 % intervals, [mean, half width]."""
     found = {}
-    for metric in ("side", "mad"):
+    for metric in METRICS:
         base = own[BASELINE][metric]
         a, b = own[METHOD][metric], foreign[METHOD][metric]
         found[metric] = {
@@ -112,13 +128,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--category", default="car")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=32, help="validation objects")
-    parser.add_argument("--joint", type=int, default=250, help="joint steps of a round")
-    parser.add_argument("--encoder", type=int, default=1500, help="steps of each stage of the encoder")
+    parser.add_argument("--joint", type=int, default=80, help="joint steps of a round")
+    parser.add_argument("--encoder", type=int, default=400, help="encoder steps on latents; on images half as many")
     parser.add_argument("--arm", choices=("own", "foreign", "both"), default="both", help="make this pack and stop")
     options = parser.parse_args(arguments)
     category, folder, report = options.category, options.out, PlainReporter(sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
-    plan = PretrainConfig(n_objects=1000, n_fit_objects=150, n_fit=300, n_joint=options.joint)
+    plan = PretrainConfig(n_objects=600, n_fit_objects=60, n_fit=200, n_joint=options.joint)
     packs = {}
     if options.arm != "foreign":
         packs["own"] = own_pack(category, folder, plan, report)
@@ -126,18 +142,20 @@ def main(arguments: list[str] | None = None) -> int:
         path = stripped(category, folder / "foreign.safetensors")
         counts = ("n_objects", "n_fit_objects", "n_fit", "n_joint")
         changes = {f"pretrain.{name}": getattr(plan, name) for name in counts}
-        changes |= {"encoder.n_steps": options.encoder, "encoder.n_image_steps": options.encoder}
+        changes |= {"encoder.n_steps": options.encoder, "encoder.n_image_steps": options.encoder // 2}
+        changes["encoder.n_samples"] = 5 * options.encoder
         settings = tuple(f"{key}={value}" for key, value in changes.items())
         made = build_generator(GeneratorBuildRequest(path, category, folder / "foreign", settings=settings), report)
         say(f"seconds of the foreign pack: {made.seconds}")
         packs["foreign"] = folder / "foreign"
     if len(packs) < 2:
         return 0
-    found = {
-        name: scores(category, pack, folder / f"bench-{name}", options.count, report) for name, pack in packs.items()
-    }
-    psnr = {f"encoder_psnr_db_{name}": encoder_psnr(category, pack, options.count) for name, pack in packs.items()}
-    print(json.dumps({"n": options.count, **compared(found["own"], found["foreign"]), **psnr}, indent=1, default=float))
+    own, foreign = packs["own"], packs["foreign"]
+    (a, psnr_own), (b, psnr_foreign) = (scores(category, pack, pack, options.count) for pack in (own, foreign))
+    page = {"n": options.count, **compared(a, b), "encoder_psnr_db": {"own": psnr_own, "foreign": psnr_foreign}}
+    page["foreign_depth_own_encoder"] = compared(a, scores(category, foreign, own, options.count)[0])
+    page["own_depth_foreign_encoder"] = compared(a, scores(category, own, foreign, options.count)[0])
+    print(json.dumps(page, indent=1, default=float))
     return 0
 
 
