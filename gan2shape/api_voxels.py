@@ -23,7 +23,7 @@ from gan2shape.core.requests import RunResult
 from gan2shape.export.voxel_meshes import require_marching_cubes, write_voxel_mesh
 from gan2shape.invert.voxels import Completed, CompletionPlan, complete
 from gan2shape.measure.statistics import mean_interval, paired_interval
-from gan2shape.nn.voxel_networks import VoxelGanConfig, VoxelGenerator
+from gan2shape.nn.voxel_networks import VoxelGenerator, config_at
 from gan2shape.scene.volumes import (
     FILLED,
     overlap,
@@ -71,7 +71,7 @@ def train_voxels(
     began, plan = time.perf_counter(), compose(VoxelPlan, overrides=overrides)
     get_category(request.category)
     with locked(request.out):
-        config = VoxelGanConfig()
+        config = config_at(plan.resolution)
         voxels = voxels_on_disk(request.category, plan.n_objects, config.resolution, request.out, report)
         made_of = {"category": request.category, "first_seed": FIRST_SEED, "count": plan.n_objects}
         device = choose_device(request.device)

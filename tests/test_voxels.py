@@ -66,7 +66,7 @@ def test_rows_compare_hidden_voxels_with_the_mean_shape(network: Path, tmp_path:
 
 
 def test_training_from_the_command(tmp_path: Path) -> None:
-    arguments = "voxels train --category car --device cpu --json n_objects=2 n_steps=1 batch=2".split()
+    arguments = "voxels train --category car --device cpu --json n_objects=2 n_steps=1 batch=2 resolution=16".split()
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "net")])
     assert result.exit_code == 0, result.output
     payload = json.loads(result.stdout.splitlines()[-1])

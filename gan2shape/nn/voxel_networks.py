@@ -30,6 +30,12 @@ class VoxelGanConfig:
             raise ValueError(f"{len(self.channels)} widths do not lead from {FIRST_SIZE} to {self.resolution} voxels")
 
 
+def config_at(resolution: int) -> VoxelGanConfig:
+    """The usual networks for volumes of 8, 16 or 32 voxels along each side."""
+    n_widths = (resolution // FIRST_SIZE).bit_length() - 1
+    return VoxelGanConfig(resolution, channels=VoxelGanConfig.channels[-n_widths:])
+
+
 class VoxelGenerator(nn.Module):
     """`generator(z)` -> occupancy; `generator.logits(z)` before the sigmoid."""
 

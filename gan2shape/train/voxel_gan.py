@@ -43,6 +43,7 @@ SECONDS_A_SHAPE = 0.012  # of one core: both updates, 32^3 voxels
 class VoxelPlan(Finite):
     """How it is trained. Published: batch 100, learning rates .0025 and 1e-5, z uniform."""
 
+    resolution: int = 32  # voxels along each side: 8, 16 or 32
     n_objects: int = 2000
     n_steps: int = 900
     batch: int = 32
@@ -52,6 +53,7 @@ class VoxelPlan(Finite):
     seed: int = 0
 
     def check(self) -> None:
+        need(self.resolution in (8, 16, 32), f"resolution={self.resolution} is not 8, 16 or 32")
         need(min(self.n_objects, self.n_steps, self.batch) > 0, "n_objects, n_steps and batch begin at 1")
         need(0 < self.gate <= 1, f"gate={self.gate} has to lie above 0 and be 1 at most")
 

@@ -8,7 +8,7 @@ import torch
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.network_files import read_network_card
-from gan2shape.nn.voxel_networks import VoxelGanConfig, build_voxel_critic, build_voxel_generator
+from gan2shape.nn.voxel_networks import VoxelGanConfig, build_voxel_critic, build_voxel_generator, config_at
 from gan2shape.train import voxel_gan
 from gan2shape.train.voxel_gan import VoxelPlan, critic_step, load_voxel_generator, train_voxel_gan
 
@@ -107,3 +107,12 @@ def test_learning_boxes(tmp_path: Path) -> None:
     mean = boxes().mean(0)
     off = [float((g(z).detach().mean((0, 1)) - mean).abs().mean()) for g in (fresh, generator)]
     assert off[1] < 0.5 * off[0]
+
+
+def test_sizes_have_networks_and_others_are_refused() -> None:
+    for resolution in (8, 16, 32):
+        made = build_voxel_generator(config_at(resolution)).eval()(torch.randn(1, 64))
+        assert made.shape[-1] == resolution
+    assert config_at(32) == VoxelGanConfig()
+    with pytest.raises(ValueError, match="resolution=24 is not"):
+        replace(PLAN, resolution=24)
