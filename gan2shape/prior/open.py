@@ -43,8 +43,8 @@ LEAST_RESOLUTION = 16  # the scene networks halve the resolution four times
 RESOLUTION_KEY = "render.resolution="  # an override of the resolution counts, up to the generator's own
 NEVER_READ = ("lights.gain", "initial.depth_scale")  # further keys in which categories differ
 BFLOAT16_NOTE = "Its convolutions work in bfloat16 (render.precision=fp32 is exact and slower)."
-# Without an image encoder E learns alone, and what a run costs is the generator's passes. Many small steps learn from
-# few pseudo samples what fewer large ones learn from many (docs/custom-gan.md). Presets come after this.
+# Without an image encoder E learns alone, and what a run costs is the generator's passes: about as many steps as by
+# default, of few pseudo samples each. Presets come after this; full takes the typed defaults again.
 WITHOUT_ENCODER = {
     "initial.slant_steps": 60,
     "initial.slant_judged": 32,
