@@ -33,7 +33,7 @@ class VoxelGanConfig:
 def config_at(resolution: int) -> VoxelGanConfig:
     """The usual networks for volumes of 8, 16 or 32 voxels along each side."""
     n_widths = (resolution // FIRST_SIZE).bit_length() - 1
-    return VoxelGanConfig(resolution, channels=VoxelGanConfig.channels[-n_widths:])
+    return VoxelGanConfig(resolution, channels=VoxelGanConfig.channels[:n_widths])
 
 
 class VoxelGenerator(nn.Module):
