@@ -172,8 +172,7 @@ def joint_pretraining_loss(
     target_lights = sample_lights(len(target_views), config.lights, networks.light_mean, rng)
     with torch.no_grad():
         pseudo = render_pool(some, rendered_depth, mean_lights, target_views, target_lights, networks, config)
-        guess = generator.prior.guess_latent(pseudo.image)
-        projected, projected_masks = generator(repeated(some.latents - some.guesses, plan.n_views) + guess)
+        projected, projected_masks = project_pseudo(some, pseudo, generator, plan.n_views)
     seen = torch.cat([projected, pseudo.image])
     raw = networks.view_net(torch.cat([seen, some.images]))
     views = networks.relative_views(raw[: len(seen)], repeated(raw[len(seen) :], plan.n_views).repeat(2, 1))
@@ -194,6 +193,16 @@ def joint_pretraining_loss(
         + plan.self_weight * view_errors[count:].mean()
         + plan.agreement_weight * agreement
     )
+
+
+def project_pseudo(
+    some: Pool, pseudo: Render, generator: MaskedGenerator, n_views: int
+) -> tuple[Float[Tensor, "N 3 S S"], Float[Tensor, "N 1 S S"]]:
+    """Images and masks of pseudo samples as the generator draws them: each image's own latent, moved by as much as the
+    encoder sees its pseudo sample move.
+    """
+    guesses = generator.prior.guess_latent(pseudo.image)
+    return generator(repeated(some.latents - some.guesses, n_views) + guesses)
 
 
 def disagreement(
