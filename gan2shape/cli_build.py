@@ -88,6 +88,10 @@ def build(
         list[str] | None,
         typer.Option(help="gan, masks, scene, calibration, attributes, confidence, card: made anew; else all missing."),
     ] = None,
+    natural: Annotated[
+        bool, typer.Option("--natural", help="Render every second training image as a photo might show it.")
+    ] = False,
+    grow: Annotated[Path | None, typer.Option(help="A pack of the category, to go on from at twice its size.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Keep a copy of the generator's file in its pack.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make the pack of a generator anew.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Forget the pack of a generator.")] = False,
@@ -109,6 +113,8 @@ def build(
 
       gan2shape build head --only scene --only card
 
+      gan2shape build car --grow packs/car --natural --kimg 850 --out packs/car-128
+
       gan2shape build car --generator stylegan2-car.pkl
 
       gan2shape build car --generator stylegan2-car.pkl pretrain.n_joint=500 --force
@@ -120,7 +126,7 @@ def build(
         raise UserError(f"{category} and --category {option} are two categories: name one.")
     named = category or option
     own = {"--copy": copy, "--force": force, "--remove": remove, "--class": class_index is not None}
-    trained = {"--work": work, "--images": images, "--kimg": kimg, "--only": only}
+    trained = {"--work": work, "--images": images, "--kimg": kimg, "--only": only, "--natural": natural, "--grow": grow}
     if generator is None:
         _refuse(own, "belongs to a --generator: name one")
         if named is None:
@@ -136,9 +142,8 @@ def build(
         from gan2shape.api_build import build as run_build
         from gan2shape.build.plan import BuildRequest
 
-        request = BuildRequest(
-            named, out, work, images or IMAGES, kimg or KIMG, tuple(only or ()), device, tuple(settings), dry_run
-        )
+        further = (tuple(only or ()), device, tuple(settings), dry_run, natural, grow)
+        request = BuildRequest(named, out, work, images or IMAGES, kimg or KIMG, *further)
     else:
         from gan2shape.api_build import build_generator as run_build
         from gan2shape.build.generator_plan import GeneratorBuildRequest
