@@ -36,6 +36,7 @@ from gan2shape.prior.made import MadePack, find_made, is_made, with_made
 from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked_generator
 from gan2shape.prior.packs import Prior, load_pack, of_class
 from gan2shape.prior.ranges import KEYS
+from gan2shape.prior.scene import NETWORK_NAME
 from gan2shape.scene.pytorch3d_raster import require_backend
 
 WORKING_RESOLUTION = 128  # at which larger generators are used (published)
@@ -134,6 +135,13 @@ def bundled_calibration(category: str | None) -> Calibration:
     return read_calibration(pack_dir(category)) if known else Calibration()
 
 
+def fitting_calibration(own: Calibration, networks: Iterable[str], category: str | None) -> Calibration:
+    """What a custom generator is used with: its own calibration; that of the category's bundled pack where it has none,
+    and no scene networks either, whose depth the bundled pack's would not fit.
+    """
+    return own if own.settings or NETWORK_NAME in networks else bundled_calibration(category)
+
+
 def _open_custom(
     path: Path,
     category: str | None,
@@ -153,9 +161,9 @@ def _open_custom(
     kept = find_estimated(path, device, class_index) if made is None else made
     chosen = chosen_category(path, category, kept, whole)
     is_own, own_calibration = is_pack(whole), whole.calibration if made is None else made.calibration
-    calibration = own_calibration if own_calibration.settings else bundled_calibration(chosen)
-    settings, networks = (*read_settings(kept, chosen), *overrides), {} if made is None else made.networks
-    known = custom_settings({**whole.networks, **networks}, calibration)
+    settings = (*read_settings(kept, chosen), *overrides)
+    networks = {**whole.networks, **({} if made is None else made.networks)}
+    known = custom_settings(networks, fitting_calibration(own_calibration, networks, chosen))
     config = compose(ShapeConfig, chosen, preset, settings, calibration=known)
     config = config if chosen is not None else replace(config, category=path.stem)
     usual = WORKING_RESOLUTION if made is None else made.resolution

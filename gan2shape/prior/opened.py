@@ -13,7 +13,7 @@ from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import one_thread_after_fork
 from gan2shape.prior.calibration import Calibration
 from gan2shape.prior.masked_generator import MaskedGenerator, observe_seed
-from gan2shape.prior.open import bundled_calibration, custom_settings, estimate_of, open_prior, read_settings
+from gan2shape.prior.open import custom_settings, estimate_of, fitting_calibration, open_prior, read_settings
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class OpenPrior:
         """
         one_thread_after_fork()
         opened, config = open_prior(category, generator, None, (), features, device, class_index)
-        own = opened.prior.calibration
-        calibration = own if generator is None or own.settings else bundled_calibration(config.category)
+        own, networks = opened.prior.calibration, opened.prior.networks
+        calibration = own if generator is None else fitting_calibration(own, networks, config.category)
         kept = None if generator is None else estimate_of(Path(generator), class_index)
         return cls(opened, config.category, calibration, read_settings(kept, config.category))
 

@@ -31,7 +31,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every method with a hundredth of its steps."""
-    monkeypatch.setattr(restoration, "load_method", lambda *words: replace(load_method(*words), steps_factor=0.01))
+    monkeypatch.setattr(restoration, "load_variant", lambda *words: replace(load_method(*words), steps_factor=0.01))
 
 
 def picture(path: Path, width: int, height: int) -> Path:
