@@ -1,7 +1,7 @@
 """Whether a large generator's last blocks may be run at the working resolution: measured on its own samples.
 
-`nn/coarse_blocks.py` says what is approximated. Near enough is a matter of measurement: what the shape loses on
-generators whose truth is known (docs/custom-gan.md).
+`nn/coarse_blocks.py` says what is approximated. Near is a matter of images alone: what coarse blocks cost a shape has
+not been measured (docs/custom-gan.md).
 """
 
 import torch

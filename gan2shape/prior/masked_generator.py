@@ -69,6 +69,16 @@ def build_head(settings: dict, state: dict[str, Tensor]) -> MaskHead:
     return head.to(next(iter(state.values())).device).eval().requires_grad_(False)
 
 
+def require_fitting_head(generator: MaskedGenerator) -> None:
+    """Raises UserError where images are smaller than the head's masks: it would read other blocks than it learnt."""
+    if generator.head is not None and generator.head.config.size > generator.resolution:
+        least = generator.head.config.size
+        raise UserError(
+            f"Object masks of this generator were learnt at {least} x {least} and cannot be read at "
+            f"render.resolution={generator.resolution}: give at least {least}."
+        )
+
+
 def require_mask(generator: MaskedGenerator) -> None:
     """Raises UserError where there is neither a head nor a mask of the user's."""
     if generator.head is None and generator.needs_mask:

@@ -33,7 +33,7 @@ from gan2shape.prior.calibration import Calibration, read_calibration
 from gan2shape.prior.checkpoint import load_generator
 from gan2shape.prior.coarse import choose_last_blocks
 from gan2shape.prior.made import MadePack, find_made, is_made, with_made
-from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked_generator
+from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked_generator, require_fitting_head
 from gan2shape.prior.packs import Prior, load_pack, of_class
 from gan2shape.prior.ranges import KEYS
 from gan2shape.prior.scene import NETWORK_NAME
@@ -180,6 +180,7 @@ def _open_custom(
     if made is not None:
         sized = with_made(sized, made, size)
     opened, masks_from = with_masks(masked_generator(sized), kept)
+    require_fitting_head(opened)
     notes = (
         f"Compared by: {metric_name}.",
         f"Working size: {size} x {size}" + _of(resolution, size),

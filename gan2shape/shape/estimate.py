@@ -91,6 +91,8 @@ def announcement(seconds: float, generator: MaskedGenerator, config: ShapeConfig
         ways.append(f"render.resolution={BASE_RESOLUTION}")
     if len(config.initial.slants_deg) > 1 and generator.prior.encoder is None:
         ways.append("one slant (initial.slants_deg=[0])")
+    if generator.needs_mask and "pack" not in generator.prior.card and ENCODER_NAME not in generator.prior.networks:
+        ways.append(f"a pack, made once (gan2shape build --generator {generator.prior.card.get('checkpoint', 'FILE')})")
     if device == "cpu":
         ways.append("a GPU (--device cuda)")
     return f"{sentence} Shorter: {', or '.join(ways)}." if ways else sentence

@@ -1,7 +1,7 @@
 """A custom generator: what it is given, at which resolution it works, what is refused."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,10 @@ from gan2shape.core.progress import silent
 from gan2shape.core.resources import pack_dir
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
+from gan2shape.nn.mask_head import MaskHead, MaskHeadConfig
 from gan2shape.prior import coarse
 from gan2shape.prior import open as opening
+from gan2shape.prior.cache import EstimatedPrior, keep_estimated
 from gan2shape.prior.checkpoint import convert, load_generator
 from gan2shape.prior.coarse import MOST_DIFFERENCE, coarse_difference
 from gan2shape.prior.masked_generator import full_image, observe_latent, observe_seed, sample_latents
@@ -164,6 +166,15 @@ def test_masks_come_from_the_user_or_not_at_all(tmp_path):
     assert torch.equal(observe_seed(0, generator, disc_mask()).mask, disc_mask())
 
 
+def test_masks_are_not_read_below_the_size_they_were_learnt_at(tmp_path):
+    """Blocks of one width would be taken for each other, without a word."""
+    path, config = thin(tmp_path, 32), MaskHeadConfig((4, 4), width=2, size=32)
+    keep_estimated(path, EstimatedPrior(asdict(config), MaskHead(config).state_dict(), "car", {}))
+    assert open_prior(None, path, "smoke", device="cpu")[0].head is not None
+    with pytest.raises(UserError, match=r"learnt at 32 x 32 .* render\.resolution=16: give at least 32"):
+        open_prior(None, path, "smoke", ("render.resolution=16",), device="cpu")
+
+
 def test_a_missing_discriminator_is_borrowed(tmp_path, monkeypatch):
     path = thin(tmp_path, 32, critic=False)
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path / "weights"))
@@ -275,6 +286,11 @@ def test_a_long_run_names_the_device_and_the_ways_out():
     long = announcement(1000.0, generator, slanted)
     assert all(way in long for way in ("render.resolution=64", "initial.slants_deg=[0]", "--device cuda"))
     assert "render.resolution" not in announcement(1000.0, generator, CONFIG)
+    assert "build --generator" not in long
+    custom = replace(generator, needs_mask=True)
+    assert "gan2shape build --generator FILE" in announcement(1000.0, custom, CONFIG)
+    packed = replace(custom, prior=replace(custom.prior, card={"pack": {}}))
+    assert "build --generator" not in announcement(1000.0, packed, CONFIG)
     assert "slants_deg" not in announcement(1000.0, with_encoder(generator), slanted), "an encoder judges them at once"
     there = replace(generator, prior=replace(generator.prior, w_mean=torch.zeros(8, device="meta")))
     assert "on this GPU (meta)" in announcement(1000.0, there, CONFIG)
