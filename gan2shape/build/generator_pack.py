@@ -82,6 +82,10 @@ def build_generator(request: GeneratorBuildRequest, report: Reporter = silent) -
         raise UserError(f"{request.generator} is a pack that was built already: use it with `gan2shape run`.")
     if request.copy and request.generator.is_dir():
         raise UserError(f"{request.generator} is a folder, and --copy takes a file: name the file in it.")
+    if request.copy and request.out is not None:
+        target = request.out / request.generator.name
+        if target.is_file() and content_hash(target) != content_hash(request.generator):
+            raise UserError(f"{target} is another file, and the copy would replace it: choose another --out.")
     sizes = request.sizes()
     opened, config = opened_at(request, sizes)
     require_buildable(request, opened)
@@ -100,7 +104,7 @@ def build_generator(request: GeneratorBuildRequest, report: Reporter = silent) -
         for line in plan.lines():
             say(line)
         if request.force:
-            clear(folder)
+            clear(folder, request.generator)
         return _build(request, sizes, folder, made, plan, config.category, report)
 
 
@@ -158,15 +162,16 @@ def remove_pack(path: Path, class_index: int | None = None) -> list[Path]:
     return [*([] if folder is None else [folder]), *notes]
 
 
-def clear(folder: Path) -> None:
-    """Remove what a build writes into a pack's folder."""
+def clear(folder: Path, spared: Path | None = None) -> None:
+    """Remove what a build writes into a pack's folder, but not `spared`, from which it is made anew."""
     names = [MADE_NAME, PARTS_NAME, CARD_NAME, CALIBRATION_NAME]
     if is_made(folder):
         own = read_path_inside(folder)
         names += [] if own is None else [own]
     shutil.rmtree(folder / WORK_NAME, ignore_errors=True)
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
+    for path in (folder / name for name in names):
+        if spared is None or not path.exists() or not path.samefile(spared):
+            path.unlink(missing_ok=True)
 
 
 def read_path_inside(folder: Path) -> str | None:
@@ -227,9 +232,9 @@ def make_mask(
     named = path.absolute()
     if request.copy:
         target = folder / path.name
-        if not target.exists() or not target.samefile(path):
+        if not target.exists() or not target.samefile(path):  # an original that lies there is no copy of ours
             write_atomic(target, lambda temporary: shutil.copyfile(path, temporary))
-        named = Path(path.name)
+            named = Path(path.name)
     opened, _ = opened_at(replace(request, category=category), sizes)
     made = MadePack(
         named, content_hash(path), number, kept.category, opened.resolution, _ranges(kept),
@@ -259,7 +264,8 @@ def make_encoder(
 ) -> MadePack:
     """Samples on disk, then the encoder."""
     generator, _ = prior_with(request, sizes, made)
-    images, z = samples_on_disk(generator, folder / WORK_NAME / "samples", sizes.encoder, report)
+    samples = folder / WORK_NAME / f"samples-{sizes.encoder.seed}"  # a build that goes on may name another seed
+    images, z = samples_on_disk(generator, samples, sizes.encoder, report)
     state = folder / WORK_NAME / ENCODER_STATE_NAME
     encoder = train_encoder_on_samples(generator, images, z, sizes.encoder, state, report)
     return added(folder, made, ENCODER_NAME, encoder.state_dict(), encoder_settings(encoder))

@@ -33,6 +33,7 @@ from gan2shape.prior.cache import cache_folders, cache_name, content_hash, user_
 from gan2shape.prior.calibration import Calibration, read_calibration
 from gan2shape.prior.packs import Prior, read_card, strip_prefix
 from gan2shape.prior.ranges import measured_overrides
+from gan2shape.prior.scene import NETWORK_NAME
 
 MADE_NAME, PARTS_NAME = "pack.json", "parts.safetensors"
 MADE_FORMAT = "gan2shape-generator-pack-1"
@@ -151,6 +152,8 @@ def read_made(folder: Path, device: torch.device | str = "cpu") -> MadePack:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path) from error
     networks, configs = read_parts(folder / PARTS_NAME, device)
+    if not {MASK_NAME, *((NETWORK_NAME,) if made.is_finished else ())} <= set(networks):
+        raise _damaged(folder / PARTS_NAME)  # a run would quietly begin at an ellipsoid
     calibration, card = read_calibration(folder), read_card(folder / CARD_NAME)
     return replace(made, networks=networks, network_configs=configs, calibration=calibration, card=card)
 

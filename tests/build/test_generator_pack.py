@@ -21,7 +21,7 @@ from gan2shape.build.encoder import (
     samples_on_disk,
     train_encoder_on_samples,
 )
-from gan2shape.build.generator_pack import build_generator, calibration_of, opened_at, remove_pack
+from gan2shape.build.generator_pack import build_generator, calibration_of, clear, opened_at, remove_pack
 from gan2shape.build.generator_plan import STEPS, GeneratorBuildRequest
 from gan2shape.cli import app
 from gan2shape.core.errors import UserError
@@ -293,6 +293,35 @@ def test_damaged_packs_are_one_sentence(name, copied) -> None:
     (copied / "pack" / name).write_bytes(DAMAGE[name][0])
     with pytest.raises(UserError, match=DAMAGE[name][1]):
         open_prior(None, copied / "thin32.pt", device="cpu")
+
+
+def test_a_finished_pack_without_its_networks_is_damaged(copied) -> None:
+    """It would begin at an ellipsoid, and say that it began at a depth network."""
+    pack = copied / "pack"
+    made = read_made(pack)
+    write_parts(pack / PARTS_NAME, {"mask": made.networks["mask"]}, made.network_configs)
+    with pytest.raises(UserError, match="is damaged"):
+        open_prior(None, copied / "thin32.pt", device="cpu")
+    (pack / PARTS_NAME).unlink()
+    with pytest.raises(UserError, match="is damaged"):
+        open_prior(None, copied / "thin32.pt", device="cpu")
+
+
+def test_the_generator_is_never_removed_with_its_pack(request_, tmp_path) -> None:
+    """Neither one that lies in the pack's own folder, nor another file of the name that a copy would have."""
+    beside = replace(request_, out=tmp_path, copy=True)
+    build_generator(beside)
+    clear(tmp_path)
+    assert request_.generator.is_file(), "an original is no copy"
+    copied = replace(request_, copy=True)
+    build_generator(copied)
+    inside = copied.out / request_.generator.name
+    clear(copied.out, inside)
+    assert inside.is_file(), "a pack is made anew from its own copy"
+    inside.write_bytes(b"another")
+    with pytest.raises(UserError, match="is another file"):
+        build_generator(copied)
+    assert inside.read_bytes() == b"another"
 
 
 def test_a_pack_that_asks_for_more_memory_than_there_is_is_damaged(copied) -> None:
