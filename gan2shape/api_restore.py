@@ -42,7 +42,8 @@ from gan2shape.restore.tasks import Damage, parse_damage
 if TYPE_CHECKING:
     from gan2shape.bench.requests import BenchRequest
 
-INPUT_NAMES = ("restored.png", "given.png", "before_after.png", "photo.png", "report.html", METRICS_NAME)
+PICTURES = ("restored.png", "given.png", "before_after.png", "photo.png", "draws.png")
+OUTPUTS = (*PICTURES, "report.html", METRICS_NAME)  # of a restored picture, whose names an input may have
 MORPH_STEPS = 11  # pictures of a morph (published)
 JITTER_SDS = (0.3, 0.5, 0.7)  # published
 JITTER_COUNT = 8  # pictures of each
@@ -119,7 +120,7 @@ def restore_files(request: RestoreRequest, report: Reporter = silent) -> RunResu
     if len(set(folders)) < len(folders):
         raise UserError("two pictures have the same name: give folders whose pictures have names of their own.")
     for path, folder in zip(paths, folders, strict=True):
-        _require_kept(path, folder, request.mask)
+        _require_kept((path, request.mask, request.alignment.mask), folder, OUTPUTS)
     generator = opened(request)
     encoder = choice.opened_encoder(generator.prior)
     pending = [(path, folder) for path, folder in zip(paths, folders, strict=True) if not _is_done(folder, len(paths))]
@@ -153,6 +154,8 @@ def choice_of(request: RestoreRequest, damage: Damage) -> Choice:
     )
     choice = started(choice, request.start)
     if isinstance(choice.method, str):
+        if request.features is not None or request.n_steps is not None:
+            raise UserError(f"{choice.method} is one pass: leave --features and --steps away.")
         return choice
     choice = replace(choice, method=seen_through(choice.method, request.features))
     if request.n_steps is None:
@@ -167,10 +170,10 @@ def _is_done(folder: Path, n_images: int) -> bool:
     return n_images > 1 and (folder / METRICS_NAME).is_file()
 
 
-def _require_kept(path: Path, folder: Path, mask: Path | None) -> None:
-    """Raises UserError where an output would replace an input."""
-    for name in INPUT_NAMES:
-        for given in (path, mask):
+def _require_kept(inputs: Sequence[Path | None], folder: Path, names: Sequence[str]) -> None:
+    """Raises UserError where an output of one of these names would replace an input."""
+    for name in names:
+        for given in inputs:
             output = folder / name
             if given is not None and output.exists() and given.exists() and output.samefile(given):
                 raise UserError(f"{given} would be replaced by the result: choose another folder with --out.")
@@ -245,8 +248,9 @@ def _resized_note(picture: InputImage, size: int) -> tuple[str, ...]:
 def morph(a: Path, b: Path, request: RestoreRequest, n: int = MORPH_STEPS, report: Reporter = silent) -> RunResult:
     """Solve two pictures with all weights free, and draw what lies between: every variable in a straight line (DGP).
 
-    Writes `morph.png` (a strip) and `morph.gif`. Raises UserError as `restore_files` does.
+    Writes `morph.png`, a strip. Raises UserError as `restore_files` does.
     """
+    _require_kept((a, b), request.out, ("morph.png",))
     began, prior = time.perf_counter(), opened(request).prior
     method = load_method("dgp", "manipulate")
     images = torch.cat([read_image(path, prior.resolution).image for path in (a, b)])
@@ -263,6 +267,7 @@ def jitter(
 
     Writes `jitter.png`. Raises UserError as `restore_files` does.
     """
+    _require_kept((path,), request.out, ("jitter.png",))
     began, prior = time.perf_counter(), opened(request).prior
     method = load_method("dgp", "manipulate")
     image = read_image(path, prior.resolution).image
@@ -279,6 +284,7 @@ def transfer(path: Path, request: RestoreRequest, to: int, report: Reporter = si
 
     Raises UserError where the prior has no classes, or not these.
     """
+    _require_kept((path,), request.out, ("transferred.png", "before_after.png"))
     began, prior = time.perf_counter(), opened(request).prior
     other = opened(replace(request, class_index=to)).prior
     method = load_method("dgp", "manipulate")
@@ -299,6 +305,7 @@ def combine(
     first: Path, second: Path, mask: Path, kind: str, request: RestoreRequest, report: Reporter = silent
 ) -> RunResult:
     """One picture from two and a mask, by `kind` (restore/combine.py). Writes `combined.png` and a sheet."""
+    _require_kept((first, second, mask), request.out, ("combined.png", "before_after.png"))
     began, prior = time.perf_counter(), opened(request).prior
     pictures = [read_image(path, prior.resolution).image.to(prior.w_mean.device) for path in (first, second)]
     marked = read_hole(mask, prior.resolution).to(prior.w_mean.device)

@@ -8,6 +8,7 @@ import typer
 
 from gan2shape.cli_errors import as_messages
 from gan2shape.cli_options import RUNS, ClassIndex, CustomGenerator, Device, Json, MaybeCategory, claimed, emit
+from gan2shape.core.errors import UserError
 
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, folders or patterns.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the files [default: runs/NNNN-…].")]
@@ -78,6 +79,10 @@ def restore(
     """
     from gan2shape.api_restore import RestoreRequest, restore_files
 
+    if factor is not None and task != "superres":
+        raise UserError("--factor belongs to --task superres: give --strength, or leave it away.")
+    if strength is not None and task == "superres":
+        raise UserError("--strength does not belong to --task superres: give --factor.")
     number = factor if factor is not None else strength
     wanted = task if number is None else f"{task}:{number}"
     request = RestoreRequest(

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gan2shape.core.errors import UserError
 from gan2shape.invert.method import MethodConfig
 from gan2shape.measure.perceptual import load_perceptual
 from gan2shape.nn.feature_metric import load_script
@@ -38,8 +39,12 @@ def open_network(name: str, size: int, device: torch.device | str = "cpu") -> Ne
 
 
 def seen_through(method: MethodConfig, network: str | None) -> MethodConfig:
-    """The method with another network in all of its terms that use one; itself where none is named."""
+    """The method with another network in all of its terms that use one; itself where none is named. Raises UserError
+    for a method that has no such term.
+    """
     if network is None:
         return method
+    if not any(one.term in COMPARING for one in method.terms):
+        raise UserError(f"{method.title} compares no features: leave --features away, or name another --method.")
     terms = tuple(replace(one, network=network) if one.term in COMPARING else one for one in method.terms)
     return replace(method, terms=terms)

@@ -1,13 +1,12 @@
 """What a restoration leaves in its folder: the picture, a sheet to compare, the solution, numbers, and a page."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from gan2shape.core.files import write_arrays_atomic, write_text_atomic
+from gan2shape.core.files import to_json, write_arrays_atomic, write_text_atomic
 from gan2shape.core.images import contact_sheet, resized, to_uint8, write_png
 from gan2shape.export.page import render_page
 from gan2shape.restore.composition import composed
@@ -80,7 +79,7 @@ def write_restored(
     )
     files["report"] = write_text_atomic(folder / "report.html", page)
     # Last: a picture whose numbers are there is done, and passed over by a second call.
-    files["metrics"] = write_text_atomic(folder / METRICS_NAME, json.dumps(numbers, indent=1) + "\n")
+    files["metrics"] = write_text_atomic(folder / METRICS_NAME, to_json(numbers, indent=1) + "\n")
     return files
 
 

@@ -1,5 +1,6 @@
 """Tasks: what a picture went through, which method mends it unless one is named, and what of the observation stays."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -87,7 +88,7 @@ def parse_damage(text: str) -> Damage:
         strength = float(number) if colon else None
     except ValueError as error:
         raise UserError(f"{number!r} after {name}: is no number.") from error
-    if strength is not None and (TASKS[task].strength is None or not strength > 0):
+    if strength is not None and (TASKS[task].strength is None or not 0 < strength < math.inf):
         raise UserError(f"{text!r}: {name} takes no such number.")
     return Damage(task, strength)
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from gan2shape.core.compose import nearest
 from gan2shape.core.errors import UserError
 from gan2shape.invert.method import MethodConfig, TermConfig
+from gan2shape.invert.spaces import FREE, parse_space
 from gan2shape.invert.terms import DATA
 from gan2shape.restore.methods import load_method
 
@@ -63,6 +64,15 @@ def freed(method: MethodConfig, is_progressive: bool) -> MethodConfig:
     return replace(method, stages=stages)
 
 
+def in_w(method: MethodConfig) -> MethodConfig:
+    """The method in W: stages in which its latent learns, and of them the latent alone. UserError where there is none.
+    """
+    stages = tuple(replace(one, lr={"latent": one.lr["latent"]}) for one in method.stages if "latent" in one.lr)
+    if not stages or parse_space(method.space).latent in FREE:
+        raise UserError(f"{method.title} has no latent that could be one of W: leave +w away.")
+    return replace(method, space="W", stages=stages)
+
+
 def floored(method: MethodConfig, epsilon: float) -> MethodConfig:
     """Terms that have a floor, with another one (PULSE's epsilon, of images in [0, 1])."""
     return replace(method, terms=tuple(replace(one, floor=4 * epsilon) if one.floor else one for one in method.terms))
@@ -76,14 +86,10 @@ WORDS: dict[str, Callable[[MethodConfig], MethodConfig]] = {
     ),
     "progressive": lambda method: freed(method, True),
     "atonce": lambda method: freed(method, False),
-    "w": lambda method: replace(method, space="W", stages=tuple(_latent_only(one) for one in method.stages)),
+    "w": in_w,
 }
 NUMBERS: dict[str, Callable[[MethodConfig, float], MethodConfig]] = {
     "steps": lambda method, share: replace(method, steps_factor=share * method.steps_factor),
     "floor": floored,
     "stop": lambda method, value: replace(method, stop_at=value),
 }
-
-
-def _latent_only(stage):
-    return replace(stage, lr={"latent": stage.lr["latent"]})

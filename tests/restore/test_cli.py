@@ -162,6 +162,11 @@ def test_a_distribution_leaves_its_draws(pack: Path, tmp_path: Path) -> None:
     (["invert", "IN", "--align", "box", "--box", "90,90,3,3"], "lies outside the picture"),
     (["invert", "IN", "--box", "1,2,3,4"], "belongs to --align box"),
     (["restore", "IN", "--features", "none.pt"], "is not a file"),
+    (["restore", "IN", "--task", "superres:inf"], "takes no such number"),
+    (["restore", "IN", "--task", "deblur", "--factor", "4"], "--factor belongs to --task superres"),
+    (["restore", "IN", "--task", "superres", "--strength", "4"], "give --factor"),
+    (["restore", "IN", "--method", "gpen", "--steps", "5"], "is one pass"),
+    (["restore", "IN", "--method", "tv", "--features", "efficientnet"], "compares no features"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(pack: Path, tmp_path: Path, words: list[str], sentence: str) -> None:
     path = photo(tmp_path / "photo.png", SIZE, SIZE)
@@ -178,3 +183,7 @@ def test_a_result_never_replaces_its_input(pack: Path, tmp_path: Path) -> None:
     assert code == 2
     assert "would be replaced" in stderr
     assert path.read_bytes() == before
+    for verb, name in (("jitter", "jitter.png"), ("restore", "draws.png")):
+        path = photo(tmp_path / name, SIZE, SIZE)
+        code, _, stderr = call(pack, verb, str(path), "--out", str(tmp_path))
+        assert (code, "would be replaced" in stderr) == (2, True), name

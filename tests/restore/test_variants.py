@@ -39,11 +39,14 @@ def test_terms_are_left_away_and_epsilons_are_of_images_in_0_1() -> None:
     assert load_variant("pulse+floor=0.001", "superres").terms[0].floor == pytest.approx(0.004)
     projector = load_variant("projector-noise_regulariser+w", "reconstruct")
     assert (projector.space, set(projector.stages[0].lr)) == ("W", {"latent"})
+    noisy = load_variant("i2spp+w", "reconstruct")  # its second stage learns noise alone
+    assert [set(stage.lr) for stage in noisy.stages] == [{"latent"}]
 
 
 @pytest.mark.parametrize(("text", "words"), [
     ("dgp+msee", "did you mean mse"), ("dgp-noise", "has no term 'noise'"), ("dgp+steps=few", "is no number"),
     ("dgp+", "is no variant"), ("brgn+mse", "did you mean brgm"), ("bicubic-pixel_l2", "no other term"),
+    ("dip+w", "no latent"), ("tv+w", "no latent"),
 ])  # fmt: skip
 def test_bad_parts_are_refused(text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
