@@ -110,6 +110,11 @@ def solve(
     """
     space = parse_space(method.space)
     _require(method, space, prior, problem)
+    if start_w is not None and (space.latent.startswith("Z") or space.latent in FREE):
+        raise UserError(
+            f"{method.title or 'the method'} works in {method.space} and cannot begin at the w of an encoder: leave "
+            "that start away, or name a method in W, W+, P or S."
+        )
     n_images = len(problem.observed)
     if not space.is_single or n_images == 1:
         return _solve(problem, space, method, prior, seed, start_w, span, report)

@@ -178,6 +178,13 @@ def test_features_without_a_discriminator_name_what_is_missing() -> None:
     assert solve(Problem(sample(prior), networks=mine), method, prior).n_steps == 2
 
 
+@pytest.mark.parametrize("space", ["Z", "Z + Theta", "Pixels", "Net"])
+def test_what_has_no_w_cannot_begin_at_one(space: str) -> None:
+    prior = tiny_generator().prior
+    with pytest.raises(UserError, match="cannot begin at the w of an encoder"):
+        solve(Problem(sample(prior)), MethodConfig(space=space), prior, start_w=prior.w_mean[None])
+
+
 def test_an_observation_of_another_size_is_refused() -> None:
     prior = tiny_generator().prior
     with pytest.raises(UserError, match=r"32 x 32 pixels, but .* gives 16 x 16"):
