@@ -1,5 +1,6 @@
 """Pictures as a prior's own, for `gan2shape invert`: aligned, and judged for whether the prior knows such a thing."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
         left, top, width, height = (float(part) for part in text.split(","))
     except ValueError as error:
         raise UserError(f"{text!r} is no box: write LEFT,TOP,WIDTH,HEIGHT in pixels, as 40,30,200,120.") from error
+    if not all(math.isfinite(number) for number in (left, top, width, height)):
+        raise UserError(f"{text!r} is no box: its four numbers have to be finite.")
     if not (width > 0 and height > 0):
         raise UserError(f"the box {text} is empty: width and height have to be above 0.")
     return left, top, width, height
@@ -87,7 +90,8 @@ def _boxed(
     left, top, width, height = (side / picture.factor for side in box)
     rows, columns = picture.colour.shape[-2:]
     cover = torch.zeros_like(picture.colour[:, :1])
-    cover[..., max(0, round(top)) : round(top + height), max(0, round(left)) : round(left + width)] = 1.0
+    first, last = (max(0, round(top)), max(0, round(left))), (max(0, round(top + height)), max(0, round(left + width)))
+    cover[..., first[0] : last[0], first[1] : last[1]] = 1.0
     if box_of(cover) is None:
         raise UserError(f"the box lies outside the picture, which has {columns} x {rows} pixels.")
     frame = generator.prior.calibration.frame

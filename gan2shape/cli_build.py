@@ -10,6 +10,7 @@ from gan2shape.cli_options import ClassIndex, CustomGenerator, Device, Json, Set
 from gan2shape.core.errors import UserError
 
 IMAGES, KIMG = 48_000, 300.0  # of `build CATEGORY`, and thousands of images shown in any training
+SIZE = 64  # of photos, pixels
 
 
 @as_messages
@@ -21,7 +22,9 @@ def train(
     masks: Annotated[
         Path | None, typer.Option(help="Of --images: a folder of masks named as the photos; objects are cut out.")
     ] = None,
-    size: Annotated[int, typer.Option(help="Of --images: resolution to learn, a power of two.")] = 64,
+    size: Annotated[
+        int | None, typer.Option(help="Of --images: resolution to learn, a power of two [default: 64].")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of checkpoints, sample sheets and the pack.")] = Path("training"),
     kimg: Annotated[float, typer.Option(min=0.001, help="Thousands of images to show.")] = KIMG,
     device: Device = "auto",
@@ -42,7 +45,10 @@ def train(
 
       gan2shape train --images my-photos --masks my-masks --out training/mine
     """
-    _refuse({"--masks": masks if images is None else None}, "belongs to --images: name the photos")
+    if images is None:
+        _refuse({"--masks": masks, "--size": size}, "belongs to --images: name the photos")
+    if grow is not None:
+        _refuse({"--size": size}, "does not go with --grow, which doubles the pack's resolution: leave it away")
     with claimed(out):
         from gan2shape.api_build import TrainRequest
         from gan2shape.api_build import train as run_training
@@ -50,7 +56,7 @@ def train(
         from gan2shape.core.progress import open_reporter
 
         overrides = tuple(settings or ())
-        further = (resume, start_from, grow, labels, overrides, images, masks, size)
+        further = (resume, start_from, grow, labels, overrides, images, masks, SIZE if size is None else size)
         request = TrainRequest(tuple(data or ()), out, kimg, device, *further)
         with open_reporter() as report:
             result = run_training(request, report)
@@ -134,6 +140,7 @@ def build(
     else:
         _refuse(trained, "belongs to a category, whose GAN is trained: leave it away with a --generator")
     if remove:
+        _refuse({"--dry-run": dry_run, "--force": force, "--copy": copy}, "does not go with --remove: leave it away")
         _remove(generator, class_index, as_json)
         return
     from gan2shape.core.progress import open_reporter

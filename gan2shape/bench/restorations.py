@@ -28,6 +28,7 @@ from gan2shape.invert.terms import averaged
 from gan2shape.measure.attributes import AttributeNetwork, bundled_attributes, differences, identity
 from gan2shape.measure.perceptual import load_perceptual, perceptual_distance
 from gan2shape.measure.statistics import mean_interval, paired_interval
+from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Prior
 from gan2shape.restore.choice import Choice, chosen
 from gan2shape.restore.feedforward import open_restorer
@@ -72,7 +73,7 @@ def run_restorations(
 ) -> list[dict]:
     """Table rows over the first `request.count` images of a split.
 
-    Raises UserError for unknown tasks and methods, and for a folder of other settings.
+    Raises UserError for unknown tasks and methods, and for a folder with rows of other images or another generator.
     """
     category = exam_category(request)
     items = exam_objects(category, split, request.count or COUNT)
@@ -80,7 +81,10 @@ def run_restorations(
     opened, _ = open_measured(request)
     prior = opened.prior
     clean = resized(torch.cat([item.image for item in items]), prior.resolution).to(prior.w_mean.device)
-    done = {(row["row"], row["seed"]): row for row in read_lines(folder / IMAGES_NAME)}
+    known, own = read_lines(folder / IMAGES_NAME), f"{category} {split} {generator_hash(prior.generator)}"
+    if any(row.get("of", own) != own for row in known):
+        raise UserError(f"{folder} holds rows of other images or of another generator: choose another --out.")
+    done = {(row["row"], row["seed"]): row for row in known}
     judge, reader = _judge(prior), _reader(category, prior)
     recipes = _recipes(wanted, prior)  # first: a network that is missing should not be noticed hours later
     for number, (name, task, choice) in enumerate(wanted):
@@ -89,7 +93,7 @@ def run_restorations(
             some = missing[start : start + at_once_by(choice)]
             made = measured(clean[some], task, choice, prior, judge, reader, [items[i] for i in some])
             for i, numbers in zip(some, made, strict=True):
-                row = {"row": name, "seed": items[i].seed, **numbers}
+                row = {"row": name, "seed": items[i].seed, "of": own, **numbers}
                 append_lines(folder / IMAGES_NAME, [row])
                 done[name, items[i].seed] = row
         report("rows", number + 1, len(wanted))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from gan2shape.core.config import Finite, need
 from gan2shape.core.devices import choose_dtype, upload
+from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
 from gan2shape.invert.degradations import box_mask
@@ -26,7 +27,7 @@ from gan2shape.invert.schedules import linear_fall
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.feature_metric import relative_distance
 from gan2shape.nn.picture_networks import HEADS, PatchGlobalDiscriminator, PictureConfig, build_picture_network
-from gan2shape.restore.picture_restorers import save_picture_network
+from gan2shape.restore.picture_restorers import TASK, save_picture_network
 from gan2shape.restore.tasks import degradations, parse_damage
 from gan2shape.train.image_source import ImageSource
 from gan2shape.train.objectives import (
@@ -113,8 +114,9 @@ def train_classic(
     """Train a network of KINDS, or go on with it; returns {name: file in `out`}.
 
     metric: whose `features` are compared, as a discriminator's; needed where `feature_weight` is not 0.
-    Raises UserError as `run_session` does.
+    Raises UserError for a task that this kind of network cannot do, and as `run_session` does.
     """
+    require_task(kind, plan.task)
     device, size = torch.device(device), source.images.resolution
     dtype = choose_dtype(precision, device)
     config = PictureConfig(NETWORKS[kind], size, plan.width, plan.n_blocks, parse_damage(plan.task).factor)
@@ -164,6 +166,13 @@ def train_classic(
     card = card | {"seconds": round(seconds, 1)}
     save(kind if plan.n_adversarial_steps else FIRST_PART.get(kind, kind))
     return files
+
+
+def require_task(kind: str, task: str) -> None:
+    """Raises UserError for a task that this kind of network cannot do."""
+    wanted, own = parse_damage(task).task, TASK[NETWORKS[kind]]
+    if wanted != own:
+        raise UserError(f"{kind} learns {own}, not {wanted}: leave --task away, or name another --kind.")
 
 
 def new_critic(size: int, plan: ClassicPlan) -> PatchGlobalDiscriminator:

@@ -47,6 +47,8 @@ def test_a_second_call_measures_only_what_is_missing(tmp_path: Path, monkeypatch
     monkeypatch.setattr(bench, "measured", lambda clean, *rest: counts.append(len(clean)) or measured(clean, *rest))
     bench.run_restorations(REQUEST, "val", ROWS[:1], tmp_path)
     assert counts == [1]
+    with pytest.raises(UserError, match="holds rows of other images"):
+        bench.run_restorations(REQUEST, "test", ROWS[:1], tmp_path)
 
 
 def test_every_task_has_a_reference_and_every_row_a_method() -> None:

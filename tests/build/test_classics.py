@@ -165,6 +165,13 @@ def test_a_network_for_something_else_is_refused(source: ImageSource, tmp_path: 
         open_picture_restorer(tmp_path / "none.safetensors", Damage("inpaint"), 16)
 
 
+@pytest.mark.parametrize(("kind", "task"), [("srgan", "inpaint"), ("srgan", "colorize"), ("inpaintgan", "superres:4")])
+def test_a_task_of_another_kind_is_refused(kind: str, task: str, source: ImageSource, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{kind} learns"):
+        train_classic(kind, source, replace(KINDS[kind], task=task), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_plans_that_make_no_sense() -> None:
     for change in ({"n_error_steps": 0, "n_adversarial_steps": 0}, {"batch": 0}, {"heads": "three"}):
         with pytest.raises(ValueError, match=r"step|begin at 1|unknown"):

@@ -254,6 +254,7 @@ BAD = {
     "whole pack": (["car", "--generator", str(pack_dir("car"))], "use it as it is"),
     "pack folder to copy": (["car", "--generator", str(pack_dir("car")), "--copy"], "--copy takes a file"),
     "out is a file": (["car", "--generator", "thin32.pt", "--out", "text.pt"], "is a file"),
+    "plan of a removal": (["--generator", "thin32.pt", "--remove", "--dry-run"], "--dry-run does not go with --remove"),
     "nothing to remove": (["--generator", "thin32.pt", "--remove"], "nothing is removed"),
 }
 

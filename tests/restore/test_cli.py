@@ -160,6 +160,8 @@ def test_a_distribution_leaves_its_draws(pack: Path, tmp_path: Path) -> None:
     (["invert", "IN", "--align", "box"], "needs either --box"),
     (["invert", "IN", "--align", "box", "--box", "1,2,3"], "is no box"),
     (["invert", "IN", "--align", "box", "--box", "90,90,3,3"], "lies outside the picture"),
+    (["invert", "IN", "--align", "box", "--box", "inf,2,3,4"], "have to be finite"),
+    (["invert", "IN", "--align", "box", "--box=-50,2,10,4"], "lies outside the picture"),
     (["invert", "IN", "--box", "1,2,3,4"], "belongs to --align box"),
     (["restore", "IN", "--features", "none.pt"], "is not a file"),
     (["restore", "IN", "--task", "superres:inf"], "takes no such number"),

@@ -140,6 +140,8 @@ BAD = {
     "size": (["--images", "bad", "--size", "48"], "--size 48 does not work"),
     "both": (["--images", "bad", "--data", "empty"], "exclude each other"),
     "neither": ([], "nothing to learn from"),
+    "size alone": (["--data", "empty", "--size", "32"], "belongs to --images"),
+    "size of a grown pack": (["--images", "bad", "--grow", "p", "--size", "32"], "--size does not go with --grow"),
     "masks alone": (["--data", "empty", "--masks", "empty"], "belongs to --images"),
     "masks": (["--images", "bad", "--masks", "nowhere"], "--masks nowhere is not a folder"),
     "labels": (["--images", "bad", "--labels"], "photos have no classes"),
