@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,8 +72,9 @@ class _Work:
         strange = [i for i, (one, made) in enumerate(found) if one.mask is None and _is_strange(made)]
         cut: dict[int, _Read] = {}
         for i, (_, future) in zip(strange, self.reading([read[i].item for i in strange], True), strict=True):
-            again = future.result()  # what could be read once can be read again
-            cut |= {} if again.mask is None else {i: again}
+            with suppress(UserError):  # a file that has gone since: it stays as it was seen
+                again = future.result()
+                cut |= {} if again.mask is None else {i: again}
         for (i, again), made in zip(cut.items(), self._pass(list(cut.values())), strict=True):
             found[i] = (again, made)
         return found

@@ -249,7 +249,8 @@ def _check(request: EditRequest) -> None:
     out = Path(request.out)
     if (out / REQUEST_NAME).exists() or is_finished(out):
         raise UserError(f"{out} holds a run: choose another folder with --out.")
-    inputs = (request.source, request.like, request.mask, request.sliders)
+    inputs = (request.source, request.like, request.mask, request.sliders, request.pair, request.tokens)
+    inputs += request.networks
     for path in (Path(one) for one in inputs if one is not None and Path(one).is_file()):
         if path.resolve().parent in (out.resolve(), (out / SOURCE_NAME).resolve()):
             raise UserError(f"{path} lies where the edit would be written: choose another folder with --out.")

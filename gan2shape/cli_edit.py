@@ -30,7 +30,7 @@ def edit(
     sliders: Annotated[Path | None, typer.Option(help="A file of `gan2shape directions`.")] = None,
     slide: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of one slider in it.")] = None,
     text: Annotated[str | None, typer.Option(help="What it should become, in a toy's words: 'a blue van'.")] = None,
-    words: Annotated[list[str] | None, typer.Option("--set", help="The same: colour=red body=van light=left.")] = None,
+    words: Annotated[list[str] | None, typer.Option("--set", help="The same, one by one: colour=red.")] = None,
     pair: Annotated[Path | None, typer.Option(help="A file of `gan2shape train-text` [default: the pack's].")] = None,
     network: Annotated[
         list[Path] | None,

@@ -161,6 +161,11 @@ def test_what_cannot_be_edited_is_refused_in_a_sentence(home, tmp_path) -> None:
     assert "Unknown --mode" in refused(run, "--mode", "4d", "--out", tmp_path / "o")
     assert "through the GAN only" in refused(run, "--mode", "3d", "--towards", run, "--out", tmp_path / "o")
     assert not (tmp_path / "o").exists()
+    (tmp_path / "o").mkdir()
+    pair = tmp_path / "o" / "text.safetensors"
+    pair.write_bytes(b"a network")
+    assert "lies where" in refused(run, "--text", "a van", "--pair", pair, "--out", tmp_path / "o")
+    assert [one.name for one in (tmp_path / "o").iterdir()] == [pair.name]
     shutil.copytree(run, tmp_path / "old")
     (tmp_path / "old" / "config.yaml").write_text("category: car\nrelief: 3\n")
     assert "another version" in refused(tmp_path / "old", "--out", tmp_path / "o")

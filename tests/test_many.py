@@ -271,3 +271,19 @@ def test_a_strange_picture_of_a_batch_is_looked_through_for_its_object(tmp_path)
     assert found.verdict.level != "outside"
     assert of_known.mask is None
     assert other.verdict.level == "inside"
+
+
+def test_a_strange_picture_that_goes_away_stays_as_it_was_seen(tmp_path) -> None:
+    generator, config = open_prior("car", preset="instant", device="cpu")
+    photo, _ = write_photo(tmp_path, car(1))
+    item = Item(tmp_path / photo.name, None, photo.name, "")
+    with ThreadPoolExecutor(1) as pool:
+        work = _Work(RunRequest("car", preset="instant", out=tmp_path / "out"), generator, config, pool)
+        read = [future.result() for _, future in work.reading([item])]
+        photo.unlink()
+        ((seen, made),) = work.made(read)
+        (row,) = work.rows(work.writing([(seen, made)], 0.0))
+    assert seen is read[0]
+    assert made.verdict.level == "outside"
+    assert row["status"] == "failed"
+    assert "cannot be read again" in row["error"]
