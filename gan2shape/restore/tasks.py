@@ -24,6 +24,7 @@ from gan2shape.invert.method import MethodConfig
 from gan2shape.restore.blind import of_severity
 
 HYBRID_FACTOR = 2  # of the hybrid task (DGP)
+WIDEST_BLUR = 0.25  # standard deviation of a blur, of the side; kernels of more would take minutes
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,9 @@ def degradations(damage: Damage, method: MethodConfig, size: int) -> tuple[Degra
     factor = damage.factor
     if size % factor:
         raise UserError(f"the factor {factor} does not divide the prior's {size} x {size} pixels: use 2, 4 or 8.")
+    widest = size * WIDEST_BLUR
+    if damage.task == "deblur" and damage.amount > widest:
+        raise UserError(f"a blur of {damage.amount:g} of {size} pixels leaves nothing: give at most {widest:g}.")
     kept = box_mask(size) if damage.kept is None else damage.kept
     by_task = {
         "reconstruct": Identity,

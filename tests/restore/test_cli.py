@@ -165,6 +165,7 @@ def test_a_distribution_leaves_its_draws(pack: Path, tmp_path: Path) -> None:
     (["invert", "IN", "--box", "1,2,3,4"], "belongs to --align box"),
     (["restore", "IN", "--features", "none.pt"], "is not a file"),
     (["restore", "IN", "--task", "superres:inf"], "takes no such number"),
+    (["restore", "IN", "--task", "deblur", "--strength", "500"], "leaves nothing"),
     (["restore", "IN", "--task", "deblur", "--factor", "4"], "--factor belongs to --task superres"),
     (["restore", "IN", "--task", "superres", "--strength", "4"], "give --factor"),
     (["restore", "IN", "--method", "gpen", "--steps", "5"], "is one pass"),
