@@ -48,8 +48,10 @@ class RunRequest:
     hole: Path | None = None  # white where a degraded image is lost, same size
 
     def to_json(self) -> str:
-        """For `request.json`. Relative paths become absolute: a run may be resumed from another folder."""
-        plain = asdict(self)
+        """For `request.json`. Relative paths become absolute: a run may be resumed from another folder. The run's own
+        folder is where the file lies, and is not named.
+        """
+        plain = asdict(self) | {"out": None, "resume": None}
         for name in PATH_FIELDS:
             plain[name] = None if plain[name] is None else plain[name].absolute().as_posix()
         return json.dumps(plain, indent=1)
@@ -68,6 +70,7 @@ def resumed(
         plain = json.loads((folder / name).read_text(encoding="utf-8"))
         plain = {spec.name: plain[spec.name] for spec in fields(RunRequest)}
         paths = {name: None if plain[name] is None else Path(plain[name]) for name in PATH_FIELDS}
+        paths |= {"out": folder, "resume": folder}
         first = RunRequest(**{**plain, **paths, "overrides": tuple(plain["overrides"])})
         if not (isinstance(first.seed, int | None) and isinstance(first.category, str | None)):
             raise TypeError("seed or category of another type")
@@ -75,7 +78,7 @@ def resumed(
         raise UserError(
             f"{folder} holds no run of this version: name a folder that `gan2shape run` has made, or start anew."
         ) from error
-    return replace(first, out=folder, resume=folder, device=device, overrides=(*first.overrides, *overrides))
+    return replace(first, device=device, overrides=(*first.overrides, *overrides))
 
 
 def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | None) -> None:

@@ -26,6 +26,13 @@ def test_a_request_comes_back_with_its_folder_and_further_overrides(tmp_path) ->
     assert request.overrides == ("steps.n_joint=10", "n_stages=2")
 
 
+def test_a_request_does_not_say_where_its_own_folder_lies(tmp_path) -> None:
+    text = RunRequest("car", seed=3, out=tmp_path / "runs", resume=tmp_path / "runs").to_json()
+    assert tmp_path.as_posix() not in text
+    (tmp_path / REQUEST_NAME).write_text(text, encoding="utf-8")
+    assert resumed(tmp_path).out == tmp_path
+
+
 @pytest.mark.parametrize(
     "changes", [{"class_index": None}, {"generator": None, "features": None}, {"seed": "three"}, {"overrides": 3}]
 )
