@@ -2,7 +2,6 @@
 
 import math
 import time
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 from gan2shape.core.compose import compose
 from gan2shape.core.devices import choose_device
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import to_json, write_arrays_atomic, write_text_atomic
+from gan2shape.core.files import UNREADABLE_ARRAYS, to_json, write_arrays_atomic, write_text_atomic
 from gan2shape.core.images import BARE, contact_sheet, to_uint8, write_png
 from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, silent
@@ -148,7 +147,7 @@ def _depth_of(run: Path) -> tuple[Float[Tensor, "1 1 H H"], Float[Tensor, "1 1 H
             depth, mask = (torch.from_numpy(stored[name]).float() for name in ("depth", "mask"))
             fov_deg = float(stored["fov_deg"])
         return depth.view(1, 1, *depth.shape[-2:]), mask.view(1, 1, *mask.shape[-2:]), fov_deg
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE_ARRAYS as error:
         raise UserError(f"{run} is no finished run: name a folder that `gan2shape run` has written.") from error
 
 

@@ -13,8 +13,6 @@ old and new numbers.
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +25,7 @@ from torch import Tensor
 
 from gan2shape.bench.requests import CROSS, NATURAL, SPLITS
 from gan2shape.core.errors import UserError
+from gan2shape.core.files import UNREADABLE_ARRAYS
 from gan2shape.core.images import resized, to_float
 from gan2shape.core.resources import exam_dir
 from gan2shape.synth.objects import REGIONS, CategorySpec, ObjectMesh
@@ -156,7 +155,7 @@ def load_split(category: str, split: str, folder: Path | None = None) -> dict[st
             arrays = {name: stored[name] for name in stored.files}
         notes = json.loads((folder / "hashes.json").read_text(encoding="utf-8"))
         is_whole, version = array_hash(arrays) == notes[split], notes["versions"][split]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE_ARRAYS as error:
         raise UserError(f"The exam {path} or its hashes.json is damaged: restore both from the repository.") from error
     if not is_whole:
         raise UserError(f"The exam {path} does not match its hash: restore it from the repository.")

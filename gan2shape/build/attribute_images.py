@@ -5,7 +5,6 @@ stopped goes on at the next one. The first picture of an object is the one its s
 view and light from a stream of their own (`synth.dataset.mesh_item`).
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from gan2shape.bench.regressor import heading_rad
-from gan2shape.core.files import write_arrays_atomic
+from gan2shape.core.files import UNREADABLE_ARRAYS, write_arrays_atomic
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.synth.dataset import SyntheticItem, mesh_item, sample_item
 from gan2shape.synth.objects import CategorySpec
@@ -103,7 +102,7 @@ def _shard(category: str, seeds: list[int], size: int, path: Path) -> AttributeP
         return AttributePairs(
             images=arrays.pop("images"), **{name: torch.from_numpy(array) for name, array in arrays.items()}
         )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # missing or damaged
+    except UNREADABLE_ARRAYS:  # missing or damaged
         made = render_pairs_of(category, seeds, size)
         write_arrays_atomic(path, {name: np.asarray(getattr(made, name)) for name in vars(made)})
         return made

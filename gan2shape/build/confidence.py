@@ -7,7 +7,6 @@ scale it states. Every other object has the mask that the generator shows instea
 measured without fusion, as preset instant does.
 """
 
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import write_arrays_atomic
+from gan2shape.core.files import UNREADABLE_ARRAYS, write_arrays_atomic
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
@@ -145,7 +144,7 @@ def _shard(category: str, seeds: list[int], generator: MaskedGenerator, config: 
     try:
         with np.load(path, allow_pickle=False) as stored:
             return Judged(*(torch.from_numpy(stored[name]) for name in names))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # missing or damaged
+    except UNREADABLE_ARRAYS:  # missing or damaged
         made = judge(category, seeds, generator, config)
         write_arrays_atomic(path, {name: getattr(made, name).numpy() for name in names})
         return made

@@ -5,6 +5,8 @@ import math
 import os
 import re
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 
 from gan2shape.core.errors import UserError
 
+UNREADABLE_ARRAYS = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)  # of np.load, for .npz
 RUN_NUMBER = re.compile(r"^(\d{4,})")
 
 

@@ -58,7 +58,7 @@ def load_network(path: Path, build: Callable[[dict[str, Any]], Network], kind: s
         network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
         if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
             raise ValueError("weights that are not finite")
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise UserError(f"{path} is damaged: {remedy}.") from error
     return network.eval().requires_grad_(False)
 

@@ -1,7 +1,5 @@
 """A finished run, opened again from its folder: what editing, rendering and the viewer begin with."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
+from gan2shape.core.files import UNREADABLE_ARRAYS
 from gan2shape.core.records import Observation
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.shape.batch import is_one_pass
@@ -22,7 +21,6 @@ from gan2shape.shape.verdict import inversion_figures
 
 SCENE_NAME = "scene.npz"  # a run's arrays: the observation among them
 SAME_DEPTH = 1e-3  # mean difference, scene units: what two devices differ by at most
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
 
 def reopen(folder: Path, generator: MaskedGenerator, config: ShapeConfig, is_inverted: bool) -> Reconstruction:
@@ -65,7 +63,7 @@ def read_arrays(path: Path, names: Sequence[str], device: torch.device) -> list[
     try:
         with np.load(path, allow_pickle=False) as stored:
             return [torch.from_numpy(stored[name]).to(device) for name in names]
-    except UNREADABLE as error:
+    except UNREADABLE_ARRAYS as error:
         raise UserError(
             f"{path} is missing, damaged or of another version: reconstruct anew with `gan2shape run`."
         ) from error
