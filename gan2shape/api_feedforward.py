@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from gan2shape.build import alae, classics, encoders, restorers
+from gan2shape.build.damages import require_task
 from gan2shape.core.compose import compose, nearest
 from gan2shape.core.config import Finite
 from gan2shape.core.errors import UserError
@@ -42,9 +43,7 @@ def plan_of(kinds: Mapping[str, Plan], kind: str, overrides: tuple[str, ...]) ->
     """The plan of a kind, changed. Raises UserError for an unknown kind or key, and for bad values."""
     if kind not in kinds:
         raise UserError(f"unknown kind {kind!r}{nearest(kind, kinds)}")
-    changed = compose(type(kinds[kind]), overrides=overrides)
-    named = {setting.partition("=")[0] for setting in overrides}
-    return replace(kinds[kind], **{name: getattr(changed, name) for name in named})
+    return compose(type(kinds[kind]), overrides=overrides, calibration=asdict(kinds[kind]))
 
 
 def train_encoder(request: FeedForwardRequest, report: Reporter = silent) -> RunResult:
@@ -55,6 +54,7 @@ def train_encoder(request: FeedForwardRequest, report: Reporter = silent) -> Run
     """
     began, plan = time.perf_counter(), plan_of(encoders.KINDS, request.kind, request.overrides)
     prior, category = opened(request)
+    require_task(plan.task, prior.resolution)
     needs_reader = plan.identity_weight > 0
     reader = bundled_attributes(category, prior.w_mean.device) if needs_reader else None
     embedding = None if reader is None else (lambda images: reader(images)[3])
@@ -92,6 +92,10 @@ def train_restorer(request: FeedForwardRequest, report: Reporter = silent) -> Ru
     prior, category = opened(request)
     if request.generator is not None and request.data is None:
         raise UserError("A restorer of a custom generator needs clean images: give a folder of shards with --data.")
+    if isinstance(plan, classics.ClassicPlan):  # before any picture is rendered
+        classics.require_fitting_task(request.kind, plan.task, prior.resolution)
+    else:
+        restorers.restorer_config(request.kind, prior, plan)
     with locked(request.out):
         source = images_for(request, category, prior, plan.n_images, report)
         further = {"resume": request.resume, "report": report}
@@ -121,7 +125,8 @@ def train_text(request: FeedForwardRequest, report: Reporter = silent) -> RunRes
     with locked(request.out):
         pairs = pairs_on_disk(category, FIRST_SEED, plan.n_objects, size, folder, report)
         trunk = prior.networks.get(ENCODER_NAME)
-        path = train_text_pair(spec, pairs, plan, request.out, trunk, request.resume, report)
+        device = prior.w_mean.device
+        path = train_text_pair(spec, pairs, plan, request.out, trunk, request.resume, device, report)
         unseen = pairs_on_disk(category, HELD_OUT_FIRST_SEED, plan.n_held_out, size, folder, report)
         measured = measure_text_pair(open_text_pair(path, prior), spec, unseen)
     return RunResult(request.out, {"text": path}, measured, time.perf_counter() - began)

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan2shape.core.config import Finite, need
+from gan2shape.build.damages import require_task
+from gan2shape.core.config import Finite, need, need_training
 from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
@@ -68,7 +69,7 @@ class ClassicPlan(Finite):
     seed: int = 0
 
     def check(self) -> None:
-        need(self.batch > 0 and self.n_images > 0, "batch and n_images begin at 1")
+        need_training(self)
         need(min(self.n_error_steps, self.n_adversarial_steps) >= 0, "numbers of steps are never negative")
         need(self.n_error_steps + self.n_adversarial_steps > 0, "a training needs a step")
         need(self.heads in HEADS, f"heads={self.heads} is unknown: {', '.join(HEADS)}")
@@ -114,9 +115,9 @@ def train_classic(
     """Train a network of KINDS, or go on with it; returns {name: file in `out`}.
 
     metric: whose `features` are compared, as a discriminator's; needed where `feature_weight` is not 0.
-    Raises UserError for a task that this kind of network cannot do, and as `run_session` does.
+    Raises UserError as `run_session` and `require_fitting_task` do.
     """
-    require_task(kind, plan.task)
+    require_fitting_task(kind, plan.task, source.images.resolution)
     device, size = torch.device(device), source.images.resolution
     dtype = choose_dtype(precision, device)
     config = PictureConfig(NETWORKS[kind], size, plan.width, plan.n_blocks, parse_damage(plan.task).factor)
@@ -137,6 +138,7 @@ def train_classic(
         clean = source.sample(rng, plan.batch, plan.flips)
         damaged = damage(clean, plan.task, rng)
         clean, *inputs = (upload(x, device) for x in (clean, *damaged.inputs))
+        kept = None if damaged.kept is None else inputs[1]
         is_first = index < plan.n_error_steps
         if index == plan.n_error_steps and index > 0 and kind in FIRST_PART:
             save(FIRST_PART[kind])
@@ -148,7 +150,7 @@ def train_classic(
             if is_first:
                 terms = {"squared": (made - clean).square().mean()}
             else:
-                terms = adversarial_terms(made, clean, damaged.kept, critic, metric, plan)
+                terms = adversarial_terms(made, clean, kept, critic, metric, plan)
         descend(sum(terms.values()), optimizers["network"])
         found = {name: term.detach() for name, term in terms.items()}
         if not is_first:
@@ -168,8 +170,9 @@ def train_classic(
     return files
 
 
-def require_task(kind: str, task: str) -> None:
-    """Raises UserError for a task that this kind of network cannot do."""
+def require_fitting_task(kind: str, task: str, size: int) -> None:
+    """Raises UserError for a task that networks of a kind cannot do, or that does not fit pictures of `size` pixels."""
+    require_task(task, size)
     wanted, own = parse_damage(task).task, TASK[NETWORKS[kind]]
     if wanted != own:
         raise UserError(f"{kind} learns {own}, not {wanted}: leave --task away, or name another --kind.")
@@ -213,7 +216,7 @@ def adversarial_terms(
     plan: ClassicPlan,
 ) -> dict[str, Tensor]:
     """What the network lowers in the second part, weighed."""
-    lost = torch.ones_like(made[:, :1]) if kept is None else (1.0 - kept).to(made)
+    lost = torch.ones_like(made[:, :1]) if kept is None else 1.0 - kept
     terms = {"pixel": plan.pixel_weight * ((made - clean).abs() * lost).sum() / (made.shape[1] * lost.sum())}
     if plan.feature_weight > 0 and metric is not None:
         n_blocks = min(N_FEATURE_BLOCKS, len(metric.block_names))

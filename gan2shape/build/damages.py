@@ -13,6 +13,12 @@ from gan2shape.restore.tasks import degradations, parse_damage
 HOLES = "inpaint"  # the task whose holes are drawn: random strokes
 
 
+def require_task(task: str, size: int) -> None:
+    """Raises UserError for a task that is unknown, or does not fit pictures of `size` pixels."""
+    if task != BLIND:
+        degradations(parse_damage(task), MethodConfig(), size)
+
+
 def damaged(images: Float[Tensor, "B 3 S S"], task: str, rng: torch.Generator) -> Float[Tensor, "B 3 h w"]:
     """What a network sees of clean pictures. Raises UserError for an unknown task."""
     size = images.shape[-1]

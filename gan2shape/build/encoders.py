@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from gan2shape.build.damages import damaged
 from gan2shape.build.judges import judge_step, judged
-from gan2shape.core.config import Finite, need
+from gan2shape.core.config import Finite, need, need_training
 from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
@@ -34,7 +34,7 @@ from gan2shape.invert.terms import w_scale
 from gan2shape.nn.discriminator import Discriminator
 from gan2shape.nn.feature_metric import relative_distance
 from gan2shape.nn.image_encoder import ENCODER_NAME
-from gan2shape.nn.latent_encoder import LatentCritic, LatentEncoderConfig, take_trunk_weights, trunk_of
+from gan2shape.nn.latent_encoder import HEADS, LatentCritic, LatentEncoderConfig, take_trunk_weights, trunk_of
 from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Prior
 from gan2shape.train.image_source import ImageSource
@@ -73,7 +73,9 @@ class EncoderPlan(Finite):
     seed: int = 0
 
     def check(self) -> None:
-        need(self.batch > 0 and self.n_steps > 0 and self.n_passes > 0, "batch, n_steps and n_passes begin at 1")
+        need_training(self)
+        need(self.n_passes > 0, f"n_passes={self.n_passes} has to be 1 at least")
+        need(self.head in HEADS, f"head={self.head} is unknown: {', '.join(HEADS)}")
         need(0 <= self.own_share <= 1, f"own_share={self.own_share} has to lie between 0 and 1")
         need(0 <= self.free_from <= self.free_until <= 1, "free_from and free_until are fractions in this order")
 

@@ -13,20 +13,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gan2shape.build.damages import damaged
+from gan2shape.build.damages import damaged, require_task
 from gan2shape.build.judges import judge_step, judged
-from gan2shape.core.config import Finite, need
+from gan2shape.core.config import Finite, need, need_training
 from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.invert.schedules import linear_fall
-from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
+from gan2shape.invert.start import naive
+from gan2shape.nn.discriminator import FINAL_RESOLUTION, Discriminator, DiscriminatorConfig
 from gan2shape.nn.feature_metric import relative_distance
 from gan2shape.nn.image_encoder import ENCODER_NAME
 from gan2shape.nn.latent_encoder import take_trunk_weights, trunk_of
 from gan2shape.nn.layers import n_parameters
-from gan2shape.nn.restorers import RestorerConfig, build_restorer, width_for
+from gan2shape.nn.restorers import RESTORERS, RestorerConfig, build_restorer, width_for
 from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Prior
 from gan2shape.restore.blind import BLIND
@@ -37,6 +38,7 @@ from gan2shape.train.session import TrainingSession, run_session, step_rng
 
 R1_INTERVAL = 16  # steps between two gradient penalties of the discriminator
 PYRAMID_UNTIL = 0.5  # of all steps: side pictures teach the U-Net until then (GFPGAN drops them early)
+LIKE = tuple(kind for kind in RESTORERS if kind != "unet")
 SECONDS_AN_IMAGE = 0.05  # of one core, a picture of 64 x 64
 
 
@@ -61,7 +63,8 @@ class RestorerPlan(Finite):
     seed: int = 0
 
     def check(self) -> None:
-        need(self.batch > 0 and self.n_steps > 0, "batch and n_steps begin at 1")
+        need_training(self)
+        need(self.like in LIKE, f"like={self.like} is unknown: {', '.join(LIKE)}")
 
 
 KINDS: Mapping[str, RestorerPlan] = {
@@ -82,12 +85,15 @@ def restorer_config(kind: str, prior: Prior, plan: RestorerPlan) -> RestorerConf
             f"The generator makes {own.resolution} x {own.resolution} pixels and is used at {prior.resolution}: "
             "restorers work at a generator's own resolution alone."
         )
+    require_task(plan.task, own.resolution)
     factor = 1 if plan.task == BLIND else parse_damage(plan.task).factor
     trunk = prior.encoder.config.trunk if prior.encoder is not None else trunk_of(own.resolution)
     if kind == "glean":
         if factor == 1:
             raise UserError(f"GLEAN enlarges pictures: give --task superres:4 or superres:8, not {plan.task}.")
         size = own.resolution // factor
+        if size < FINAL_RESOLUTION:
+            raise UserError(f"{plan.task} leaves GLEAN {size} x {size} pixels, which are too few: ask for less.")
         trunk = DiscriminatorConfig(resolution=size, channels=own.channels[: size.bit_length() - 2], unshuffle=False)
     config = RestorerConfig(
         kind,
@@ -180,6 +186,7 @@ def train_restorer(
         rng = step_rng(plan.seed, index)
         clean = source.sample(rng, plan.batch, plan.flips)
         given = damaged(clean, plan.task, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        given = naive(given, prior.resolution // network.config.factor)
         clean, given = (upload(x, device).contiguous(memory_format=torch.channels_last) for x in (clean, given))
         for group in optimizers["restorer"].param_groups:
             group["lr"] = plan.lr * group["share"] * rate(index, plan.n_steps)

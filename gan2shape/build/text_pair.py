@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from gan2shape.build.attribute_images import AttributePairs
 from gan2shape.build.captions import NOTHING, facts_of, random_subset, sentence
-from gan2shape.core.config import Finite, need
+from gan2shape.core.config import Finite, need, need_training
 from gan2shape.core.devices import upload
 from gan2shape.core.images import to_float
 from gan2shape.core.progress import Reporter, silent
@@ -43,7 +43,8 @@ class TextPlan(Finite):
     seed: int = 0
 
     def check(self) -> None:
-        need(self.batch > 1 and self.n_steps > 0, "batch begins at 2 and n_steps at 1")
+        need_training(self)
+        need(self.batch > 1, f"batch={self.batch} has to be 2 at least")
 
 
 def agreement(
@@ -68,6 +69,7 @@ def train_text_pair(
     out: Path,
     trunk_weights: dict[str, Tensor] | None = None,
     resume: bool = True,
+    device: torch.device | str = "cpu",
     report: Reporter = silent,
 ) -> Path:
     """Train the pair for a category, or go on with it; returns `text.safetensors` in `out`.
@@ -80,6 +82,7 @@ def train_text_pair(
     with seeded(plan.seed):
         pair = TextPair(TextPairConfig(trunk_of(pictures.shape[1]), facts.words()))
     take_trunk_weights(pair.pyramid, trunk_weights or {})
+    pair = pair.to(device)
     optimizer = torch.optim.Adam(pair.parameters(), lr=plan.lr, betas=(0.9, 0.99))
     rate, is_known = linear_fall(plan.lr, start=0.5), tuple(bool((column != NOTHING).any()) for column in table.t())
 
@@ -88,10 +91,10 @@ def train_text_pair(
         chosen = rng.choice(usable, plan.batch)
         said = [random_subset(rng, is_known) for _ in chosen]
         noise = plan.image_noise * rng.standard_normal((plan.batch, 3, *pictures.shape[1:3]), np.float32)
-        images = upload(to_float(pictures[chosen]) + torch.from_numpy(noise), pair.word.weight.device)
+        images = upload(to_float(pictures[chosen]) + torch.from_numpy(noise), device)
         tokens = pair.tokens(*(sentence(facts, table[i], one) for i, one in zip(chosen, said, strict=True)))
         similarity = pair.of_text(tokens) @ pair.of_images(images).t()
-        is_true = truths(table[chosen], torch.tensor(said)).to(similarity.device)
+        is_true = upload(truths(table[chosen], torch.tensor(said)), device)
         loss = agreement(similarity, is_true, pair.log_temperature)
         optimizer.param_groups[0]["lr"] = rate(index, plan.n_steps)
         optimizer.zero_grad(set_to_none=True)
@@ -115,8 +118,9 @@ def measure_text_pair(pair: TextPair, spec: CategorySpec, pairs: AttributePairs)
     pictures = np.concatenate([pairs.images[:, 0], pairs.images[:, 1]])[kept.numpy()]
     distinct, own = facts.table[kept].unique(dim=0, return_inverse=True)
     words = pair.tokens(*(sentence(facts, row) for row in distinct))
-    alike = torch.cat([pair.of_images(to_float(part)) for part in np.array_split(pictures, 8) if len(part)])
-    found = (alike @ pair.of_text(words).t()).argmax(1)
+    batches = (upload(to_float(part), words.device) for part in np.array_split(pictures, 8) if len(part))
+    alike = torch.cat([pair.of_images(batch) for batch in batches])
+    found = (alike @ pair.of_text(words).t()).argmax(1).cpu()
     parts = {f"{name}_accuracy": float((distinct[found][:, i] == distinct[own][:, i]).float().mean())
              for i, name in enumerate(("colour", "style", "light"))}  # fmt: skip
     whole = float((found == own).float().mean())

@@ -10,6 +10,7 @@ composited over a background that is filled in, and discriminator features stand
 
 import math
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 GREATEST_SEED = 2**63 - 1  # that torch takes
 DEFAULT_BACKEND = "torch"
@@ -24,6 +25,22 @@ def need(condition: bool, sentence: str) -> None:
     """Raises ValueError with the sentence where the condition does not hold (`compose` makes it a UserError)."""
     if not condition:
         raise ValueError(sentence)
+
+
+def need_training(plan: Any) -> None:
+    """What the plan of any training has to hold, as far as it names it: counts from 1 on, a seed that generators take,
+    learning rates above 0, no negative weights. Raises ValueError.
+    """
+    for spec in fields(plan):
+        name, value = spec.name, getattr(plan, spec.name)
+        if name in ("batch", "n_steps", "n_images", "n_objects", "n_held_out"):
+            need(value >= 1, f"{name}={value} has to be 1 at least")
+        elif name == "seed":
+            need(0 <= value <= GREATEST_SEED, f"seed={value} has to lie between 0 and {GREATEST_SEED}")
+        elif name == "lr" or name.endswith("_lr"):
+            need(value > 0, f"{name}={value} has to be above 0")
+        elif name.endswith(("_weight", "_gamma", "_noise")):
+            need(value >= 0, f"{name}={value} is negative")
 
 
 class Finite:

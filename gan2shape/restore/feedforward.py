@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.network_files import load_network, save_network
 from gan2shape.invert.method import MethodConfig, StageConfig
 from gan2shape.invert.solver import Problem, Solved
+from gan2shape.invert.start import naive
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.restorers import RESTORERS, RestorerConfig, build_restorer
@@ -72,9 +72,7 @@ class OpenRestorer:
     def __call__(self, observed: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B 3 S S"]:
         """The restored pictures, in [-1, 1]."""
         size = self.prior.resolution // self.config.factor
-        if observed.shape[-1] != size:
-            observed = F.interpolate(observed, size=(size, size), mode="bicubic", align_corners=False).clamp(-1, 1)
-        parts = [self.network(part, self.prior.generator)[0] for part in observed.split(AT_ONCE)]
+        parts = [self.network(part, self.prior.generator)[0] for part in naive(observed, size).split(AT_ONCE)]
         return torch.cat(parts).clamp(-1, 1)
 
     def solved(self, problem: Problem) -> Solved:

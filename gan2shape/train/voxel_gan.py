@@ -4,7 +4,6 @@ Cross-entropy for both players, batch normalisation in both, Adam with beta1 .5,
 learns nothing from a batch if it told more than `gate` of the last one rightly.
 """
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.core.config import Finite, need
+from gan2shape.core.config import Finite, need, need_training
 from gan2shape.core.devices import choose_dtype, upload
-from gan2shape.core.files import write_arrays_atomic
+from gan2shape.core.files import UNREADABLE_ARRAYS, write_arrays_atomic
 from gan2shape.core.network_files import load_network, save_network
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.nn.voxel_networks import (
@@ -54,7 +53,7 @@ class VoxelPlan(Finite):
 
     def check(self) -> None:
         need(self.resolution in (8, 16, 32), f"resolution={self.resolution} is not 8, 16 or 32")
-        need(min(self.n_objects, self.n_steps, self.batch) > 0, "n_objects, n_steps and batch begin at 1")
+        need_training(self)
         need(0 < self.gate <= 1, f"gate={self.gate} has to lie above 0 and be 1 at most")
 
 
@@ -67,7 +66,7 @@ def voxels_on_disk(
         with np.load(path, allow_pickle=False) as stored:
             bits = np.unpackbits(stored["bits"], axis=1, count=size**3)
         return torch.from_numpy(bits.reshape(-1, size, size, size)).float()
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # missing or damaged
+    except UNREADABLE_ARRAYS:  # missing or damaged
         parts = []
         for start in range(0, n, SHARD):
             seeds = list(range(FIRST_SEED + start, FIRST_SEED + min(n, start + SHARD)))

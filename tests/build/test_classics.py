@@ -15,6 +15,7 @@ from gan2shape.build.classics import (
     damage,
     new_critic,
     random_hole,
+    require_fitting_task,
     train_classic,
 )
 from gan2shape.core.errors import UserError
@@ -172,7 +173,16 @@ def test_a_task_of_another_kind_is_refused(kind: str, task: str, source: ImageSo
     assert not list(tmp_path.iterdir())
 
 
+def test_a_kind_does_one_task() -> None:
+    for kind, task, words in (
+        ("srgan", "inpaint", "srgan learns superres"), ("inpaintgan", "superres:4", "inpaintgan learns inpaint"),
+        ("srgan", "superres:3", "does not divide"), ("srgan", "blind", "srgan learns superres"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=words):
+            require_fitting_task(kind, task, 64)
+
+
 def test_plans_that_make_no_sense() -> None:
     for change in ({"n_error_steps": 0, "n_adversarial_steps": 0}, {"batch": 0}, {"heads": "three"}):
-        with pytest.raises(ValueError, match=r"step|begin at 1|unknown"):
+        with pytest.raises(ValueError, match=r"step|1 at least|unknown"):
             replace(KINDS["srgan"], **change)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from gan2shape.api_feedforward import plan_of
+from gan2shape.build import classics, encoders
 from gan2shape.build.damages import damaged
 from gan2shape.build.restorers import KINDS, RestorerPlan, new_restorer, optimizers_of, train_restorer
 from gan2shape.core.errors import UserError
@@ -104,5 +106,32 @@ def test_refusals_are_one_sentence(prior, source, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=words):
             open_restorer(method, damage, other)
-    with pytest.raises(UserError, match="GLEAN enlarges"):
-        new_restorer("glean", prior, RestorerPlan(task="blind"))
+    for task, words in (("blind", "GLEAN enlarges"), (f"superres:{SIZE // 2}", "too few"), ("colour", "unknown task")):
+        with pytest.raises(UserError, match=words):
+            new_restorer("glean", prior, RestorerPlan(task=task))
+
+
+def test_a_restorer_that_does_not_enlarge_sees_small_pictures_enlarged(prior, source, tmp_path: Path) -> None:
+    plan = replace(KINDS["unet"], task="superres:4", **FEW)
+    path = train_restorer("unet", prior, source, plan, tmp_path, precision="fp32")
+    made = restore_images(source.images.first(2), Damage("superres", 4.0), str(path), prior, degrade=True)
+    assert made.image.shape == (2, 3, SIZE, SIZE)
+
+
+def test_settings_change_the_plan_of_their_kind() -> None:
+    """The checks see the kind's own values beside those that are given."""
+    plan = plan_of(encoders.KINDS, "e4e", ("free_from=0.3", "batch=4"))
+    assert plan == replace(encoders.KINDS["e4e"], free_from=0.3, batch=4)
+    for kinds, kind, setting, words in (
+        (encoders.KINDS, "e4e", "free_until=0.05", "fractions in this order"),
+        (encoders.KINDS, "psp", "head=wide", "head=wide is unknown"),
+        (encoders.KINDS, "psp", "n_images=0", "n_images=0 has to be 1 at least"),
+        (classics.KINDS, "inpaintgan", "n_adversarial_steps=0", "needs a step"),
+        (KINDS, "unet", "like=unet", "like=unet is unknown"),
+        (KINDS, "gpen", "seed=-1", "seed=-1 has to lie"),
+        (KINDS, "gpen", "lr=-1", "lr=-1.0 has to be above 0"),
+        (KINDS, "gpen", "pixel_weight=-1", "is negative"),
+        (KINDS, "gpn", "batch=4", "did you mean gpen"),
+    ):
+        with pytest.raises(UserError, match=words):
+            plan_of(kinds, kind, (setting,))

@@ -92,7 +92,7 @@ def test_a_method_that_enlarges_compares_at_full_resolution() -> None:
 
 @pytest.mark.parametrize(("text", "words"), [
     ("colourise", "did you mean colorize"), ("superres:x", "no number"), ("colorize:2", "takes no such number"),
-    ("superres:-1", "takes no such number"),
+    ("superres:-1", "takes no such number"), ("superres:inf", "takes no such number"),
 ])  # fmt: skip
 def test_bad_tasks_are_refused(text: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
