@@ -83,6 +83,6 @@ def swap(request: SwapRequest) -> RunResult:
 def _class_index(text: str, classes: tuple[str, ...]) -> int:
     if text in classes:
         return classes.index(text)
-    if text.isdigit() and int(text) < len(classes):
+    if text.isdecimal() and int(text) < len(classes):
         return int(text)
     raise UserError(f"there is no class {text!r}: give one of {', '.join(classes)}, or its number.")

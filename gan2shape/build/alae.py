@@ -2,8 +2,8 @@
 et al. 2020, algorithm 1). What comes of it is a pack of its own, and an encoder for it.
 
 Three updates a step, as published: D(E(x)) tells real pictures from made ones (E and D; R1 on the pictures); G and its
-mapping answer; and E has to read the w that a picture was made from (E and G). Ours begins as a pack's generator and
-encoder, since a core has minutes.
+mapping answer; and E has to read the w that a picture was made from (E and G without its mapping). Ours begins as a
+pack's generator and encoder, since a core has minutes.
 """
 
 import copy
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gan2shape.build.encoders import EncoderPlan, new_encoder
-from gan2shape.core.config import Finite, need
+from gan2shape.core.config import Finite, need_training
 from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
@@ -50,7 +50,7 @@ class AlaePlan(Finite):
     seed: int = 0
 
     def check(self) -> None:
-        need(min(self.n_steps, self.batch, self.n_images) > 0, "n_steps, batch and n_images begin at 1")
+        need_training(self)
 
 
 KINDS: Mapping[str, AlaePlan] = {"alae": AlaePlan()}
@@ -122,11 +122,12 @@ def train_alae(
             answer = generator_loss(judge(generator(z[1])))
         found["generator"] = updated(answer, "generator")
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            w = generator.mapping(z[2])
+            with torch.no_grad():  # the mapping network would make w easy to read: E and G alone agree (step III)
+                w = generator.mapping(z[2])
             read = encoder(generator.synthesis(w))[:, 0]
             apart = ((read - w) / scale).square().mean()
-        found["latent"] = updated(plan.latent_weight * apart, "encoder", "generator") / plan.latent_weight
-        return found
+        updated(plan.latent_weight * apart, "encoder", "generator")
+        return found | {"latent": apart.detach()}
 
     begun = generator_hash(prior.generator)
     card = {"kind": "alae", "begun_from": begun, "plan": asdict(plan), "images": source.made_of}

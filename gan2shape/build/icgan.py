@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gan2shape.core.config import Finite, need
+from gan2shape.core.config import Finite, need_training
 from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
@@ -39,7 +39,7 @@ class IcganPlan(Finite):
     seed: int = 0
 
     def check(self) -> None:
-        need(min(self.n_steps, self.batch, self.n_images) > 0, "n_steps, batch and n_images begin at 1")
+        need_training(self)
 
 
 KINDS: Mapping[str, IcganPlan] = {"icgan": IcganPlan()}
@@ -82,8 +82,7 @@ def train_icgan(
         with torch.no_grad():
             made = prior.generator(z, 1.0, "const", wanted)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            found, _ = encoders(made)
-            _, logits = encoders(real)
+            found, logits = encoders.z_of(made), encoders.y(real)
         error, entropy = z_error(found.float(), z), F.cross_entropy(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
         (error + entropy).backward()

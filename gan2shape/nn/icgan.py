@@ -36,7 +36,11 @@ class IcganEncoders(nn.Module):
         self.y = _encoder(config, config.n_classes)
 
     def forward(self, images: Float[Tensor, "B 3 S S"]) -> tuple[Float[Tensor, "B Z"], Float[Tensor, "B C"]]:
-        return normalize_second_moment(self.z(images)), self.y(images)
+        return self.z_of(images), self.y(images)
+
+    def z_of(self, images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B Z"]:
+        """z alone."""
+        return normalize_second_moment(self.z(images))
 
 
 def _encoder(config: IcganConfig, n_out: int) -> nn.Module:

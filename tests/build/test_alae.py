@@ -72,3 +72,23 @@ def test_reading_its_own_w_gets_better(prior, source, tmp_path: Path) -> None:
     train_alae(prior, source, plan, tmp_path / "many", precision="fp32")
     first, last = (json.loads((tmp_path / d / "stats.jsonl").read_text().splitlines()[-1]) for d in ("one", "many"))
     assert last["latent"] < 0.9 * first["latent"]
+
+
+def test_the_mapping_learns_from_the_generator_s_answer_alone(prior, source, tmp_path: Path, monkeypatch) -> None:
+    """Else it would make w easy to read: in the third update w is what it is."""
+    learnt: list[bool] = []
+    run = alae.run_session
+
+    def watched(session, networks, optimizers, step, out, **rest):
+        stepped, mapping = optimizers["generator"].step, networks["generator"].mapping
+
+        def noted():
+            learnt.append(any(p.grad is not None for p in mapping.parameters()))
+            return stepped()
+
+        optimizers["generator"].step = noted
+        return run(session, networks, optimizers, step, out, **rest)
+
+    monkeypatch.setattr(alae, "run_session", watched)
+    train_alae(prior, source, replace(PLAN, n_steps=1, latent_weight=0.0), tmp_path, precision="fp32")
+    assert learnt == [True, False]
