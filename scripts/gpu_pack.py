@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -49,7 +50,8 @@ SETTINGS = {  # of the training
 
 
 def render_for_ever(category: str, folder: Path, rendering: str, count: int, size: int, workers: int) -> None:
-    """Render until `count` images are there or the process is ended."""
+    """Render until `count` images are there or the process group, which has no other members, is ended."""
+    os.setpgrp()
     prerender(category, count, 0, folder, SHARD, workers, size, rendering=rendering)
 
 
@@ -68,6 +70,8 @@ def renderers(request: BuildRequest, count: int, size: int, workers: int) -> Ite
         yield
     finally:
         for job in jobs:
+            with contextlib.suppress(ProcessLookupError):  # the workers of a process that is ended alone wait for ever
+                os.killpg(job.pid, signal.SIGTERM)
             job.terminate()
         for job in jobs:
             job.join()
