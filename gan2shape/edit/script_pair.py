@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan2shape.core.errors import UserError
+from gan2shape.core.files import UNREADABLE_ARRAYS
 from gan2shape.core.images import resized
 
 
@@ -43,10 +44,10 @@ def script_asking(
         wanted = _tried(_script(sentences, device), _tokens(tokens).to(device), sentences)
         _tried(network, torch.zeros(1, 3, own.size, own.size, device=device), pictures, wanted.shape[-1])
     wanted = F.normalize(wanted.float(), dim=-1)
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (own.mean, own.std))
 
     def asks(images: Float[Tensor, "B 3 S S"]) -> Float[Tensor, " B"]:
         shown = resized(images, own.size, "bicubic") / 2 + 0.5
-        mean, std = (shown.new_tensor(values)[:, None, None] for values in (own.mean, own.std))
         return 1.0 - (F.normalize(network((shown - mean) / std).float(), dim=-1) * wanted).sum(-1)
 
     return asks
@@ -81,7 +82,9 @@ def _tried(module: torch.jit.ScriptModule, given: Tensor, path: Path, length: in
 def _tokens(path: Path) -> Tensor:
     try:
         values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        if not isinstance(values, np.ndarray):
+            raise ValueError("an archive")
+    except UNREADABLE_ARRAYS as error:
         raise UserError(f"--tokens {path} is no .npy file of numbers: save the tokens with numpy.save.") from error
     if not np.issubdtype(values.dtype, np.integer) or values.size == 0 or values.squeeze().ndim > 1:
         raise UserError(f"--tokens {path} holds no list of whole numbers: save those of one sentence.")

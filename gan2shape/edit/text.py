@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized
 from gan2shape.core.network_files import load_network, save_network
@@ -124,9 +125,9 @@ def train_mapper(
     rng = torch.Generator().manual_seed(seed)
 
     def loss_of(step: Step) -> Tensor:
-        z = torch.randn(MAPPER_BATCH, generator.config.z_dim, generator=rng).to(prior.w_mean)
+        z = torch.randn(MAPPER_BATCH, generator.config.z_dim, generator=rng)
         with torch.no_grad():
-            rows = as_rows(generator.mapping(z), generator.n_layers)
+            rows = as_rows(generator.mapping(upload(z, prior.w_mean.device)), generator.n_layers)
         offset = mapper(rows)
         away = (offset / w_scale(prior)).square().mean()
         return asks(generator.synthesis(rows + offset)).mean() + locality * away

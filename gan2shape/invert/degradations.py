@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import to_float, to_uint8
 from gan2shape.invert.kernels import RESAMPLERS, filtered, gaussian_kernel, resampling_taps, shrunk
@@ -91,13 +92,17 @@ class Resampling(Degradation):
         return (self(1.0 - before).abs() < LOST_SHARE).to(before)
 
 
+def per_channel(values: tuple[float, ...], like: Tensor) -> Float[Tensor, "C 1 1"]:
+    """Numbers to multiply channels by; they reach the device without making the host wait."""
+    return upload(torch.tensor(values, dtype=like.dtype), like.device)[:, None, None]
+
+
 @dataclass(frozen=True)
 class Gray(Degradation):
     """Luma in all three channels."""
 
     def __call__(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
-        weights = x.new_tensor(LUMA)[:, None, None]
-        return (x * weights).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+        return (x * per_channel(LUMA, x)).sum(1, keepdim=True).expand(-1, 3, -1, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +228,7 @@ class ColourShift(Degradation):
     offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __call__(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
-        return x * x.new_tensor(self.gain)[:, None, None] + x.new_tensor(self.offset)[:, None, None]
+        return x * per_channel(self.gain, x) + per_channel(self.offset, x)
 
 
 @dataclass(frozen=True)

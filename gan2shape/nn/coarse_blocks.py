@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan2shape.core.devices import upload
 from gan2shape.core.images import resized
 from gan2shape.nn.generator import DrawBlock, Drawn, GeneratorConfig, Noise, SynthesisBlock, drawn
 from gan2shape.nn.layers import LEAKY_SLOPE, Style, SynthesisLayer, modulation_gain, style_of
@@ -37,7 +38,7 @@ def average_of_doubled(x: Float[Tensor, "B C H W"], repeats_border: bool) -> Flo
     """What doubling the resolution bilinearly and averaging over 2 x 2 pixels leaves of a map; zeros lie beyond the
     border unless it repeats.
     """
-    taps = x.new_tensor(AVERAGE_OF_DOUBLED)
+    taps = upload(torch.tensor(AVERAGE_OF_DOUBLED, dtype=x.dtype), x.device)
     kernel = (taps[:, None] * taps).expand(x.shape[1], 1, 3, 3)
     x = F.pad(x, (1, 1, 1, 1), mode="replicate" if repeats_border else "constant")
     return F.conv2d(x, kernel, groups=x.shape[1])

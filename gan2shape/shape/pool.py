@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.shape.state import target_from
@@ -54,6 +55,7 @@ class Pool:
 
     def pick(self, rows: Tensor) -> "Pool":
         """Some of the images."""
+        rows = upload(rows, self.images.device)
         values = (getattr(self, f.name) for f in fields(self))
         return Pool(*(None if value is None else value[rows] for value in values))
 

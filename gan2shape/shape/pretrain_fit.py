@@ -28,7 +28,8 @@ BESIDE_WEIGHT = 0.1  # of pixels beside the object when depths are fitted; insid
 def with_ellipsoids(
     pool: Pool, generator: MaskedGenerator, config: ShapeConfig, n: int, report: Reporter = silent
 ) -> Pool:
-    """The first `n` images with their initial ellipsoids."""
+    """The first `n` images, as far as there are so many, with their initial ellipsoids."""
+    n = min(n, len(pool.images))
     with seeded(config.seed):
         networks = SceneNetworks(config).to(pool.images.device)
     model = SceneModel(networks, flat_base(config.render.resolution, pool.images.device))
