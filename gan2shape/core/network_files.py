@@ -27,7 +27,7 @@ def save_network(path: Path, network: nn.Module, config: Any, kind: str, card: M
     metadata = {"format": kind, "config": json.dumps(asdict(config))}
     metadata |= {} if card is None else {"card": to_json(dict(card))}
     tensors = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        name: (tensor.half() if tensor.is_floating_point() else tensor).cpu().contiguous()
         for name, tensor in network.state_dict().items()
     }
 

@@ -37,6 +37,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> ImageSource:
     return image_source("car", 16, SIZE, folder / "x", folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", encoders.KINDS)
 def test_encoders(kind: str, source: ImageSource, tmp_path: Path) -> None:
     plan = replace(encoders.KINDS[kind], **FEW, task="superres:4", own_share=0.5)
@@ -44,7 +45,7 @@ def test_encoders(kind: str, source: ImageSource, tmp_path: Path) -> None:
         assert encoders.train_encoder(kind, moved(), source, plan, tmp_path, precision="fp32").is_file()
 
 
-@pytest.mark.parametrize("kind", restorers.KINDS)
+@pytest.mark.parametrize("kind", ("glean", "gfpgan", "gpen"))
 def test_restorers(kind: str, source: ImageSource, tmp_path: Path) -> None:
     plan = replace(restorers.KINDS[kind], **FEW)
     with pretended_device():
@@ -61,6 +62,7 @@ def test_classics(kind: str, source: ImageSource, tmp_path: Path) -> None:
     assert all(path.is_file() for path in files.values())
 
 
+@pytest.mark.slow
 def test_alae(source: ImageSource, tmp_path: Path) -> None:
     plan = replace(alae.KINDS["alae"], **FEW)
     with pretended_device():
