@@ -27,6 +27,7 @@ from gan2shape.scene.volumes import (
     FILLED,
     overlap,
     seen_from_front,
+    seen_lead,
     seen_of_depth,
     turned,
     turntable_matrix,
@@ -117,14 +118,16 @@ def complete_run(request: VoxelRequest, run: Path, report: Reporter = silent) ->
     generator = request.generator()
     depth, mask, fov_deg = _depth_of(run)
     device = generator.mean_shape.device
-    filled, known = seen_of_depth(depth.to(device), mask.to(device), generator.config.resolution, fov_deg)
     low, high = get_category(request.category).views.elevation_deg
     plan = CompletionPlan(fits_pitch=True, pitch_rad=math.radians((low + high) / 2))
+    centre_z = (depth * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp_min(1e-6) + _usual_lead(generator, plan)
+    seen = (x.to(device) for x in (depth, mask))
+    filled, known = seen_of_depth(*seen, generator.config.resolution, fov_deg, centre_z.to(device))
     with locked(request.out):
         made = complete(filled, known, generator, plan, report)
         joined = torch.where(known, filled, made.volume)  # what was seen stays as it was
         files = {
-            "mesh": write_voxel_mesh(request.out / "completed.glb", made.volume[0, 0]),
+            "mesh": write_voxel_mesh(request.out / "completed.glb", made.volume[0, 0], float(centre_z)),
             "volume": write_arrays_atomic(
                 request.out / "completed.npz",
                 {"occupancy": made.volume[0, 0].cpu().numpy(), "joined": joined[0, 0].cpu().numpy(),
@@ -138,6 +141,16 @@ def complete_run(request: VoxelRequest, run: Path, report: Reporter = silent) ->
         "data_term": float(made.data),
     }
     return RunResult(request.out, files, numbers, time.perf_counter() - began)
+
+
+def _usual_lead(generator: VoxelGenerator, plan: CompletionPlan) -> float:
+    """By how much the mean shape's visible surface lies before its centre, mean of all headings: a depth map does not
+    say where the centre is.
+    """
+    headings = torch.arange(plan.n_headings, device=generator.mean_shape.device) * (2 * math.pi / plan.n_headings)
+    matrix = turntable_matrix(headings, torch.full_like(headings, plan.pitch_rad))
+    shown = turned(generator.mean_shape.expand(len(headings), -1, -1, -1, -1), matrix)
+    return float(seen_lead(shown).mean())
 
 
 def _depth_of(run: Path) -> tuple[Float[Tensor, "1 1 H H"], Float[Tensor, "1 1 H H"], float]:

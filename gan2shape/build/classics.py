@@ -72,6 +72,7 @@ class ClassicPlan(Finite):
         need_training(self)
         need(min(self.n_error_steps, self.n_adversarial_steps) >= 0, "numbers of steps are never negative")
         need(self.n_error_steps + self.n_adversarial_steps > 0, "a training needs a step")
+        need(self.width > 1 and self.n_blocks > 0, "width begins at 2 and n_blocks at 1")
         need(self.heads in HEADS, f"heads={self.heads} is unknown: {', '.join(HEADS)}")
 
 

@@ -25,8 +25,11 @@ def require_marching_cubes() -> None:
         raise UserError('Meshes of voxels need scikit-image: run `pip install "gan2shape[voxels]"`.')
 
 
-def surface_of(volume: Float[Tensor, "S S S"]) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
-    """Vertices in the glTF frame about the volume's centre, and faces counter-clockwise from outside.
+def surface_of(
+    volume: Float[Tensor, "S S S"], centre_z: float = CENTRE_Z
+) -> tuple[Float[np.ndarray, "V 3"], Int[np.ndarray, "F 3"]]:
+    """Vertices in the glTF frame, and faces counter-clockwise from outside; the volume's centre is at `centre_z` from
+    the camera.
 
     Raises UserError where nothing is filled, and as `require_marching_cubes` does.
     """
@@ -38,14 +41,14 @@ def surface_of(volume: Float[Tensor, "S S S"]) -> tuple[Float[np.ndarray, "V 3"]
         raise UserError("The volume is empty, so that there is no surface: train longer, or choose another seed.")
     points, faces, _, _ = marching_cubes(padded, FILLED)
     own = (points[:, ::-1] - 0.5) * (SIDE / volume.shape[-1]) - SIDE / 2  # axes (z, y, x), less the padding
-    camera = torch.from_numpy(own + np.array([0.0, 0.0, CENTRE_Z]))
+    camera = torch.from_numpy(own + np.array([0.0, 0.0, centre_z]))
     return gltf_axes(camera).numpy(), faces.astype(np.int64)
 
 
-def write_voxel_mesh(path: Path, volume: Float[Tensor, "S S S"]) -> Path:
+def write_voxel_mesh(path: Path, volume: Float[Tensor, "S S S"], centre_z: float = CENTRE_Z) -> Path:
     """The surface as GLB, whole or not at all. Returns the path."""
     import trimesh
 
-    points, faces = surface_of(volume)
+    points, faces = surface_of(volume, centre_z)
     solid = trimesh.Trimesh(points, faces, process=False, face_colors=np.array(GREY, np.uint8))
     return write_bytes_atomic(path, solid.export(file_type="glb"))

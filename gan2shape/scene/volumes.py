@@ -45,17 +45,30 @@ def seen_from_front(volume: Float[Tensor, "B 1 S S S"]) -> Bool[Tensor, "B 1 S S
     return before == 0
 
 
+def seen_lead(volume: Float[Tensor, "B 1 S S S"]) -> Float[Tensor, " B"]:
+    """By how much the surface that a camera far away at -z sees lies before the centre, mean of its lines of sight in
+    scene units; 0 where nothing is filled.
+    """
+    size, filled = volume.shape[-1], volume >= FILLED
+    lead = SIDE / 2 - (filled.float().argmax(2) + 0.5) * (SIDE / size)
+    shown = filled.any(2).to(volume)
+    return (lead * shown).sum((1, 2, 3)) / shown.sum((1, 2, 3)).clamp_min(1)
+
+
 def seen_of_depth(
-    depth: Float[Tensor, "B 1 H H"], mask: Float[Tensor, "B 1 H H"], size: int, fov_deg: float
+    depth: Float[Tensor, "B 1 H H"],
+    mask: Float[Tensor, "B 1 H H"],
+    size: int,
+    fov_deg: float,
+    centre_z: Float[Tensor, " B"],
 ) -> tuple[Float[Tensor, "B 1 S S S"], Bool[Tensor, "B 1 S S S"]]:
-    """(what is filled, what is known) of a depth map, mean depth of the object at the centre of rotation.
+    """(what is filled, what is known) of a depth map, in a volume whose centre lies at distance `centre_z`.
 
     Lines of sight beside the mask are empty. On the object, what lies in front of its surface is empty, what lies at
     it is filled, and what lies behind is not known; neither is what no pixel shows.
     """
     n_pixels, points = depth.shape[-1], grid_points(size, depth)
-    middle = (depth * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp_min(1e-6)
-    z = points[..., 2] + middle.view(-1, 1, 1, 1)
+    z = points[..., 2] + centre_z.view(-1, 1, 1, 1)
     focal = focal_px(n_pixels, fov_deg)
     pixels = torch.stack([points[..., 0] / z * focal, points[..., 1] / z * focal], -1) * (2.0 / n_pixels)
     flat = pixels.flatten(1, 2)  # [B, S * S, S, 2]

@@ -45,7 +45,7 @@ def test_encoders(kind: str, source: ImageSource, tmp_path: Path) -> None:
         assert encoders.train_encoder(kind, moved(), source, plan, tmp_path, precision="fp32").is_file()
 
 
-@pytest.mark.parametrize("kind", ("glean", "gfpgan", "gpen"))
+@pytest.mark.parametrize("kind", ["glean", "gfpgan", "gpen"])
 def test_restorers(kind: str, source: ImageSource, tmp_path: Path) -> None:
     plan = replace(restorers.KINDS[kind], **FEW)
     with pretended_device():

@@ -11,6 +11,7 @@ from gan2shape.scene.volumes import (
     grid_points,
     overlap,
     seen_from_front,
+    seen_lead,
     seen_of_depth,
     turned,
     turntable_matrix,
@@ -69,8 +70,8 @@ def test_a_sphere_s_depth_map_tells_its_front() -> None:
     x, y = slopes[None, :].expand(n, n), slopes[:, None].expand(n, n)
     mask = (x.square() + y.square()).sqrt() < radius
     depth = torch.where(mask, 1 - (radius**2 - x.square() - y.square()).clamp_min(0).sqrt(), torch.tensor(1.1))
-    filled, known = seen_of_depth(depth[None, None], mask.float()[None, None], 32, fov)
-    centre = depth[mask].mean()
+    centre = depth[mask].mean() + 0.01
+    filled, known = seen_of_depth(depth[None, None], mask.float()[None, None], 32, fov, centre[None])
     points = grid_points(32, depth) + torch.tensor([0.0, 0.0, 1.0]) * (centre - 1.0)
     distance = points.norm(dim=-1)
     shell = filled[0, 0] > 0
@@ -79,6 +80,12 @@ def test_a_sphere_s_depth_map_tells_its_front() -> None:
     assert bool((points[shell][:, 2] < 0.02).all())
     assert not bool(known[0, 0][(distance < radius - 2 * SIDE / 32) & (points[..., 2] > 0)].any())
     assert bool(known[0, 0, 0].float().mean() > 0.95)
+
+
+def test_the_lead_of_a_slab_is_where_its_front_is() -> None:
+    slab = torch.zeros(2, 1, 8, 8, 8)
+    slab[0, 0, 2:6, 1:4] = 1.0  # its front begins two voxels behind the cube's
+    torch.testing.assert_close(seen_lead(slab), torch.tensor([1.5 * SIDE / 8, 0.0]))
 
 
 def test_overlap_by_hand() -> None:
