@@ -87,8 +87,6 @@ def train_restorer(request: FeedForwardRequest, report: Reporter = silent) -> Ru
     known = {**restorers.KINDS, **classics.KINDS}
     began, plan = time.perf_counter(), plan_of(known, request.kind, request.overrides)
     plan = plan if request.task is None else replace(plan, task=request.task)
-    if isinstance(plan, classics.ClassicPlan):  # before anything is rendered
-        classics.require_task(request.kind, plan.task)
     prior, category = opened(request)
     if request.generator is not None and request.data is None:
         raise UserError("A restorer of a custom generator needs clean images: give a folder of shards with --data.")
