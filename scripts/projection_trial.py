@@ -314,6 +314,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--count", type=int, default=48)
     options = parser.parse_args()
+    if options.what == "measure" and not Path(options.encoder).is_file():
+        parser.error(f"--encoder {options.encoder} is no file: name what `learn` has written.")
     torch.set_num_threads(1)
     {"learn": learn, "measure": measure, "round": further_round}[options.what](options)
 
