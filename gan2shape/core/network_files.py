@@ -14,6 +14,7 @@ from torch import nn
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import to_json, write_atomic
+from gan2shape.core.seeding import seeded
 
 Network = TypeVar("Network", bound=nn.Module)
 READABLE_BY_ALL = 0o644  # mode of the file
@@ -54,7 +55,9 @@ def load_network(path: Path, build: Callable[[dict[str, Any]], Network], kind: s
         if metadata.get("format") != kind:
             raise UserError(f"{path} is no {what} of this version ({kind}): {remedy}.")
         fields = json.loads(metadata["config"])
-        network = build({name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        with seeded(0):  # replaced at once; the caller's random numbers stay what they were
+            network = build(fields)
         network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in state.items()})
         if not all(bool(tensor.isfinite().all()) for tensor in state.values()):
             raise ValueError("weights that are not finite")

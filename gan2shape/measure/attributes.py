@@ -22,7 +22,6 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized
 from gan2shape.core.network_files import load_network, save_network
 from gan2shape.core.resources import pack_dir
-from gan2shape.core.seeding import seeded
 
 ATTRIBUTES_NAME = "attributes.safetensors"  # beside a category's pack
 FORMAT = "gan2shape-attributes-1"
@@ -151,8 +150,7 @@ def load_attributes(path: Path, device: torch.device | str = "cpu") -> Attribute
     """The network in a file, frozen. Raises UserError for a file that is missing, damaged or of another version."""
 
     def build(fields: dict[str, Any]) -> AttributeNetwork:
-        with seeded(0):  # replaced at once; the caller's random numbers stay what they were
-            return AttributeNetwork(AttributeConfig(**fields))
+        return AttributeNetwork(AttributeConfig(**fields))
 
     return load_network(path, build, FORMAT, "attribute network", COMMAND).to(device)
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan2shape.core.network_files import load_network, save_network
-from gan2shape.core.seeding import seeded
 
 CONFIDENCE_NAME = "confidence.safetensors"  # beside a category's pack
 FORMAT = "gan2shape-confidence-1"
@@ -81,8 +80,7 @@ def load_confidence(path: Path, device: torch.device | str = "cpu") -> Confidenc
     """The network in a file, frozen. Raises UserError for a file that is missing, damaged or of another version."""
 
     def build(fields: dict[str, Any]) -> ConfidenceNetwork:
-        with seeded(0):  # replaced at once; the caller's random numbers stay what they were
-            return ConfidenceNetwork(ConfidenceConfig(**fields))
+        return ConfidenceNetwork(ConfidenceConfig(**fields))
 
     return load_network(path, build, FORMAT, "confidence network", COMMAND).to(device)
 
