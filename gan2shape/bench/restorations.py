@@ -44,21 +44,26 @@ ROWS = (
     *(f"reconstruct={m}" for m in ("z", "w", "wplus", "i2s", "i2spp", "projector", "pti", "dgp")),
     *(f"superres:4={m}" for m in ("bicubic", "tv", "dip", "pulse", "brgm", "dgp", "dgpmse")),
     *(f"superres:8={m}" for m in ("bicubic", "tv", "dip", "pulse", "brgm", "dgp", "dgpmse")),
-    *(f"inpaint={m}" for m in ("tv", "dip", "brgm", "i2spp", "pti", "dgp")),
+    *(f"inpaint={m}" for m in ("tv", "dip", "brgm", "brgmvi", "i2spp", "pti", "dgp")),
     *(f"colorize={m}" for m in ("bicubic", "brgm", "pti", "dgp")),
     *(f"denoise:0.2={m}" for m in ("tv", "dip", "brgm")),
     *(f"deblur:2={m}" for m in ("tv", "dip", "brgm")),
     *(f"hybrid={m}" for m in ("bicubic", "brgm", "dgp")),
     *(f"blind:2={m}" for m in ("bicubic", "tv", "brgm")),
-    *(f"{TURN}={m}" for m in ("z", "w", "wplus", "pti", "dgp")),
-    *(f"{SAMPLE}={m}" for m in ("z", "w", "wplus", "dgp")),
+    *(f"{TURN}={m}" for m in ("z", "w", "wplus", "i2spp", "pti", "dgp")),
+    *(f"{SAMPLE}={m}" for m in ("z", "w", "wplus", "i2spp", "pti", "dgp")),
 )
 LOSSES, ORDERS = ("discriminator", "mse", "efficientnet"), ("progressive", "atonce")
+LADDER = (  # the projector becomes BRGM, a step a row (Marinescu et al. 2021); all see what a box has shrunk, as BRGM
+    *(f"superres:4={m}" for m in ("projector+box", "projector-noise_regulariser+w+box")),
+    *(f"superres:4={m}" for m in ("brgm-pixel_l2-w_prior-colinearity", "brgm-w_prior-colinearity")),
+    *(f"superres:4={m}" for m in ("brgm-colinearity", "brgm")),
+)
+FLOORS = tuple(f"superres:4=pulse+floor={epsilon}" for epsilon in (0.0005, 0.001, 0.002, 0.004))  # PULSE's epsilon
 ABLATIONS = (  # not among the rows unless they are named
     *(f"{task}=dgp+{loss}+{order}" for task in ("colorize", "inpaint") for loss in LOSSES for order in ORDERS),
-    *(f"superres:4={m}" for m in ("projector", "projector-noise_regulariser+w", "brgm-pixel_l2-w_prior-colinearity")),
-    *(f"superres:4={m}" for m in ("brgm-w_prior-colinearity", "brgm-colinearity", "brgm")),
-    *(f"superres:4=pulse+floor={epsilon}" for epsilon in (0.0005, 0.001, 0.004)),
+    *LADDER,
+    *FLOORS,
 )
 Judge = Callable[[Tensor, Tensor], Tensor]
 READ = ("heading_deg", "paint_lab", "skin_tone", "hair_tone")  # of the attributes that are read, where there are such

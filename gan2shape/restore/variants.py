@@ -78,6 +78,11 @@ def floored(method: MethodConfig, epsilon: float) -> MethodConfig:
     return replace(method, terms=tuple(replace(one, floor=4 * epsilon) if one.floor else one for one in method.terms))
 
 
+def shrunk_by_box(method: MethodConfig) -> MethodConfig:
+    """Super-resolution of what a plain average has shrunk, as BRGM's, so that a ladder sees the same small pictures."""
+    return replace(method, kernel="box", observed_by=None)
+
+
 WORDS: dict[str, Callable[[MethodConfig], MethodConfig]] = {
     "discriminator": lambda method: compared_by(method, TermConfig("features", n_blocks=N_BLOCKS)),
     "mse": lambda method: compared_by(method, TermConfig("pixel_l2", factor=MSE_FACTOR)),
@@ -87,6 +92,7 @@ WORDS: dict[str, Callable[[MethodConfig], MethodConfig]] = {
     "progressive": lambda method: freed(method, True),
     "atonce": lambda method: freed(method, False),
     "w": in_w,
+    "box": shrunk_by_box,
 }
 NUMBERS: dict[str, Callable[[MethodConfig, float], MethodConfig]] = {
     "steps": lambda method, share: replace(method, steps_factor=share * method.steps_factor),

@@ -37,6 +37,8 @@ def test_terms_are_left_away_and_epsilons_are_of_images_in_0_1() -> None:
     ladder = load_variant("brgm-pixel_l2-w_prior-colinearity", "superres")
     assert [term.term for term in ladder.terms] == ["features"]
     assert load_variant("pulse+floor=0.001", "superres").terms[0].floor == pytest.approx(0.004)
+    boxed = load_variant("projector+box", "superres")
+    assert (boxed.kernel, boxed.observed_by) == ("box", None)  # the small pictures of BRGM
     projector = load_variant("projector-noise_regulariser+w", "reconstruct")
     assert (projector.space, set(projector.stages[0].lr)) == ("W", {"latent"})
     noisy = load_variant("i2spp+w", "reconstruct")  # its second stage learns noise alone
