@@ -26,7 +26,7 @@ from gan2shape.invert.w_space import FEATURE_BLOCKS, invert
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.methods import load_method
+from gan2shape.restoration.methods import load_method
 
 BATCH = 8
 WARM_UP_STEPS = 3

@@ -4,7 +4,7 @@
     made = gan2shape.reconstruct(image, prior=prior)               # or latent=, or seed=; a Reconstruction
     several = gan2shape.reconstruct_batch(images, prior=prior)     # preset instant unless said; a tuple of them
     picture = gan2shape.read_image("photo.png", prior.resolution)  # .image and .mask
-    better = gan2shape.restore_image(image, "superres:4", prior=prior)  # a Restored
+    better = gan2shape.restore(image, task="superres:4", method="dgp", prior=prior)  # a Restored
 
 Heavy imports happen when a name is first used, so that `gan2shape --help` answers at once.
 """
@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Prior", "Reconstruction", "read_image", "reconstruct", "reconstruct_batch", "restore_image"]
+__all__ = ["Prior", "Reconstruction", "read_image", "reconstruct", "reconstruct_batch", "restore"]
 
 _WHERE = {
     "Prior": ("gan2shape.prior.opened", "OpenPrior"),
@@ -21,7 +21,7 @@ _WHERE = {
     "read_image": ("gan2shape.export.inputs", "read_image"),
     "reconstruct": ("gan2shape.api", "reconstruct"),
     "reconstruct_batch": ("gan2shape.api_many", "reconstruct_batch"),
-    "restore_image": ("gan2shape.api_restore", "restore"),
+    "restore": ("gan2shape.api_restore", "restore"),
 }
 
 

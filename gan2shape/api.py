@@ -261,7 +261,7 @@ def restored_inputs(
     """(image, mask and notes, pictures to write by file name, seconds) of a damaged image, which is restored unless the
     run is resumed. Raises UserError for what cannot be read or restored.
     """
-    from gan2shape.restore.damaged_input import damage_of, mask_beside, restore_input, stored_input
+    from gan2shape.restoration.damaged_input import damage_of, mask_beside, restore_input, stored_input
 
     damage, prior = damage_of(request.degraded, request.hole), generator.prior
     mask = mask_beside(request.image, request.mask, prior)

@@ -29,15 +29,15 @@ from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.opened import OpenPrior
 from gan2shape.prior.packs import Prior
-from gan2shape.restore import edits
-from gan2shape.restore.choice import Choice, chosen, started
-from gan2shape.restore.combine import combine as combine_pictures
-from gan2shape.restore.in_photo import pasted, read_hole
-from gan2shape.restore.methods import expected_seconds, inversion_in, load_method
-from gan2shape.restore.networks import seen_through
-from gan2shape.restore.output import METRICS_NAME, SHEET_TILE_PX, write_restored
-from gan2shape.restore.restoration import Restored, restore_images
-from gan2shape.restore.tasks import Damage, parse_damage
+from gan2shape.restoration import edits
+from gan2shape.restoration.choice import Choice, chosen, started
+from gan2shape.restoration.combine import combine as combine_pictures
+from gan2shape.restoration.in_photo import pasted, read_hole
+from gan2shape.restoration.methods import expected_seconds, inversion_in, load_method
+from gan2shape.restoration.networks import seen_through
+from gan2shape.restoration.output import METRICS_NAME, SHEET_TILE_PX, write_restored
+from gan2shape.restoration.restore import Restored, restore_images
+from gan2shape.restoration.tasks import Damage, parse_damage
 
 if TYPE_CHECKING:
     from gan2shape.bench.requests import BenchRequest
@@ -57,7 +57,7 @@ class RestoreRequest:
 
     images: tuple[Path, ...]  # files, folders or patterns
     out: Path
-    task: str = "reconstruct"  # of restore.tasks, with its number: superres:4
+    task: str = "reconstruct"  # of restoration.tasks, with its number: superres:4
     method: str | None = None  # of configs/restore; the task's own unless given
     mask: Path | None = None  # white is what has to be filled in
     degrade: bool = False  # the pictures are clean: damage them first
@@ -304,7 +304,7 @@ def transfer(path: Path, request: RestoreRequest, to: int, report: Reporter = si
 def combine(
     first: Path, second: Path, mask: Path, kind: str, request: RestoreRequest, report: Reporter = silent
 ) -> RunResult:
-    """One picture from two and a mask, by `kind` (restore/combine.py). Writes `combined.png` and a sheet."""
+    """One picture from two and a mask, by `kind` (restoration/combine.py). Writes `combined.png` and a sheet."""
     _require_kept((first, second, mask), request.out, ("combined.png", "before_after.png"))
     began, prior = time.perf_counter(), opened(request).prior
     pictures = [read_image(path, prior.resolution).image.to(prior.w_mean.device) for path in (first, second)]

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import gan2shape.restore.combine as combining
+import gan2shape.restoration.combine as combining
 from gan2shape.bench.exam import exam_objects
 from gan2shape.core.images import resized, to_uint8, write_png
 from gan2shape.prior.open import open_prior
-from gan2shape.restore.edits import jittered, morphed
-from gan2shape.restore.methods import load_method
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import Damage, hole_of
+from gan2shape.restoration.edits import jittered, morphed
+from gan2shape.restoration.methods import load_method
+from gan2shape.restoration.restore import restore_images
+from gan2shape.restoration.tasks import Damage, hole_of
 
 COLUMNS, TILE_PX = 8, 128
 SCRIBBLE = (0.9, -0.8, -0.8)  # red

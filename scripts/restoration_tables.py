@@ -23,7 +23,7 @@ from gan2shape.bench.restorations import ABLATIONS, IMAGES_NAME, LADDER, LOSSES,
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import read_lines
 from gan2shape.measure.statistics import mean_interval, paired_interval, wilson_interval
-from gan2shape.restore.tasks import TASKS
+from gan2shape.restoration.tasks import TASKS
 
 COMPARED_BY = {"discriminator": "discriminator", "mse": "squared error", "efficientnet": "EfficientNet"}
 FREED = {"progressive": "coarse blocks first", "atonce": "at once"}

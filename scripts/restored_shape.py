@@ -23,8 +23,8 @@ from gan2shape.cli_options import format_rows
 from gan2shape.core.files import to_json, write_text_atomic
 from gan2shape.core.images import contact_sheet, resized, to_uint8, write_png
 from gan2shape.measure.statistics import paired_interval
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import Damage
+from gan2shape.restoration.restore import restore_images
+from gan2shape.restoration.tasks import Damage
 
 AT_ONCE, SHOWN, TILE_PX = 8, 6, 128
 FACTOR = 4

@@ -125,3 +125,13 @@ def test_notebooks_show_a_result(prior) -> None:
     assert "car" in repr(made)
     assert len(repr(made)) < 200
     assert repr(prior) == "gan2shape.Prior('car', 32 x 32 pixels, cpu)"
+
+
+def test_pictures_are_restored_by_name_whatever_was_imported_before(prior) -> None:
+    import gan2shape.api_restore
+
+    small = images(2, SIZE // 2)
+    made = gan2shape.restore(small, task="superres:2", method="bicubic", prior=prior)
+    assert gan2shape.restore is gan2shape.api_restore.restore  # no package of that name stands before it
+    assert made.image.shape == (2, 3, SIZE, SIZE)
+    assert made.truth is None

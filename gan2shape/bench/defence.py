@@ -28,9 +28,9 @@ from gan2shape.measure.attributes import bundled_attributes
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.measure.statistics import wilson_interval
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import Damage
-from gan2shape.restore.variants import load_variant
+from gan2shape.restoration.restore import restore_images
+from gan2shape.restoration.tasks import Damage
+from gan2shape.restoration.variants import load_variant
 
 IMAGES_NAME = "images.jsonl"
 AT_ONCE = 8  # images that are solved together where the generator's weights are fixed

@@ -18,8 +18,8 @@ from gan2shape.invert.method import MethodConfig
 from gan2shape.invert.spaces import parse_space
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.edits import State, drawn
-from gan2shape.restore.restoration import Restored
+from gan2shape.restoration.edits import State, drawn
+from gan2shape.restoration.restore import Restored
 
 TURN, SAMPLE = "turn", "sample"
 TURN_DEG = 15.0

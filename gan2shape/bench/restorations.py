@@ -30,10 +30,10 @@ from gan2shape.measure.perceptual import load_perceptual, perceptual_distance
 from gan2shape.measure.statistics import mean_interval, paired_interval
 from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.choice import Choice, chosen
-from gan2shape.restore.feedforward import open_restorer
-from gan2shape.restore.restoration import Restored, restore_images
-from gan2shape.restore.tasks import Damage, parse_damage
+from gan2shape.restoration.choice import Choice, chosen
+from gan2shape.restoration.feedforward import open_restorer
+from gan2shape.restoration.restore import Restored, restore_images
+from gan2shape.restoration.tasks import Damage, parse_damage
 
 IMAGES_NAME = "images.jsonl"
 AT_ONCE = 8  # images that are solved together where the generator's weights are fixed

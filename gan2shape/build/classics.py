@@ -28,8 +28,8 @@ from gan2shape.invert.schedules import linear_fall
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.feature_metric import relative_distance
 from gan2shape.nn.picture_networks import HEADS, PatchGlobalDiscriminator, PictureConfig, build_picture_network
-from gan2shape.restore.picture_restorers import TASK, save_picture_network
-from gan2shape.restore.tasks import degradations, parse_damage
+from gan2shape.restoration.picture_restorers import TASK, save_picture_network
+from gan2shape.restoration.tasks import degradations, parse_damage
 from gan2shape.train.image_source import ImageSource
 from gan2shape.train.objectives import (
     discriminator_loss,

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from gan2shape.invert.degradations import Mask, stroke_mask
 from gan2shape.invert.method import MethodConfig
-from gan2shape.restore.blind import BLIND
-from gan2shape.restore.blind import damaged as damaged_blindly
-from gan2shape.restore.tasks import degradations, parse_damage
+from gan2shape.restoration.blind import BLIND
+from gan2shape.restoration.blind import damaged as damaged_blindly
+from gan2shape.restoration.tasks import degradations, parse_damage
 
 HOLES = "inpaint"  # the task whose holes are drawn: random strokes
 

@@ -51,7 +51,7 @@ class EncoderPlan(Finite):
     """How an encoder is trained. Weights of terms in images of [-1, 1]; distances of w in units of its scale."""
 
     head: str = "fpn"  # nn.latent_encoder.HEADS
-    task: str = "reconstruct"  # what pictures go through before the encoder sees them (restore.tasks)
+    task: str = "reconstruct"  # what pictures go through before the encoder sees them (restoration.tasks)
     n_steps: int = 1500
     batch: int = 16
     n_images: int = 8000  # rendered ones

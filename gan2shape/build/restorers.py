@@ -30,9 +30,9 @@ from gan2shape.nn.layers import n_parameters
 from gan2shape.nn.restorers import RESTORERS, RestorerConfig, build_restorer, width_for
 from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.blind import BLIND
-from gan2shape.restore.feedforward import save_restorer
-from gan2shape.restore.tasks import parse_damage
+from gan2shape.restoration.blind import BLIND
+from gan2shape.restoration.feedforward import save_restorer
+from gan2shape.restoration.tasks import parse_damage
 from gan2shape.train.image_source import ImageSource
 from gan2shape.train.session import TrainingSession, run_session, step_rng
 
@@ -46,7 +46,7 @@ SECONDS_AN_IMAGE = 0.05  # of one core, a picture of 64 x 64
 class RestorerPlan(Finite):
     """How a restorer is trained. Weights of terms in images of [-1, 1]."""
 
-    task: str = BLIND  # or one of restore.tasks with its number
+    task: str = BLIND  # or one of restoration.tasks with its number
     n_steps: int = 1500
     batch: int = 8
     n_images: int = 8000  # rendered ones

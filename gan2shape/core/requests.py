@@ -44,7 +44,7 @@ class RunRequest:
     features: Path | None = None  # a TorchScript module (code!) that compares images
     class_index: int | None = None  # of a class-conditional `generator`
     auto_mask: bool = False  # find the object of an image without a mask in any case (shape/photos.py)
-    degraded: str | None = None  # what the image went through: it is restored first (restore/tasks.py; superres:4)
+    degraded: str | None = None  # what the image went through: it is restored first (restoration/tasks.py; superres:4)
     hole: Path | None = None  # white where a degraded image is lost, same size
 
     def to_json(self) -> str:

@@ -17,7 +17,7 @@ from gan2shape.bench.requests import BenchRequest
 from gan2shape.core.errors import UserError
 from gan2shape.measure.attributes import AttributeConfig, AttributeNetwork, bundled_attributes
 from gan2shape.prior.packs import Prior, load_pack
-from gan2shape.restore.methods import load_method
+from gan2shape.restoration.methods import load_method
 from tests.tiny_pack import write_tiny_pack
 
 SIZE = 16

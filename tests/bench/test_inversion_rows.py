@@ -10,8 +10,8 @@ from gan2shape.bench.exam import exam_objects
 from gan2shape.core.errors import UserError
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
 from gan2shape.measure.metrics import psnr_db
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import Damage
+from gan2shape.restoration.restore import restore_images
+from gan2shape.restoration.tasks import Damage
 from tests.shape.tiny import tiny_generator, with_encoder
 
 QUICK = MethodConfig(

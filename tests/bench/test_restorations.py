@@ -10,7 +10,7 @@ import gan2shape.bench.restorations as bench
 from gan2shape.bench.requests import BenchRequest
 from gan2shape.core.errors import UserError
 from gan2shape.invert.terms import TERMS
-from gan2shape.restore.tasks import TASKS
+from gan2shape.restoration.tasks import TASKS
 from tests.shape.tiny import tiny_generator
 
 ROWS = ("superres:2=bicubic", "superres:2=pulse")

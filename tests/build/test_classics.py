@@ -23,8 +23,8 @@ from gan2shape.core.network_files import read_network_card
 from gan2shape.invert.degradations import Down, Mask, box_mask
 from gan2shape.invert.solver import Problem
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
-from gan2shape.restore.picture_restorers import open_picture_restorer
-from gan2shape.restore.tasks import Damage
+from gan2shape.restoration.picture_restorers import open_picture_restorer
+from gan2shape.restoration.tasks import Damage
 from gan2shape.train.image_source import ImageSource, image_source
 
 SMALL = {"batch": 4, "width": 8, "n_blocks": 1, "n_images": 24}

@@ -15,9 +15,9 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.network_files import read_network_card
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.prior.identity import generator_hash
-from gan2shape.restore.feedforward import open_restorer, serves
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import Damage, parse_damage
+from gan2shape.restoration.feedforward import open_restorer, serves
+from gan2shape.restoration.restore import restore_images
+from gan2shape.restoration.tasks import Damage, parse_damage
 from gan2shape.train.image_source import image_source
 from tests.shape.tiny import SIZE, tiny_generator, with_encoder
 

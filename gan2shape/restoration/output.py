@@ -9,9 +9,9 @@ from torch import Tensor
 from gan2shape.core.files import to_json, write_arrays_atomic, write_text_atomic
 from gan2shape.core.images import contact_sheet, resized, to_uint8, write_png
 from gan2shape.export.page import render_page
-from gan2shape.restore.composition import composed
-from gan2shape.restore.restoration import Restored
-from gan2shape.restore.tasks import Damage
+from gan2shape.restoration.composition import composed
+from gan2shape.restoration.restore import Restored
+from gan2shape.restoration.tasks import Damage
 
 SHEET_TILE_PX = 192  # of a picture on the sheet
 SOLUTION_NAME = "solution.npz"

@@ -10,7 +10,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.invert.solver import Problem, Solved, solve
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.methods import load_method
+from gan2shape.restoration.methods import load_method
 
 KINDS = ("crossover", "style", "scribble")
 SEAM_PX = 2  # a band of so many pixels on either side of the mask's edge is left free

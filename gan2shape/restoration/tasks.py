@@ -21,7 +21,7 @@ from gan2shape.invert.degradations import (
     box_mask,
 )
 from gan2shape.invert.method import MethodConfig
-from gan2shape.restore.blind import of_severity
+from gan2shape.restoration.blind import of_severity
 
 HYBRID_FACTOR = 2  # of the hybrid task (DGP)
 WIDEST_BLUR = 0.25  # standard deviation of a blur, of the side; kernels of more would take minutes
@@ -33,8 +33,8 @@ class Task:
 
     summary: str  # for people
     method: str  # unless one is named
-    compose: str = "none"  # restore/composition.py
-    # Its number unless one is given: factor, blur in pixels, noise of values in [-1, 1], severity of restore.blind
+    compose: str = "none"  # restoration/composition.py
+    # Its number unless one is given: factor, blur in pixels, noise of values in [-1, 1], severity of restoration.blind
     strength: float | None = None
     has_hole: bool = False
 

@@ -10,7 +10,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized, to_float, to_uint8
 from gan2shape.export.inputs import Framing, centre_square, cropped, decoded, upright
 from gan2shape.export.photo import read_photo
-from gan2shape.restore.composition import composed
+from gan2shape.restoration.composition import composed
 
 
 def read_hole(

@@ -13,7 +13,7 @@ from gan2shape.core.errors import UserError
 from gan2shape.invert.method import MethodConfig, TermConfig
 from gan2shape.invert.spaces import FREE, parse_space
 from gan2shape.invert.terms import DATA
-from gan2shape.restore.methods import load_method
+from gan2shape.restoration.methods import load_method
 
 PART = re.compile(r"([+-])([A-Za-z_][\w]*)(?:=([\w.]+))?")
 MSE_FACTOR = 10.0  # of squared differences beside a feature term (DGP's MSE-biased recipes)

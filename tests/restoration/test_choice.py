@@ -17,11 +17,11 @@ from gan2shape.invert.w_space import invert
 from gan2shape.nn.latent_encoder import LatentEncoder, LatentEncoderConfig
 from gan2shape.prior.identity import generator_hash, pack_folder, trained_file
 from gan2shape.prior.packs import load_pack
-from gan2shape.restore.blind import MOST_SEVERE, damaged, of_severity
-from gan2shape.restore.choice import chosen
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import Damage
-from tests.restore.test_cli import SIZE, photo
+from gan2shape.restoration.blind import MOST_SEVERE, damaged, of_severity
+from gan2shape.restoration.choice import chosen
+from gan2shape.restoration.restore import restore_images
+from gan2shape.restoration.tasks import Damage
+from tests.restoration.test_cli import SIZE, photo
 from tests.tiny_pack import write_tiny_pack
 
 

@@ -17,7 +17,7 @@ from gan2shape.core.network_files import load_network, network_format, read_netw
 from gan2shape.invert.method import MethodConfig, StageConfig
 from gan2shape.invert.solver import Problem, Solved
 from gan2shape.nn.picture_networks import PictureConfig, build_picture_network
-from gan2shape.restore.tasks import Damage
+from gan2shape.restoration.tasks import Damage
 
 FORMAT = "gan2shape-picture-network-1"
 SUFFIX = ".safetensors"

@@ -87,7 +87,7 @@ def test_two_pictures_are_morphed_and_one_is_jittered(pack: Path, tmp_path: Path
     from dataclasses import replace
 
     import gan2shape.api_restore as api
-    from gan2shape.restore.methods import load_method
+    from gan2shape.restoration.methods import load_method
 
     monkeypatch.setattr(api, "load_method", lambda *words: replace(load_method(*words), steps_factor=0.02))
     a, b = (photo(tmp_path / f"{name}.png", SIZE, SIZE, i) for i, name in enumerate("ab"))

@@ -18,9 +18,9 @@ from gan2shape.core.requests import RESTORED_NAMES
 from gan2shape.export.framing import framed
 from gan2shape.export.inputs import InputImage, default_framing, read_image, read_picture, seen_in
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.in_photo import read_hole
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import TASKS, Damage, parse_damage
+from gan2shape.restoration.in_photo import read_hole
+from gan2shape.restoration.restore import restore_images
+from gan2shape.restoration.tasks import TASKS, Damage, parse_damage
 
 RESTORED_NAME, GIVEN_NAME = RESTORED_NAMES
 HARMLESS = "reconstruct"  # the task without a damage

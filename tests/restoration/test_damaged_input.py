@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from gan2shape.cli import app
 from gan2shape.core.images import to_uint8
 from gan2shape.prior.packs import load_pack
-from gan2shape.restore import restoration
-from gan2shape.restore.damaged_input import restore_input
-from gan2shape.restore.methods import load_method
-from gan2shape.restore.tasks import Damage, parse_damage
+from gan2shape.restoration import restore
+from gan2shape.restoration.damaged_input import restore_input
+from gan2shape.restoration.methods import load_method
+from gan2shape.restoration.tasks import Damage, parse_damage
 from tests.tiny_pack import FEW_STEPS, SMALL, write_tiny_pack
 
 SIZE = 32
@@ -31,7 +31,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every method with a hundredth of its steps."""
-    monkeypatch.setattr(restoration, "load_variant", lambda *words: replace(load_method(*words), steps_factor=0.01))
+    monkeypatch.setattr(restore, "load_variant", lambda *words: replace(load_method(*words), steps_factor=0.01))
 
 
 def picture(path: Path, width: int, height: int) -> Path:

@@ -13,9 +13,9 @@ from gan2shape.invert.encoders import PREFIX, open_encoder
 from gan2shape.invert.method import STARTS, MethodConfig
 from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.feedforward import is_restorer
-from gan2shape.restore.methods import inversion_in
-from gan2shape.restore.variants import load_variant
+from gan2shape.restoration.feedforward import is_restorer
+from gan2shape.restoration.methods import inversion_in
+from gan2shape.restoration.variants import load_variant
 
 AT = "@"  # between a method and its start
 

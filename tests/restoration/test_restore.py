@@ -6,16 +6,16 @@ import pytest
 import torch
 from kornia.color import rgb_to_lab
 
-import gan2shape.restore.combine as combining
+import gan2shape.restoration.combine as combining
 from gan2shape.core.errors import UserError
 from gan2shape.invert.degradations import Gray, box_mask
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
-from gan2shape.restore.combine import KINDS, combine, shrunk_region
-from gan2shape.restore.composition import composed, with_lightness
-from gan2shape.restore.edits import drawn, jittered, morphed
-from gan2shape.restore.methods import load_method
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import TASKS, Damage, degradations, hole_of, parse_damage
+from gan2shape.restoration.combine import KINDS, combine, shrunk_region
+from gan2shape.restoration.composition import composed, with_lightness
+from gan2shape.restoration.edits import drawn, jittered, morphed
+from gan2shape.restoration.methods import load_method
+from gan2shape.restoration.restore import restore_images
+from gan2shape.restoration.tasks import TASKS, Damage, degradations, hole_of, parse_damage
 from tests.shape.tiny import SIZE, tiny_generator
 
 QUICK = MethodConfig(start=StartConfig("best", 8), terms=(TermConfig("pixel_l2"),),

@@ -8,7 +8,7 @@ import torch
 from gan2shape.core.errors import UserError
 from gan2shape.invert.spaces import FREE, parse_space
 from gan2shape.invert.terms import TERMS
-from gan2shape.restore.methods import (
+from gan2shape.restoration.methods import (
     STEP_MS,
     expected_seconds,
     inversion_in,
@@ -16,8 +16,8 @@ from gan2shape.restore.methods import (
     load_method,
     methods_dir,
 )
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import parse_damage
+from gan2shape.restoration.restore import restore_images
+from gan2shape.restoration.tasks import parse_damage
 from tests.shape.tiny import SIZE, tiny_generator, with_encoder
 
 STEMS = sorted(path.stem for path in methods_dir().glob("*.yaml"))

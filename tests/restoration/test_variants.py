@@ -7,9 +7,9 @@ import torch
 
 from gan2shape.core.errors import UserError
 from gan2shape.invert.terms import DATA
-from gan2shape.restore.methods import load_method
-from gan2shape.restore.networks import networks_of, seen_through
-from gan2shape.restore.variants import load_variant
+from gan2shape.restoration.methods import load_method
+from gan2shape.restoration.networks import networks_of, seen_through
+from gan2shape.restoration.variants import load_variant
 
 
 def test_a_name_alone_is_the_method_itself() -> None:

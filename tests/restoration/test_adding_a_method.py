@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import gan2shape.invert.terms as terms
-import gan2shape.restore.methods as methods
+import gan2shape.restoration.methods as methods
 from gan2shape.core.compose import from_yaml
 from gan2shape.invert.method import MethodConfig, TermConfig
 from gan2shape.invert.spaces import Made
-from gan2shape.restore.restoration import restore_images
-from gan2shape.restore.tasks import Damage
+from gan2shape.restoration.restore import restore_images
+from gan2shape.restoration.tasks import Damage
 from tests.shape.tiny import SIZE, tiny_generator
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding-a-method.md"

@@ -23,15 +23,15 @@ from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.restorers import RESTORERS, RestorerConfig, build_restorer
 from gan2shape.prior.identity import generator_hash, trained_file
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.blind import BLIND
-from gan2shape.restore.picture_restorers import TITLES as PICTURE_RESTORERS
-from gan2shape.restore.picture_restorers import (
+from gan2shape.restoration.blind import BLIND
+from gan2shape.restoration.picture_restorers import TITLES as PICTURE_RESTORERS
+from gan2shape.restoration.picture_restorers import (
     PictureRestorer,
     is_picture_restorer,
     open_picture_restorer,
     picture_file,
 )
-from gan2shape.restore.tasks import Damage, parse_damage
+from gan2shape.restoration.tasks import Damage, parse_damage
 
 FORMAT = "gan2shape-restorer-1"
 SUFFIX = ".safetensors"

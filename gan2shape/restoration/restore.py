@@ -20,12 +20,12 @@ from gan2shape.invert.start import naive
 from gan2shape.measure.metrics import psnr_db, ssim
 from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.packs import Prior
-from gan2shape.restore.composition import composed
-from gan2shape.restore.edits import posterior
-from gan2shape.restore.feedforward import is_restorer, open_restorer
-from gan2shape.restore.networks import networks_of
-from gan2shape.restore.tasks import Damage, degradations, hole_of
-from gan2shape.restore.variants import load_variant
+from gan2shape.restoration.composition import composed
+from gan2shape.restoration.edits import posterior
+from gan2shape.restoration.feedforward import is_restorer, open_restorer
+from gan2shape.restoration.networks import networks_of
+from gan2shape.restoration.tasks import Damage, degradations, hole_of
+from gan2shape.restoration.variants import load_variant
 
 N_DRAWS = 6  # of a posterior (Marinescu et al. 2021)
 
@@ -61,8 +61,8 @@ def restore_images(
     images: damaged pictures as they are: at the prior's resolution, or smaller by the factor of `superres`. With
     `degrade`: clean ones at the prior's resolution, which are damaged first; the results are then compared with them.
     method: a name of configs/restore, perhaps with the parts of a variant, or a method; a kind of trained restorer, or
-    the path of its file (restore/feedforward.py); the task's own unless given. encoder: gives optimisers their start,
-    and what `encoder_cycle` reads.
+    the path of its file (restoration/feedforward.py); the task's own unless given. encoder: gives optimisers their
+    start, and what `encoder_cycle` reads.
     Raises UserError for sizes that do not fit, and as `load_variant`, `networks_of`, `open_restorer` and `solve` do.
     """
     network = open_restorer(method, damage, prior) if isinstance(method, str) and is_restorer(method) else None
