@@ -19,7 +19,8 @@ from gan2shape.measure.attributes import bundled_attributes
 from gan2shape.nn.image_encoder import ENCODER_NAME
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
-from gan2shape.train.image_source import ImageSource, image_source
+from gan2shape.synth.pairs import PAIRS
+from gan2shape.train.image_source import ImageSource, image_source, pair_source
 
 Plan = TypeVar("Plan", bound=Finite)
 
@@ -54,13 +55,20 @@ def train_encoder(request: FeedForwardRequest, report: Reporter = silent) -> Run
     """
     began, plan = time.perf_counter(), plan_of(encoders.KINDS, request.kind, request.overrides)
     prior, category = opened(request)
-    require_task(plan.task, prior.resolution)
+    if plan.task not in PAIRS:
+        require_task(plan.task, prior.resolution)
+    elif request.generator is not None and request.data is None:
+        raise UserError(f"task={plan.task} needs pairs of a custom generator's objects: give a folder with --data.")
     needs_reader = plan.identity_weight > 0
     reader = bundled_attributes(category, prior.w_mean.device) if needs_reader else None
     embedding = None if reader is None else (lambda images: reader(images)[3])
     with locked(request.out):
         is_own = request.generator is not None and request.data is None
-        source = None if is_own else images_for(request, category, prior, plan.n_images, report)
+        if plan.task in PAIRS:
+            where = (prior.resolution, request.out, request.data)
+            source = pair_source(category, plan.task, plan.n_images, *where, report)
+        else:
+            source = None if is_own else images_for(request, category, prior, plan.n_images, report)
         path = encoders.train_encoder(
             request.kind, prior, source, plan, request.out, embedding=embedding, resume=request.resume, report=report
         )

@@ -66,6 +66,7 @@ class RestoreRequest:
     space: str | None = None  # invert in this space (invert/spaces.py), or by `encoder:NAME`, and follow no method
     start: str | None = None  # mean, best, encoder, random, or `encoder:NAME`; the method's own unless given
     n_steps: int | None = None  # in all, instead of the method's own number
+    n_mixed: int = 0  # further answers with random fine rows
     category: str | None = None
     generator: Path | None = None
     class_index: int | None = None
@@ -206,13 +207,14 @@ def _restore_one(
         hole = read_hole(request.mask, prior.resolution, picture.original_size, picture.framing)
         damage = replace(damage, kept=1.0 - hole)
     made = restore_images(
-        picture.image, damage, method, prior, degrade=request.degrade, seed=request.seed, encoder=encoder, report=report
-    )
+        picture.image, damage, method, prior, degrade=request.degrade, seed=request.seed, encoder=encoder,
+        n_mixed=request.n_mixed, report=report,
+    )  # fmt: skip
     if is_inversion:
         made.numbers.update(inversion_numbers(made, picture, generator))
     photo = None
     is_cut_out = picture.is_turned or (is_inversion and picture.mask is not None)  # on another background
-    if not request.degrade and damage.factor == 1 and not is_cut_out:
+    if not request.degrade and damage.factor == 1 and not is_cut_out and not damage.kind.is_learnt:
         lost = made.hole if hole is None else hole
         photo = pasted(path, picture.framing, made.solved.image, damage.kind.compose, lost, request.mask)
     files = write_restored(made, damage, folder, photo, level)

@@ -42,7 +42,11 @@ def _shown(verb: str, as_json: bool, out: Path | None, work: Callable) -> None:
 def restore(
     images: Images,
     task: Annotated[
-        str, typer.Option(help="reconstruct, colorize, inpaint, superres, denoise, deblur, hybrid or blind.")
+        str,
+        typer.Option(
+            help="reconstruct, colorize, inpaint, superres, denoise, deblur, hybrid or blind; by an encoder alone: "
+            "frontal, silhouette."
+        ),
     ] = "reconstruct",
     method: Annotated[
         str | None,
@@ -54,6 +58,7 @@ def restore(
         float | None, typer.Option(help="Of deblur (pixels), denoise (of values in ±1) or blind (severity to 4).")
     ] = None,
     degrade: Annotated[bool, typer.Option("--degrade", help="The pictures are clean: damage them first.")] = False,
+    draws: Annotated[int, typer.Option(min=0, max=64, help="Further answers whose fine rows are random.")] = 0,
     steps: Steps = None,
     start: Start = None,
     features: Features = None,
@@ -76,6 +81,8 @@ def restore(
       gan2shape restore photo.png --task inpaint --mask hole.png
 
       gan2shape restore clean.png --task deblur --strength 2 --degrade     damage it here, and compare
+
+      gan2shape restore mask.png --task silhouette --method encoder:FILE --draws 6     cars that fill it
     """
     from gan2shape.api_restore import RestoreRequest, restore_files
 
@@ -86,7 +93,7 @@ def restore(
     number = factor if factor is not None else strength
     wanted = task if number is None else f"{task}:{number}"
     request = RestoreRequest(
-        tuple(images), Path(), wanted, method, mask, degrade, features, start=start, n_steps=steps,
+        tuple(images), Path(), wanted, method, mask, degrade, features, start=start, n_steps=steps, n_mixed=draws,
         category=category, generator=generator, class_index=class_index, seed=seed, device=device,
     )  # fmt: skip
     _shown("restore", as_json, out, lambda folder, report: restore_files(_at(request, folder), report))

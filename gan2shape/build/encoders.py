@@ -27,7 +27,7 @@ from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
-from gan2shape.invert.encoders import LatentEncoder, save_encoder
+from gan2shape.invert.encoders import PAIRS_KEY, LatentEncoder, save_encoder
 from gan2shape.invert.schedules import linear_fall
 from gan2shape.invert.start import naive
 from gan2shape.invert.terms import w_scale
@@ -37,7 +37,8 @@ from gan2shape.nn.image_encoder import ENCODER_NAME
 from gan2shape.nn.latent_encoder import HEADS, LatentCritic, LatentEncoderConfig, take_trunk_weights, trunk_of
 from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Prior
-from gan2shape.train.image_source import ImageSource
+from gan2shape.synth.pairs import PAIRS
+from gan2shape.train.image_source import ImageSource, PairSource
 from gan2shape.train.session import TrainingSession, run_session, step_rng
 
 R1_INTERVAL = 16  # steps between two gradient penalties of the players that judge
@@ -51,7 +52,8 @@ class EncoderPlan(Finite):
     """How an encoder is trained. Weights of terms in images of [-1, 1]; distances of w in units of its scale."""
 
     head: str = "fpn"  # nn.latent_encoder.HEADS
-    task: str = "reconstruct"  # what pictures go through before the encoder sees them (restoration.tasks)
+    # What pictures go through before the encoder sees them (restoration.tasks), or kind of its pairs (synth.pairs)
+    task: str = "reconstruct"
     n_steps: int = 1500
     batch: int = 16
     n_images: int = 8000  # rendered ones
@@ -275,10 +277,24 @@ def whitened(w: Float[Tensor, "B D"], prior: Prior) -> Float[Tensor, "B D 1 1"]:
     return ((w - prior.w_mean) / w_scale(prior))[:, :, None, None]
 
 
+def batch_of(
+    prior: Prior, source: ImageSource | PairSource | None, plan: EncoderPlan, rng: np.random.Generator
+) -> tuple[Float[Tensor, "B 3 S S"], Float[Tensor, "B 3 S S"]]:
+    """(what the encoder sees in a step, what it has to draw)."""
+    if isinstance(source, PairSource):
+        given, images = (upload(part, prior.w_mean.device) for part in source.sample(rng, plan.batch))
+    else:
+        given = images = pictures_of(prior, source, plan, rng)
+        if plan.task != EncoderPlan.task:
+            seen = damaged(images.cpu(), plan.task, torch.Generator().manual_seed(int(rng.integers(2**62))))
+            given = upload(naive(seen, prior.resolution), prior.w_mean.device)
+    return tuple(part.contiguous(memory_format=torch.channels_last) for part in (given, images))
+
+
 def train_encoder(
     kind: str,
     prior: Prior,
-    source: ImageSource | None,
+    source: ImageSource | PairSource | None,
     plan: EncoderPlan,
     out: Path,
     *,
@@ -289,27 +305,26 @@ def train_encoder(
 ) -> Path:
     """Train an encoder for this prior's generator, or go on with it; returns the file `KIND.safetensors` in `out`.
 
-    source: rendered pictures; without it the generator's own samples. embedding: tells objects apart, for the identity
-    term. Raises UserError as `run_session` and `new_players` do.
+    source: rendered pictures, or pairs of them for a task of pairs; without it the generator's own samples. embedding:
+    tells objects apart, for the identity term. Raises UserError as `run_session` and `new_players` do.
     """
+    if (plan.task in PAIRS) != isinstance(source, PairSource):
+        raise UserError(f"task={plan.task} does not go with such images: {' and '.join(PAIRS)} alone learn from pairs.")
     players, device = new_players(prior, plan), prior.w_mean.device
     dtype, rate = choose_dtype(precision, device), linear_fall(plan.lr, start=0.5)
     embedding = embedding if plan.identity_weight > 0 else None
 
     def step(index: int) -> dict[str, Tensor]:
         rng = step_rng(plan.seed, index)
-        images = pictures_of(prior, source, plan, rng).contiguous(memory_format=torch.channels_last)
+        given, images = batch_of(prior, source, plan, rng)
         players.optimizers["encoder"].param_groups[0]["lr"] = rate(index, plan.n_steps)
-        given = images
-        if plan.task != EncoderPlan.task:
-            seen = damaged(images.cpu(), plan.task, torch.Generator().manual_seed(int(rng.integers(2**62))))
-            given = upload(naive(seen, prior.resolution), device).contiguous(memory_format=torch.channels_last)
         rows, made, terms = encoder_passes(players, given, images, index, prior, plan, embedding, dtype)
         return terms | judge_updates(players, images, rows, made, index, rng, prior, plan)
 
     card = {
         "kind": kind,
         "generator": players.encoder.config.generator,
+        PAIRS_KEY: plan.task if plan.task in PAIRS else "",
         "plan": asdict(plan),
         "images": "the generator's own samples" if source is None else source.made_of,
     }

@@ -15,6 +15,7 @@ from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.packs import Prior
 from gan2shape.restoration.feedforward import is_restorer
 from gan2shape.restoration.methods import inversion_in
+from gan2shape.restoration.tasks import TASKS
 from gan2shape.restoration.variants import load_variant
 
 AT = "@"  # between a method and its start
@@ -26,19 +27,27 @@ class Choice:
 
     method: MethodConfig | str  # the name of a trained restorer
     encoder: str | None = None  # `encoder:NAME`, that gives the start
+    pairs: str = ""  # kind of pairs that the encoder has to have learnt from
 
     def opened_encoder(self, prior: Prior) -> LatentEncoder | None:
         """The encoder, if there is one. Raises UserError as `open_encoder` does."""
-        return None if self.encoder is None else open_encoder(self.encoder, prior)
+        return None if self.encoder is None else open_encoder(self.encoder, prior, self.pairs)
 
 
 def chosen(text: str, task: str) -> Choice:
     """What is written, for a task. Raises UserError for unknown methods and starts."""
     name, _, start = text.partition(AT)
+    is_learnt = task in TASKS and TASKS[task].is_learnt
+    if is_learnt and not name.startswith(PREFIX):
+        raise UserError(
+            f"{task} is learnt, not solved for: give --method encoder:FILE, a file of "
+            f"`gan2shape train-encoder --kind psp task={task}`."
+        )
     if name.startswith(PREFIX):
         plain = inversion_in("W+")
         title = f"The rows of W+ that the encoder {name.removeprefix(PREFIX)} gives"
-        return Choice(replace(plain, title=title, source="one pass, no step", steps_factor=0.0), name)
+        one_pass = replace(plain, title=title, source="one pass, no step", steps_factor=0.0)
+        return Choice(one_pass, name, task if is_learnt else "")
     return started(Choice(name if is_restorer(name) else load_variant(name, task)), start or None)
 
 

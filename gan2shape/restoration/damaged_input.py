@@ -40,8 +40,8 @@ class RestoredInput:
 def damage_of(degraded: str, hole: Path | None) -> Damage:
     """The damage that `--degraded` and `--hole` name. Raises UserError for one that is none, or lacks its hole."""
     damage = parse_damage(degraded)
-    if damage.task == HARMLESS:
-        known = ", ".join(name for name in TASKS if name != HARMLESS)
+    if damage.task == HARMLESS or damage.kind.is_learnt:
+        known = ", ".join(name for name, task in TASKS.items() if name != HARMLESS and not task.is_learnt)
         raise UserError(f"--degraded {degraded} is no damage: give {known}, or leave it away.")
     if damage.kind.has_hole and hole is None:
         raise UserError(f"--degraded {degraded} lacks its hole: give --hole MASK, white where the picture is lost.")

@@ -1,5 +1,5 @@
 """Edits of solved pictures: jittering and morphing (Pan et al. 2020), draws of a posterior (Marinescu et al. 2021).
-Style mixing: `edit --towards RUN --layers`.
+Style mixing of an encoder's rows with random ones (Richardson et al. 2021); of two runs: `edit --towards RUN --layers`.
 
 A solution is the state of a space, by name; with Theta it holds the generator's own weights for that picture.
 """
@@ -13,6 +13,7 @@ from gan2shape.invert.spaces import Unknowns, parse_space, unit_draw, unknowns
 from gan2shape.prior.packs import Prior
 
 State = dict[str, Tensor]
+MIXED_FROM = 8 / 18  # share of the rows, coarse ones first, that stay the encoder's (Richardson et al. 2021: 8 of 18)
 
 
 def reopened(state: State, space: str, prior: Prior) -> Unknowns:
@@ -48,6 +49,15 @@ def posterior(state: State, space: str, prior: Prior, n: int, seed: int = 0) -> 
     """Draws from a solution that is a distribution (space Spread): other pictures that explain the same observation."""
     found, rng = reopened(state, space, prior), torch.Generator().manual_seed(seed)
     return torch.cat([found.made(unit_draw(prior, rng)).image for _ in range(n)]).clamp(-1, 1)
+
+
+@torch.no_grad()
+def mixed(rows: Float[Tensor, "L D"], prior: Prior, n: int, seed: int = 0) -> Float[Tensor, "N 3 S S"]:
+    """Other pictures with the same coarse rows: the fine ones are the mapping network's, each from a z of its own."""
+    z = torch.randn(n, prior.generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+    first = round(MIXED_FROM * len(rows))
+    fine = prior.generator.mapping(z.to(rows))[:, None].expand(-1, len(rows) - first, -1)
+    return prior.generator.synthesis(torch.cat([rows[:first].expand(n, -1, -1), fine], 1)).clamp(-1, 1)
 
 
 def morphed(first: State, second: State, space: str, prior: Prior, n: int = 11) -> Float[Tensor, "N 3 S S"]:

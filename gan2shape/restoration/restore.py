@@ -21,7 +21,7 @@ from gan2shape.measure.metrics import psnr_db, ssim
 from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.packs import Prior
 from gan2shape.restoration.composition import composed
-from gan2shape.restoration.edits import posterior
+from gan2shape.restoration.edits import mixed, posterior
 from gan2shape.restoration.feedforward import is_restorer, open_restorer
 from gan2shape.restoration.networks import networks_of
 from gan2shape.restoration.tasks import Damage, degradations, hole_of
@@ -54,6 +54,7 @@ def restore_images(
     degrade: bool = False,
     seed: int = 0,
     encoder: LatentEncoder | None = None,
+    n_mixed: int = 0,
     report: Reporter = silent,
 ) -> Restored:
     """Restore pictures of one kind of damage.
@@ -62,9 +63,11 @@ def restore_images(
     `degrade`: clean ones at the prior's resolution, which are damaged first; the results are then compared with them.
     method: a name of configs/restore, perhaps with the parts of a variant, or a method; a kind of trained restorer, or
     the path of its file (restoration/feedforward.py); the task's own unless given. encoder: gives optimisers their
-    start, and what `encoder_cycle` reads.
+    start, and what `encoder_cycle` reads. n_mixed: draws of each solution with random fine rows (`edits.mixed`).
     Raises UserError for sizes that do not fit, and as `load_variant`, `networks_of`, `open_restorer` and `solve` do.
     """
+    if degrade and damage.kind.is_learnt:
+        raise UserError(f"{damage.task} is no damage of a picture: give what the encoder has to see.")
     network = open_restorer(method, damage, prior) if isinstance(method, str) and is_restorer(method) else None
     if network is not None:
         config = network.method
@@ -93,9 +96,16 @@ def restore_images(
     seconds = time.perf_counter() - began
     truth = images if degrade else None
     numbers = _numbers(image, truth, hole, solved, prior)
+    if damage.kind.is_learnt:
+        numbers.pop("data_term")  # the given picture is another one
     draws = None
     if parse_space(config.space).spread:
         draws = torch.stack([posterior(state, config.space, prior, N_DRAWS, seed) for state in solved.states])
+    elif n_mixed > 0:
+        if solved.w is None:
+            raise UserError(f"{config.title} finds no w whose rows could be mixed: leave --draws away.")
+        rows = solved.w if solved.w.ndim == 3 else solved.w[:, None].expand(-1, prior.generator.n_layers, -1)
+        draws = torch.stack([mixed(one, prior, n_mixed, seed) for one in rows])
     return Restored(image, observed, solved, truth, hole, config, seconds, numbers, draws)
 
 

@@ -37,6 +37,7 @@ class Task:
     # Its number unless one is given: factor, blur in pixels, noise of values in [-1, 1], severity of restoration.blind
     strength: float | None = None
     has_hole: bool = False
+    is_learnt: bool = False  # no damage explains the given picture: an encoder that was trained on pairs alone does it
 
 
 TASKS: dict[str, Task] = {
@@ -48,6 +49,8 @@ TASKS: dict[str, Task] = {
     "deblur": Task("a blurred picture", "tv", strength=2.0),
     "hybrid": Task("half the resolution, grey, and a hole", "brgm", has_hole=True),
     "blind": Task("a blurred, small, noisy picture, compressed by JPEG", "brgm", strength=2.0),
+    "frontal": Task("the object from its category's standard view", "", is_learnt=True),
+    "silhouette": Task("an object that fills a mask", "", is_learnt=True),
 }
 
 
@@ -108,6 +111,7 @@ def degradations(damage: Damage, method: MethodConfig, size: int) -> tuple[Degra
         raise UserError(f"a blur of {damage.amount:g} of {size} pixels leaves nothing: give at most {widest:g}.")
     kept = box_mask(size) if damage.kept is None else damage.kept
     by_task = {
+        **{name: Identity for name, task in TASKS.items() if task.is_learnt},
         "reconstruct": Identity,
         "colorize": Gray,
         "inpaint": lambda: Mask(kept),

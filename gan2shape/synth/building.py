@@ -76,6 +76,7 @@ SPEC = CategorySpec(
     sample=sample_params,
     build=build,
     views=ViewDistribution(azimuth_bands_deg=((1.0, 0.0, 60.0),), elevation_deg=(0.0, 25.0)),
+    standard_view_deg=(0.0, 12.0),
     background_low=(0.55, 0.55, 0.55),
     background_high=(0.95, 0.95, 0.95),
     labels=labels,

@@ -342,6 +342,7 @@ SPEC = CategorySpec(
     sample=sample_params,
     build=build,
     views=ViewDistribution(azimuth_bands_deg=((0.85, 15.0, 65.0), (0.15, 65.0, 90.0)), elevation_deg=(0.0, 25.0)),
+    standard_view_deg=(40.0, 12.0),
     clear_coat=(0.3, 1.0),
     longest_side=0.14,
     styles=tuple(STYLES),

@@ -75,6 +75,7 @@ SPEC = CategorySpec(
     sample=sample_params,
     build=build,
     views=ViewDistribution(azimuth_bands_deg=((1.0, 0.0, 180.0),), elevation_deg=(0.0, 30.0)),
+    standard_view_deg=(40.0, 12.0),
     background_low=(0.55, 0.55, 0.55),
     background_high=(0.95, 0.95, 0.95),
     clear_coat=(0.3, 1.0),

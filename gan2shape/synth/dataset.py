@@ -261,7 +261,7 @@ def prerender(
         made_of["rendering"] = rendering
     if labels:
         made_of[CLASSES_KEY] = list(spec.styles)
-    _stamp_shards(out_dir, made_of)
+    stamp_shards(out_dir, made_of)
     jobs = []
     for number, start in enumerate(range(first_seed, first_seed + count, shard)):
         path = out_dir / f"images_{number:05d}.npy"
@@ -279,7 +279,7 @@ def labels_beside(shard: Path) -> Path:
     return shard.with_name(shard.name.replace("images", "labels", 1))
 
 
-def _stamp_shards(folder: Path, made_of: dict) -> None:
+def stamp_shards(folder: Path, made_of: dict) -> None:
     """Write into the folder what its shards are. Raises UserError where something else is written there."""
     path = folder / SHARDS_NAME
     try:
@@ -315,8 +315,8 @@ def _write_shard(
     if labels:  # first: a shard that is there is not made again
         known = get_category(category).styles
         numbers = np.array([known.index(style) for style in styles], np.uint8)
-        write_atomic(labels_beside(path), lambda temporary: _write_npy(temporary, numbers))
-    write_atomic(path, lambda temporary: _write_npy(temporary, images))
+        write_atomic(labels_beside(path), lambda temporary: write_npy(temporary, numbers))
+    write_atomic(path, lambda temporary: write_npy(temporary, images))
     return count
 
 
@@ -329,7 +329,8 @@ def _stack(items: list[SyntheticItem]) -> tuple[list[ObjectMesh], torch.Tensor, 
     return [i.mesh for i in items], *(torch.from_numpy(np.stack(c)) for c in columns)
 
 
-def _write_npy(path: Path, array: np.ndarray) -> None:
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write an array under exactly this name."""
     with path.open("wb") as file:  # a path would get ".npy" appended
         np.save(file, array, allow_pickle=False)
 

@@ -86,6 +86,7 @@ class CategorySpec:
     sample: Callable[[np.random.Generator], Any]  # samples the parameters of one object (a frozen dataclass)
     build: Callable[[Any], ObjectMesh]
     views: ViewDistribution = field(default_factory=ViewDistribution)
+    standard_view_deg: tuple[float, float] = (0.0, 0.0)  # azimuth and elevation that objects can be turned to
     lights: LightDistribution = field(default_factory=LightDistribution)
     background_low: tuple[float, float, float] = (0.92, 0.92, 0.92)  # image value in [0, 1], uniform grey between
     background_high: tuple[float, float, float] = (0.92, 0.92, 0.92)

@@ -47,9 +47,15 @@ class ShardedImages:
     images, and where their classes are not the same.
     """
 
-    def __init__(self, folders: str | Path | Sequence[Path], resolution: int, labelled: bool = False) -> None:
+    def __init__(
+        self,
+        folders: str | Path | Sequence[Path],
+        resolution: int,
+        labelled: bool = False,
+        pattern: str = SHARD_PATTERN,
+    ) -> None:
         self.folders = [Path(folders)] if isinstance(folders, str | Path) else list(folders)
-        self.resolution = resolution
+        self.resolution, self._pattern = resolution, pattern
         names = {class_names(folder) for folder in self.folders} if labelled else {()}
         if len(names) > 1:
             raise UserError(f"{' and '.join(map(str, self.folders))} hold other classes: train on one of them.")
@@ -61,14 +67,14 @@ class ShardedImages:
         for folder in self.folders:
             if not any(path.parent == folder for path in self._shards):
                 shape = f"uint8 [N, {resolution}, {resolution}, 3]"
-                raise UserError(f"no images in {folder}: put shards {SHARD_PATTERN}, {shape}, there.")
+                raise UserError(f"no images in {folder}: put shards {pattern}, {shape}, there.")
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def rescan(self) -> int:
         """Look for new shards. Returns the number of images. Raises UserError for a shard of another shape or type."""
-        for path in (path for folder in self.folders for path in sorted(folder.glob(SHARD_PATTERN))):
+        for path in (path for folder in self.folders for path in sorted(folder.glob(self._pattern))):
             if path not in self._shards:
                 try:
                     shard = open_shard(path)

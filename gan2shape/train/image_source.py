@@ -1,4 +1,4 @@
-"""Images to train on: a folder of shards, or a category's objects, rendered once beside the training.
+"""Images to train on: a folder of shards, or a category's objects, rendered once beside the training; pairs of them.
 
 Generators have seen the seeds below FIRST_SEED; networks that are measured beside them learn from the ones above.
 """
@@ -16,7 +16,8 @@ from torch import Tensor
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.synth.dataset import SHARD, SHARDS_NAME, prerender
-from gan2shape.train.dataset import ShardedImages
+from gan2shape.synth.pairs import KIND_KEY, given_beside, prerender_pairs
+from gan2shape.train.dataset import SHARD_PATTERN, ShardedImages
 
 FIRST_SEED = 100_000  # of the images that are rendered here
 
@@ -39,6 +40,44 @@ class ImageSource:
         """The same, and the classes of the images."""
         indices = rng.integers(0, self.count, size=n)
         return self.images.images_at(indices, rng, flips), torch.from_numpy(self.images.fetch_labels(indices))
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """The first `count` pairs of some shards (synth.pairs)."""
+
+    given: ShardedImages
+    wanted: ShardedImages
+    count: int
+    made_of: dict[str, Any]  # for settings and cards
+
+    def sample(self, rng: np.random.Generator, n: int) -> tuple[Float[Tensor, "n 3 S S"], Float[Tensor, "n 3 S S"]]:
+        """(given, wanted) of `n` random pairs, in [-1, 1]."""
+        indices = rng.integers(0, self.count, size=n)
+        return self.given.images_at(indices, rng, False), self.wanted.images_at(indices, rng, False)
+
+
+def pair_source(
+    category: str, kind: str, count: int, size: int, beside: Path, data: Path | None = None, report: Reporter = silent
+) -> PairSource:
+    """The pairs of the folder `data`, or `count` of the category's objects, rendered beside `beside`.
+
+    Raises UserError as `image_source` does, and for a folder whose shards are not such pairs.
+    """
+    if data is None:
+        folder, shard = beside.parent / f"{kind}-{category}-{size}", min(count, SHARD)
+        prerender_pairs(category, -(-count // shard) * shard, FIRST_SEED, folder, shard, size, kind, report)
+    else:
+        folder = data
+    made_of = {"count": count, "size": size, **_stamp(folder, ("category", "first_seed", KIND_KEY))}
+    if made_of.get(KIND_KEY, kind) != kind:
+        raise UserError(f"{folder} holds pairs of the kind {made_of[KIND_KEY]}, not {kind}: name another folder.")
+    pattern = given_beside(Path(SHARD_PATTERN)).name
+    wanted, given = ShardedImages(folder, size), ShardedImages(folder, size, pattern=pattern)
+    if min(len(wanted), len(given)) < count:
+        n = min(len(wanted), len(given))
+        raise UserError(f"{folder} holds {n} pairs, but {count} are asked for: ask for fewer.")
+    return PairSource(given, wanted, count, made_of)
 
 
 def image_source(
@@ -70,10 +109,10 @@ def image_source(
     return ImageSource(images, count, made_of)
 
 
-def _stamp(folder: Path) -> dict[str, Any]:
+def _stamp(folder: Path, keys: tuple[str, ...] = ("category", "first_seed")) -> dict[str, Any]:
     """What `gan2shape synth --shards` says of a folder; its name where nothing does."""
     try:
         stamp = json.loads((folder / SHARDS_NAME).read_text(encoding="utf-8"))
-        return {name: stamp[name] for name in ("category", "first_seed")}
+        return {name: stamp[name] for name in keys}
     except (OSError, ValueError, KeyError, TypeError):
         return {"folder": folder.name}

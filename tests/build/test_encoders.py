@@ -13,11 +13,13 @@ import torch
 from gan2shape.build import encoders
 from gan2shape.build.encoders import KINDS, EncoderPlan, encoder_terms, n_free_rows, new_players, train_encoder
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import to_float
 from gan2shape.core.network_files import read_network_card
 from gan2shape.invert.encoders import open_encoder
 from gan2shape.nn.feature_metric import DiscriminatorMetric
 from gan2shape.prior.identity import generator_hash
-from gan2shape.train.image_source import image_source
+from gan2shape.synth.pairs import PAIRS, render_pairs
+from gan2shape.train.image_source import FIRST_SEED, image_source, pair_source
 from tests.shape.tiny import SIZE, tiny_generator, with_encoder
 
 FEW = {"n_steps": 4, "batch": 4}
@@ -140,6 +142,31 @@ def test_an_encoder_may_see_damaged_pictures_and_aims_at_the_clean_ones(
     assert seen[0][0].shape == seen[0][1].shape
     assert not torch.allclose(*seen[0], atol=0.2)
     assert float((small - clean).abs().mean()) < 0.2
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_an_encoder_of_pairs_sees_one_picture_and_draws_the_other(
+    kind: str, prior, tmp_path: Path, monkeypatch
+) -> None:
+    seen, passes = [], encoders.encoder_passes
+    noting = lambda players, *rest: seen.append(rest[:2]) or passes(players, *rest)  # noqa: E731
+    monkeypatch.setattr(encoders, "encoder_passes", noting)
+    source = pair_source("car", kind, 6, SIZE, tmp_path / "run")
+    plan = replace(KINDS["psp"], task=kind, n_steps=2, batch=4)
+    path = train_encoder("psp", prior, source, plan, tmp_path / "run", precision="fp32")
+    given, wanted = (to_float(pixels) for pixels in render_pairs("car", [FIRST_SEED + i for i in range(6)], SIZE, kind))
+    for one, other in zip(*seen[0], strict=True):
+        index = int((given - one).abs().mean((1, 2, 3)).argmin())
+        assert torch.equal(given[index], one)
+        assert torch.equal(wanted[index], other)
+    open_encoder(str(path), prior, kind)
+    with pytest.raises(UserError, match=f"trained for {kind}, not for pictures as they are"):
+        open_encoder(str(path), prior)
+    plain = train_encoder("psp", prior, None, replace(KINDS["psp"], **FEW), tmp_path / "plain", precision="fp32")
+    with pytest.raises(UserError, match=f"not for {kind}.* task={kind}"):
+        open_encoder(str(plain), prior, kind)
+    with pytest.raises(UserError, match="alone learn from pairs"):
+        train_encoder("psp", prior, None, plan, tmp_path / "none")
 
 
 def test_the_loss_falls(prior, tmp_path: Path) -> None:

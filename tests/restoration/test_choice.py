@@ -187,3 +187,24 @@ def test_networks_without_a_prior_are_trained_and_used_by_name(tmp_path: Path, m
     missing = CliRunner().invoke(app, ["restore", str(tiny), "--task", "superres:2", "--method", "srgan", *common])
     assert missing.exit_code == 2
     assert "make it with `gan2shape train-restorer --kind srgan`" in missing.stderr
+
+
+def test_tasks_that_are_learnt_need_an_encoder_of_their_pairs(pack: Path, encoder_file: Path, tmp_path: Path) -> None:
+    prior, images = load_pack(pack), torch.rand(1, 3, SIZE, SIZE)
+    path, out = photo(tmp_path / "photo.png", SIZE, SIZE), tmp_path / "out"
+    command = ["restore", str(path), "--task", "frontal", "--generator", str(pack), "--out", str(out)]
+    for method, words in (([], "psp task=frontal"), (["--method", "dgp"], "is learnt"),
+                          (["--method", f"encoder:{encoder_file}"], "not for frontal")):  # fmt: skip
+        refused = CliRunner().invoke(app, [*command, *method])
+        assert (refused.exit_code, words in refused.stderr) == (2, True), refused.stderr
+    encoder = chosen(f"encoder:{encoder_file}", "reconstruct").opened_encoder(prior)
+    own = save_encoder(tmp_path / "frontal.safetensors", encoder, {"pairs": "frontal"})
+    made = CliRunner().invoke(app, [*command, "--method", f"encoder:{own}", "--draws", "3"])
+    assert made.exit_code == 0, made.stderr
+    assert (out / "draws.png").is_file()
+    assert not (out / "photo.png").exists()  # another view is not pasted into the photo
+    numbers = json.loads((out / "metrics.json").read_text())["numbers"]
+    assert "data_term" not in numbers
+    method = chosen(f"encoder:{own}", "frontal").method
+    with pytest.raises(UserError, match="no damage of a picture"):
+        restore_images(images, Damage("frontal"), method, prior, degrade=True, encoder=encoder)
