@@ -84,7 +84,8 @@ def restore(
 
       gan2shape restore mask.png --task silhouette --method encoder:FILE --draws 6     cars that fill it
     """
-    from gan2shape.api_restore import RestoreRequest, restore_files
+    from gan2shape.api_restore import RestoreRequest
+    from gan2shape.api_restore_files import restore_files
 
     if factor is not None and task != "superres":
         raise UserError("--factor belongs to --task superres: give --strength, or leave it away.")
@@ -135,7 +136,8 @@ def invert(
       gan2shape invert photo.png --category head --align box --box 40,30,200,240
     """
     from gan2shape.api_align import Alignment, parse_box
-    from gan2shape.api_restore import RestoreRequest, restore_files
+    from gan2shape.api_restore import RestoreRequest
+    from gan2shape.api_restore_files import restore_files
 
     alignment = Alignment(align, object_mask, None if box is None else parse_box(box))
     request = RestoreRequest(

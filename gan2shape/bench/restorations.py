@@ -23,7 +23,6 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.files import append_lines, read_lines, to_json, write_text_atomic
 from gan2shape.core.images import resized, to_uint8, write_png
 from gan2shape.core.progress import Reporter, silent
-from gan2shape.invert.spaces import parse_space
 from gan2shape.invert.terms import averaged
 from gan2shape.measure.attributes import AttributeNetwork, bundled_attributes, differences, identity
 from gan2shape.measure.perceptual import load_perceptual, perceptual_distance
@@ -36,7 +35,6 @@ from gan2shape.restoration.restore import Restored, restore_images
 from gan2shape.restoration.tasks import Damage, parse_damage
 
 IMAGES_NAME = "images.jsonl"
-AT_ONCE = 8  # images that are solved together where the generator's weights are fixed
 COUNT = 8  # images unless a number is given
 REFERENCES = {"reconstruct": "w", "colorize": "bicubic", "inpaint": "tv", "superres": "bicubic", "denoise": "tv",
               "deblur": "tv", "hybrid": "bicubic", "blind": "bicubic", TURN: "w", SAMPLE: "w"}  # fmt: skip
@@ -94,8 +92,8 @@ def run_restorations(
     recipes = _recipes(wanted, prior)  # first: a network that is missing should not be noticed hours later
     for number, (name, task, choice) in enumerate(wanted):
         missing = [i for i, item in enumerate(items) if (name, item.seed) not in done]
-        for start in range(0, len(missing), at_once_by(choice)):
-            some = missing[start : start + at_once_by(choice)]
+        for start in range(0, len(missing), choice.at_once):
+            some = missing[start : start + choice.at_once]
             made = measured(clean[some], task, choice, prior, judge, reader, [items[i] for i in some])
             for i, numbers in zip(some, made, strict=True):
                 row = {"row": name, "seed": items[i].seed, "of": own, **numbers}
@@ -112,12 +110,6 @@ def _parsed(row: str) -> tuple[str, str, Choice]:
     if not equals:
         raise UserError(f"{row!r} is no row: write TASK=METHOD, for example superres:4=brgm.")
     return row, task, chosen(method, damage_of(task).task)
-
-
-def at_once_by(choice: Choice) -> int:
-    """How many images are solved in one call: one where each has weights of its own, so that each is kept at once."""
-    is_single = not isinstance(choice.method, str) and parse_space(choice.method.space).is_single
-    return 1 if is_single else AT_ONCE
 
 
 def damage_of(task: str) -> Damage:

@@ -91,6 +91,12 @@ class Solved:
     states: list[dict[str, Tensor]]  # of each picture: every learnt value by name
     n_steps: int
 
+    def one(self, index: int) -> "Solved":
+        """A picture of the batch alone."""
+        rows = slice(index, index + 1)
+        w = None if self.w is None else self.w[rows]
+        return Solved(self.image[rows], self.seen[rows], w, self.data[rows], self.states[rows], self.n_steps)
+
 
 def solve(
     problem: Problem,

@@ -11,6 +11,7 @@ from gan2shape.core.compose import nearest
 from gan2shape.core.errors import UserError
 from gan2shape.invert.encoders import PREFIX, open_encoder
 from gan2shape.invert.method import STARTS, MethodConfig
+from gan2shape.invert.spaces import parse_space
 from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.packs import Prior
 from gan2shape.restoration.feedforward import is_restorer
@@ -19,6 +20,7 @@ from gan2shape.restoration.tasks import TASKS
 from gan2shape.restoration.variants import load_variant
 
 AT = "@"  # between a method and its start
+SOLVED_AT_ONCE, ONE_PASS_AT_ONCE = 8, 32  # pictures in a call
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,13 @@ class Choice:
     method: MethodConfig | str  # the name of a trained restorer
     encoder: str | None = None  # `encoder:NAME`, that gives the start
     pairs: str = ""  # kind of pairs that the encoder has to have learnt from
+
+    @property
+    def at_once(self) -> int:
+        """How many pictures are solved in one call: one where each has weights of its own."""
+        if isinstance(self.method, str) or self.method.steps_factor == 0:
+            return ONE_PASS_AT_ONCE
+        return 1 if parse_space(self.method.space).is_single else SOLVED_AT_ONCE
 
     def opened_encoder(self, prior: Prior) -> LatentEncoder | None:
         """The encoder, if there is one. Raises UserError as `open_encoder` does."""

@@ -4,7 +4,7 @@
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -43,6 +43,19 @@ class Restored:
     seconds: float  # of all pictures together
     numbers: dict[str, list[float]] = field(default_factory=dict)  # a value for each picture
     draws: Float[Tensor, "B N 3 S S"] | None = None  # the generator's other answers, of methods that find several
+
+    def one(self, index: int) -> "Restored":
+        """A picture of the batch alone, with its share of the seconds."""
+        n, rows = len(self.image), slice(index, index + 1)
+
+        def of(value: Tensor | None) -> Tensor | None:
+            return value[rows] if value is not None and len(value) == n else value  # a hole may be everybody's
+
+        return replace(
+            self, image=self.image[rows], observed=self.observed[rows], solved=self.solved.one(index),
+            truth=of(self.truth), hole=of(self.hole), draws=of(self.draws), seconds=self.seconds / n,
+            numbers={name: values[rows] for name, values in self.numbers.items()},
+        )  # fmt: skip
 
 
 def restore_images(

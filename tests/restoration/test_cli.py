@@ -5,10 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import gan2shape.api_restore_files as files
 from gan2shape.cli import app
+from gan2shape.export.inputs import Framing
+from gan2shape.restoration.tasks import Damage
 from tests.tiny_pack import write_tiny_pack
 
 SIZE = 16
@@ -72,6 +76,37 @@ def test_a_folder_is_restored_and_a_second_call_does_what_is_left(pack: Path, tm
     code, _, stderr = call(pack, *words)
     assert code == 0
     assert "2 of 3 pictures were restored before" in stderr
+
+
+@pytest.mark.parametrize(("method", "n_calls"), [("w", 1), ("dgp", 3)])  # dgp learns weights for each picture
+def test_pictures_of_a_folder_are_solved_together_and_come_out_as_alone(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, n_calls: int
+) -> None:
+    (tmp_path / "in").mkdir()
+    paths = [photo(tmp_path / "in" / f"p{i}.png", SIZE, SIZE, i) for i in range(3)]
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+    solve, counts = files.restore_images, []
+    monkeypatch.setattr(files, "restore_images", lambda images, *a, **k: counts.append(1) or solve(images, *a, **k))
+    words = ("--task", "superres", "--factor", "2", "--degrade", "--method", method)
+    code, _, stderr = call(pack, "restore", str(tmp_path / "in"), *words, "--out", str(tmp_path / "out"))
+    assert (code, len(counts)) == (0, n_calls)
+    assert "Passed over" in stderr
+    assert "broken.png" in stderr
+    for path in paths[1:]:
+        alone = tmp_path / f"alone-{path.stem}"
+        assert call(pack, "restore", str(path), *words, "--out", str(alone))[0] == 0
+        for name in ("given.png", "restored.png"):
+            a, b = (np.asarray(Image.open(at / name)).astype(int) for at in (alone, tmp_path / "out" / path.stem))
+            assert np.abs(a - b).max() <= 1
+        a, b = (json.loads((at / "metrics.json").read_text()) for at in (alone, tmp_path / "out" / path.stem))
+        assert a["numbers"]["psnr_db"] == pytest.approx(b["numbers"]["psnr_db"], abs=0.05)
+
+
+def test_only_pictures_with_the_same_hole_are_solved_together() -> None:
+    holes = [torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4), None, None, None]
+    picture = files.InputImage(torch.zeros(1, 3, 4, 4), None, (4, 4), Framing(0.0, 0.0, 4.0))
+    jobs = [files.Job(Path(), Path(), picture, Damage("inpaint", kept=kept)) for kept in holes]
+    assert [[jobs.index(job) for job in some] for some in files.batches(iter(jobs), 2)] == [[0, 1], [2], [3, 4], [5]]
 
 
 def test_an_inversion_leaves_a_latent_that_a_run_can_read(pack: Path, tmp_path: Path) -> None:
