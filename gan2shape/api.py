@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.checkpoints.latents import read_latent
+from gan2shape.api_inputs import read_given
 from gan2shape.core.compose import compose, from_yaml, to_yaml
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import one_thread_after_fork
@@ -27,16 +27,16 @@ from gan2shape.core.requests import (
     RunResult,
     require_inputs_kept,
 )
-from gan2shape.export.inputs import read_mask
 from gan2shape.export.mesh_open3d import require_open3d
-from gan2shape.export.photo import PHOTO_NAME, as_photo, keep_photo, read_photo, stored_photo
+from gan2shape.export.photo import PHOTO_NAME, as_photo, keep_photo
 from gan2shape.prior.masked_generator import MaskedGenerator, require_mask
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.opened import OpenPrior
+from gan2shape.prior.whereabouts import located, noted
 from gan2shape.shape import reconstruct as shape
 from gan2shape.shape.estimate import announcement, estimate_seconds
+from gan2shape.shape.given import GIVEN_NAME, keep_given, stored_given
 from gan2shape.shape.observe import observe
-from gan2shape.shape.photos import read_framed
 from gan2shape.shape.reconstruct import Reconstruction, check_inputs
 from gan2shape.shape.state import STATE_NAME
 
@@ -77,46 +77,44 @@ def run(
 def _run(request: RunRequest, report: Reporter, ready: tuple[MaskedGenerator, ShapeConfig] | None) -> RunResult:
     """`run` in a folder that is ours."""
     began = time.perf_counter()
-    folder = Path(request.resume or request.out)
-    require_inputs_kept(request)
+    folder, is_new = Path(request.resume or request.out), request.resume is None
+    request = located(request)
     generator, config = ready or opened(request)
+    require_inputs_kept(request)
     require_open3d(config.mesh)
-    pictures, restore_s = {}, {}
-    if request.degraded is None:
-        given = read_inputs(request, config, generator)
-    else:
-        given, pictures, restore_s = restored_inputs(request, config, generator, report)
-    notes = given.pop("notes", ())
-    framing, stored = given.pop("framing", None), stored_photo(request.resume) if request.resume else None
-    is_new = framing is not None and stored is None
-    photo = read_photo(request.image, framing, config.render.resolution, request.mask) if is_new else stored
+    given = read_given(request, config, generator, report)
     if request.generator is not None and ready is None:
-        announce(request, generator, config, has_mask=given.get("mask") is not None)
+        announce(request, generator, config, has_mask=given.inputs.get("mask") is not None)
+    request = noted(request)
     settings = {folder / CONFIG_NAME: to_yaml(config), folder / REQUEST_NAME: request.to_json()}
-    written = (*settings, *(folder / name for name in (PHOTO_NAME, *pictures)))
-    with as_before_if_bad(written, folder / STATE_NAME):  # bad input may show as late as in the first steps
+    written = (*settings, *(folder / name for name in (GIVEN_NAME, PHOTO_NAME, *given.pictures)))
+    # Bad input may show as late as in the first steps. The request is written last: with it, there is a run.
+    with as_before_if_bad(written, folder / STATE_NAME, folder / REQUEST_NAME if is_new else None):
+        for name, pixels in given.pictures.items():
+            write_png(folder / name, pixels)
+        if given.is_read:
+            keep_photo(folder, given.photo)
+            keep_given(folder, given.inputs)
+        inputs = stored_given(folder)
+        notes = inputs.pop("notes", ())
         for path, text in settings.items():
             write_text_atomic(path, text)
-        for name, pixels in pictures.items():
-            write_png(folder / name, pixels)
-        if stored is None:
-            keep_photo(folder, photo)
         made = reconstruct(
-            **given,
+            **inputs,
             seed=request.seed or 0,
             config=config,
             generator=generator,
             report=report,
             state_dir=folder,
-            resume=request.resume is not None,  # a folder that is used again starts anew
+            resume=not is_new,  # a folder that is used again starts anew
         )
-        files = replace(made, photo=photo, notes=notes).export(folder)
+        files = replace(made, photo=given.photo, notes=notes).export(folder)
     for warning in made.warnings:
         say(warning)
     level, sentences = (None, ()) if made.verdict is None else (made.verdict.level, (made.verdict.sentence,))
     files |= {} if request.degraded is None else {Path(name).stem: folder / name for name in RESTORED_NAMES}
     notes, seconds = (*sentences, *notes, *generator.notes), time.perf_counter() - began
-    return RunResult(folder, files, {**metrics(made), **restore_s}, seconds, notes, level)
+    return RunResult(folder, files, {**metrics(made), **given.seconds}, seconds, notes, level)
 
 
 def reconstruct(
@@ -200,6 +198,7 @@ def opened(request: RunRequest) -> tuple[MaskedGenerator, ShapeConfig]:
 
     Raises UserError, too, where the run would write over one of its inputs.
     """
+    request = located(request)
     require_inputs_kept(request)
     if request.resume is not None:
         require_same_version(request.resume)
@@ -230,52 +229,6 @@ def announce(request: RunRequest, generator: MaskedGenerator, config: ShapeConfi
         say(note)
     if request.resume is None:
         say(announcement(estimate_seconds(generator, config, request.image is not None), generator, config))
-
-
-def read_inputs(
-    request: RunRequest, config: ShapeConfig, generator: MaskedGenerator, find_object: bool = True
-) -> dict:
-    """The image or the latent that a request names, with its mask, framing and notes. Raises UserError for what cannot
-    be read.
-
-    find_object: look for the object in a picture without a mask that the prior does not know.
-    """
-    if request.image is None:
-        given = {}
-        if request.latent is not None:
-            known = generator.prior.generator
-            given["latent"] = read_latent(request.latent, known.n_layers, known.config.w_dim)
-        if request.mask is not None:
-            given["mask"] = read_mask(request.mask, config.render.resolution)
-        return given
-    size, masks = config.render.resolution, (request.mask, request.auto_mask)
-    picture = read_framed(request.image, size, generator, *masks, find_object)
-    for note in picture.notes:
-        say(note)
-    return {"image": picture.image, "mask": picture.mask, "framing": picture.framing, "notes": picture.notes}
-
-
-def restored_inputs(
-    request: RunRequest, config: ShapeConfig, generator: MaskedGenerator, report: Reporter = silent
-) -> tuple[dict, dict, dict[str, float]]:
-    """(image, mask and notes, pictures to write by file name, seconds) of a damaged image, which is restored unless the
-    run is resumed. Raises UserError for what cannot be read or restored.
-    """
-    from gan2shape.restoration.damaged_input import damage_of, mask_beside, restore_input, stored_input
-
-    damage, prior = damage_of(request.degraded, request.hole), generator.prior
-    mask = mask_beside(request.image, request.mask, prior)
-    if mask is None:
-        require_mask(generator)
-    if request.resume is not None:
-        found = stored_input(request.resume, prior)
-    else:
-        found = restore_input(request.image, damage, request.hole, request.mask, prior, request.seed or 0, report)
-    for note in found.notes:
-        say(note)
-    size = config.render.resolution
-    given = {"image": resized(found.image, size), "mask": None if mask is None else resized(mask, size)}
-    return {**given, "notes": found.notes}, found.pictures, {"restore_s": found.seconds} if found.pictures else {}
 
 
 def metrics(made: Reconstruction) -> dict[str, float]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.api import metrics, read_inputs
+from gan2shape.api import metrics
+from gan2shape.api_inputs import read_inputs
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.locks import locked

@@ -37,6 +37,7 @@ from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
 from gan2shape.prior.scene import pretrained_networks
+from gan2shape.prior.whereabouts import located
 from gan2shape.shape.reconstruct import Reconstruction
 from gan2shape.shape.reopen import reopen
 
@@ -137,7 +138,7 @@ def edit(request: EditRequest, report: Reporter = silent) -> RunResult:
 
 def open_run(folder: Path, device: str = "auto") -> Reconstruction:
     """A finished run, with its generator. Raises UserError for a folder that holds none, or one of another version."""
-    request = request_behind(Path(folder), device)
+    request = _request_behind(folder, device)
     generator, config = opened(request)
     return reopen(Path(folder), generator, config, is_inverted=request.image is not None)
 
@@ -171,8 +172,13 @@ def open_source(request: EditRequest, report: Reporter = silent) -> Source:
     return replace(found, pose=record.pose, offset=offset, latent_edits=record.latent_edits)
 
 
+def _request_behind(folder: Path, device: str) -> RunRequest:
+    """The request of a run, with the path of its own generator. Raises UserError where there is none."""
+    return located(request_behind(Path(folder), device))
+
+
 def _opened_source(folder: Path, device: str) -> Source:
-    request = request_behind(folder, device)
+    request = _request_behind(folder, device)
     weights = weights_hash(request.generator or pack_dir(request.category), request.class_index)
     return Source(folder, open_run(folder, device), weights)
 
@@ -197,7 +203,7 @@ def find_sliders(
     Raises UserError for layers that the generator has not, and as `open_prior` and `open_run`.
     """
     if source is not None:
-        request = request_behind(Path(source), device)
+        request = _request_behind(source, device)
         generator, config = opened(request)
         weights = weights_hash(request.generator or pack_dir(request.category), request.class_index)
     else:

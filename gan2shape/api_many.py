@@ -46,6 +46,7 @@ from gan2shape.prior.cache import content_hash
 from gan2shape.prior.made import weights_hash
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.opened import OpenPrior
+from gan2shape.prior.whereabouts import noted
 from gan2shape.shape.batch import BATCH, in_one_pass, is_one_pass
 from gan2shape.shape.reconstruct import Reconstruction, check_inputs
 
@@ -77,17 +78,18 @@ def run_many(request: ManyRequest, report: Reporter = silent, works: Works | Non
     require_own(folder)
     with locked(folder):
         rows = read_journal(folder)
+        run_one = noted(request.run)
         pending = [item for item in items if not _is_done(item, rows.get(item.folder), folder)]
         _say_what_is_done(items, pending, rows)
         if pending and request.run.generator is not None:
             announce(request.run, generator, config, has_mask=all(item.mask for item in pending))
         append_lines(folder / JOURNAL_NAME, [])
         write_text_atomic(folder / SETTINGS_NAME, to_yaml(config))
-        write_text_atomic(folder / JOB_NAME, request.run.to_json())
+        write_text_atomic(folder / JOB_NAME, run_one.to_json())
         works = works or works_of(generator, config)
         tried, shown_at = [], time.perf_counter()
         try:
-            for row in works(request.run, pending, generator, config, report):
+            for row in works(run_one, pending, generator, config, report):
                 append_lines(folder / JOURNAL_NAME, [row])
                 rows[row["folder"]] = row
                 tried.append(row)

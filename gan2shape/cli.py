@@ -149,7 +149,7 @@ def run(
     mask, label = None if is_auto else mask, None
     if resume is not None:
         out = resume
-        request = resumed(resume, device, overrides)
+        request = resumed(resume, device, overrides, files={"generator": generator, "features": features})
     else:
         if generator is None:
             category = category or DEFAULT_CATEGORY

@@ -143,7 +143,7 @@ def test_resume_repeats_the_request_of_the_folder(job, tmp_path, monkeypatch) ->
     assert result.exit_code == 0, result.output
     (request,) = job.requests
     assert (request.category, request.preset, request.seed) == ("head", "smoke", None)
-    assert (request.image, request.mask) == (tmp_path / "a.png", tmp_path / "m.png")
+    assert (request.image, request.mask) == (Path("a.png"), Path("m.png"))  # their pixels are in the folder
     assert request.overrides == ("n_stages=1", "seed=4")
     assert request.resume == request.out == run
     for text in ("", "[]", "{}", '{"category": "car"}'):
@@ -237,11 +237,11 @@ BAD_FILES = {
     "no run": (["--resume", "no"], "holds no run"),
     "resumed with another input": (["--resume", "no", "--seed", "1"], "--resume takes"),
     "no generator": (["--generator", "no.pkl"], "does not exist"),
-    "resumed with a generator": (["--resume", "no", "--generator", "."], "--resume takes"),
+    "resumed with a generator of its own": (["--resume", "no", "--generator", "."], "holds no run"),
     "resumed elsewhere": (["--resume", "no", "--out", "there"], "--resume takes"),
     "resumed as another category": (["--resume", "no", "--category", "head"], "leave --category away"),
     "resumed with the default preset": (["--resume", "no", "--preset", "draft"], "leave --preset away"),
-    "resumed with features": (["--resume", "no", "--features", "vgg.pt"], "leave --features away"),
+    "resumed with a class": (["--resume", "no", "--class", "3"], "leave --class away"),
     "dry run of no image": (["--dry-run", "--image", "no.png"], "not a file"),
     "dry run of no run": (["--dry-run", "--resume", "no"], "holds no run"),
 }
@@ -259,9 +259,10 @@ def test_a_custom_generator_is_handed_over_and_resumed(job, tmp_path, monkeypatc
     assert (request.category, request.generator) == (None, Path("my cars.pkl"))
     assert (request.features, request.mask, request.seed) == (Path("vgg.pt"), Path("m.png"), 3)
     (request.out / "request.json").write_text(request.to_json())
-    again = runner.invoke(app, ["run", "--resume", str(request.out)])
+    again = runner.invoke(app, ["run", "--resume", str(request.out), "--generator", "my cars.pkl"])
     assert again.exit_code == 0, again.output
     assert job.requests[1].generator == tmp_path / "my cars.pkl"
+    assert job.requests[1].features == Path("vgg.pt")  # to be found by its hash
     assert job.requests[1].category is None
 
 

@@ -103,24 +103,39 @@ def set_aside(path: Path, content: str) -> None:
 
 
 @contextmanager
-def as_before_if_bad(settings: Iterable[Path], state: Path) -> Iterator[None]:
+def as_before_if_bad(settings: Iterable[Path], state: Path, anew: Path | None = None) -> Iterator[None]:
     """Work that writes these files; where it ends in a UserError, each is again what it was, or gone.
 
     So are the settings where the system fails (a full disk) before a newer state has replaced the one that was there.
     An interrupt, or a mistake of ours, leaves what has been written: a run can be resumed from it.
+
+    anew: the file among the settings that is written last, where this is another job than the one that was here. It
+    and the state are out of sight until it is written, so that a process that is killed never leaves the request of
+    one job beside the state of another.
     """
     before = {path: path.read_bytes() if path.is_file() else None for path in (*settings, state)}
+    aside = {}
     try:
+        for path in (anew, state) if anew is not None else ():
+            if before[path] is not None:
+                aside[path] = path.with_name(f".earlier-{path.stem}.{os.getpid()}.part{path.suffix}")
+                move(path, aside[path])
         yield
-    except (UserError, OSError) as error:
-        is_newer = (state.read_bytes() if state.is_file() else None) != before[state]
-        if isinstance(error, UserError) or not is_newer:
+    except BaseException as error:
+        is_begun = anew is None or anew.is_file()
+        is_newer = state.is_file() and state.read_bytes() != before[state]
+        if isinstance(error, UserError) or not is_begun or (isinstance(error, OSError) and not is_newer):
             for path, data in before.items():
                 if data is None:
                     path.unlink(missing_ok=True)
+                elif path in aside and aside[path].is_file():  # this needs no room on the disk
+                    move(aside[path], path)
                 elif not path.is_file() or path.read_bytes() != data:
                     write_bytes_atomic(path, data)
         raise
+    finally:
+        for path in aside.values():
+            path.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> Path:

@@ -1,6 +1,7 @@
 """Request and result of the main job. Plain paths and numbers: importing this is instant."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,6 +13,7 @@ from gan2shape.core.errors import UserError
 REQUEST_NAME = "request.json"  # the request, beside the files of a run, for `--resume`
 JOB_NAME = "job.json"  # of a job of many images: its request, without images (core/many.py)
 PATH_FIELDS = ("image", "mask", "hole", "latent", "out", "resume", "generator", "features")
+LOCATED = ("--generator", "--features")  # files of a run that may lie elsewhere when it is resumed
 MUST_EXIST = ("--generator",)  # a pack is a folder
 MUST_BE_FILES = ("--image", "--latent", "--mask", "--hole")
 INPUT_FIELDS = ("image", "mask", "hole", "latent", "generator", "features")  # paths of a request that a run only reads
@@ -22,7 +24,7 @@ OUTPUT_NAMES = (  # every file that a run writes into its folder
     "mesh.glb", "mesh_lit.glb", *(f"{name}.png" for name in PICTURES), *(f"strip_{name}.png" for name in STRIPS),
     "scene.npz", "scene.json", "config.yaml", "report.html", REQUEST_NAME, "state.safetensors",
 )  # fmt: skip
-OPTIONAL_NAMES = ("input_full.png", *(f"mesh.{suffix}" for suffix in ("obj", "mtl", "png", "ply", "stl")))
+OPTIONAL_NAMES = ("given.npz", "input_full.png", *(f"mesh.{suffix}" for suffix in ("obj", "mtl", "png", "ply", "stl")))
 RESTORED_NAMES = ("restored.png", "given.png")  # of a run from a damaged image
 
 
@@ -46,39 +48,54 @@ class RunRequest:
     auto_mask: bool = False  # find the object of an image without a mask in any case (shape/photos.py)
     degraded: str | None = None  # what the image went through: it is restored first (restoration/tasks.py; superres:4)
     hole: Path | None = None  # white where a degraded image is lost, same size
+    hashes: dict[str, str] = field(default_factory=dict)  # of `generator` and `features` (prior/whereabouts.py)
 
     def to_json(self) -> str:
-        """For `request.json`. Relative paths become absolute: a run may be resumed from another folder. The run's own
-        folder is where the file lies, and is not named.
+        """For `request.json`. Files are named without their folders: a run is sent to people. What a resumed run needs
+        of them lies in its folder (shape/given.py), and generators are found by their hash.
         """
         plain = asdict(self) | {"out": None, "resume": None}
         for name in PATH_FIELDS:
-            plain[name] = None if plain[name] is None else plain[name].absolute().as_posix()
+            plain[name] = None if plain[name] is None else Path(os.path.abspath(plain[name])).name
         return json.dumps(plain, indent=1)
 
 
 def resumed(
-    folder: Path, device: str = "auto", overrides: tuple[str, ...] = (), name: str = REQUEST_NAME
+    folder: Path,
+    device: str = "auto",
+    overrides: tuple[str, ...] = (),
+    name: str = REQUEST_NAME,
+    files: dict[str, Path | None] | None = None,
 ) -> RunRequest:
     """The request of the run in `folder`, to be continued there. Further overrides come after the first ones.
 
-    Raises UserError where there is no run, and for one of an earlier version.
+    files: where the run's generator and feature network lie now (`generator`, `features`), if that was said.
+    Raises UserError where there is no run, for one of an earlier version, and for a file that the run has not.
     """
     if name == REQUEST_NAME and (folder / JOB_NAME).is_file():
         raise UserError(f"{folder} holds a job of many images: give the command that began it again, and it goes on.")
     try:
         plain = json.loads((folder / name).read_text(encoding="utf-8"))
+        plain.setdefault("hashes", {})  # runs of earlier versions named absolute paths
         plain = {spec.name: plain[spec.name] for spec in fields(RunRequest)}
         paths = {name: None if plain[name] is None else Path(plain[name]) for name in PATH_FIELDS}
         paths |= {"out": folder, "resume": folder}
+        if paths["features"] is not None:  # code: it is never taken from where a stored file says that it lies
+            paths["features"] = Path(paths["features"].name)
         first = RunRequest(**{**plain, **paths, "overrides": tuple(plain["overrides"])})
         if not (isinstance(first.seed, int | None) and isinstance(first.category, str | None)):
             raise TypeError("seed or category of another type")
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        if not (isinstance(first.hashes, dict) and all(isinstance(one, str) for one in first.hashes.values())):
+            raise TypeError("hashes of another type")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{folder} holds no run of this version: name a folder that `gan2shape run` has made, or start anew."
         ) from error
-    return replace(first, device=device, overrides=(*first.overrides, *overrides))
+    named = {kind: path.absolute() for kind, path in (files or {}).items() if path is not None}
+    for kind in named:
+        if getattr(first, kind) is None:
+            raise UserError(f"The run in {folder} has no --{kind} of its own: leave it away.")
+    return replace(first, **named, device=device, overrides=(*first.overrides, *overrides))
 
 
 def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | None) -> None:
@@ -90,10 +107,11 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
     is_many = isinstance(inputs["--image"], tuple)  # then files are looked for later, and --mask is a folder
     if len(given) > 1:
         raise UserError(f"{' and '.join(given)} exclude each other: give one input.")
-    superfluous = [*given, *(name for name, value in others.items() if value is not None)]
+    superfluous = [*given, *(name for name, value in others.items() if value is not None and name not in LOCATED)]
     if resume is not None and superfluous:
         raise UserError(
-            f"--resume takes everything but --device and key=value from the earlier run: leave {superfluous[0]} away."
+            "--resume takes everything but --device, key=value and where its --generator lies now from the earlier "
+            f"run: leave {superfluous[0]} away."
         )
     needs_image = others["--generator"] is None or others["--mask"] == AUTO_MASK
     if others["--mask"] is not None and inputs["--image"] is None and needs_image:
@@ -122,6 +140,8 @@ def require_inputs_kept(request: RunRequest) -> None:
     names = (*OUTPUT_NAMES, *OPTIONAL_NAMES, *(() if request.degraded is None else RESTORED_NAMES))
     for field_name in INPUT_FIELDS:
         path = getattr(request, field_name)
+        if request.resume is not None and path is not None and not Path(path).is_absolute():
+            continue  # of a stored request: a name, and no file that is read
         for output in () if path is None else (Path(request.out) / name for name in names):
             if output.exists() and Path(path).exists() and output.samefile(path):
                 raise UserError(

@@ -3,12 +3,15 @@ moved file is recognised, a retrained one is not.
 
 The files lie beside the checkpoint or, where that folder cannot be written, in the user's cache (GAN2SHAPE_CACHE names
 another folder). There are two: the mask head's weights (safetensors, no code) and a JSON page for people.
+
+The user's cache also notes where files were seen, by their hash: what is sent to people names them without folders.
 """
 
 import hashlib
 import json
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ CACHE_FORMAT = "gan2shape-estimated-prior-1"
 STEM = "gan2shape-prior-"  # then the hash
 HASH_DIGITS = 16
 PREFIX = "mask/"  # of the head's weights
+SEEN_STEM = "gan2shape-seen-"  # then the hash, .json: a note where such a file was
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,22 @@ def cache_folders(path: Path) -> list[Path]:
 def cache_name(path: Path, class_index: int | None, stem: str = STEM) -> str:
     """Name of the files, without a suffix. Each class of a conditional network has its own; the first is the rule."""
     return stem + content_hash(path) + (f"-class{class_index}" if class_index else "")
+
+
+def note_place(path: Path, digest: str) -> None:
+    """Note in the user's cache where a file of these contents lies; nothing happens where that cannot be written."""
+    with suppress(OSError):
+        note = user_cache() / f"{SEEN_STEM}{digest}.json"
+        write_text_atomic(note, json.dumps({"path": Path(path).absolute().as_posix()}) + "\n")
+
+
+def noted_place(digest: str) -> Path | None:
+    """Where this user had a file of these contents, as far as is known; it may have gone or changed."""
+    try:
+        page = json.loads((user_cache() / f"{SEEN_STEM}{digest}.json").read_text(encoding="utf-8"))
+        return Path(page["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def find_estimated(

@@ -1,7 +1,6 @@
 """The damaged picture of a run: read, restored at the prior's resolution, and kept beside the run's files.
 
-What is explained is `restored.png` itself, values rounded to 8 bits, so that a resumed run explains the same picture
-without restoring anything again.
+What is explained is `restored.png` itself, values rounded to 8 bits.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from gan2shape.core.images import to_float, to_uint8
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.requests import RESTORED_NAMES
 from gan2shape.export.framing import framed
-from gan2shape.export.inputs import InputImage, default_framing, read_image, read_picture, seen_in
+from gan2shape.export.inputs import InputImage, default_framing, read_picture, seen_in
 from gan2shape.prior.packs import Prior
 from gan2shape.restoration.in_photo import read_hole
 from gan2shape.restoration.restore import restore_images
@@ -78,12 +77,6 @@ def restore_input(
         f"The input was restored first ({damage.task}, {made.method.title}): {MEANING}",
     )
     return RestoredInput(to_float(pixels[RESTORED_NAME][None]), pixels, made.seconds, notes)
-
-
-def stored_input(folder: Path, prior: Prior) -> RestoredInput:
-    """What an earlier run in `folder` has restored. Raises UserError where its picture is gone."""
-    image = read_image(folder / RESTORED_NAME, prior.resolution).image
-    return RestoredInput(image, {}, notes=(f"The input was restored first: {MEANING}",))
 
 
 def mask_beside(path: Path, mask: Path | None, prior: Prior) -> Float[Tensor, "1 1 S S"] | None:
