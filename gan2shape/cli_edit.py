@@ -37,6 +37,9 @@ def edit(
         typer.Option(help="Twice: your own TorchScript networks of pictures and of sentences. Such files hold CODE."),
     ] = None,
     tokens: Annotated[Path | None, typer.Option(help="With --network: a sentence's tokens (.npy).")] = None,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="With --network and --text: tokenizer.json, or CLIP's merges (extra `text`).")
+    ] = None,
     locality: Annotated[float, typer.Option(min=0, help="Of --text: greater stays nearer to the picture.")] = 0.3,
     animate: Annotated[str | None, typer.Option(help="yaw=-40:40 (pitch, roll), or light=circle.")] = None,
     frames: Annotated[int, typer.Option(min=2, max=720, help="Pictures of the animation.")] = 24,
@@ -95,6 +98,7 @@ def edit(
             pair=pair,
             networks=tuple(network or ()),
             tokens=tokens,
+            vocabulary=vocabulary,
             locality=locality,
             animate=animate,
             n_frames=frames,

@@ -1,7 +1,7 @@
 """A pair of picture and sentence networks of the user's own, as two TorchScript files, in the place of the toy.
 
     pictures   [N, 3, S, S] -> [N, E]; pictures are enlarged to S and normalised as the file's sidecar says
-    sentences  whole numbers [1, T] -> [1, E]; the tokens come from a .npy file, since no vocabulary is here
+    sentences  whole numbers [1, T] -> [1, E]; the tokens come from a .npy file, or a vocabulary (edit/vocabulary.py)
 
 A sidecar `NAME.json` beside the first file may hold {"size", "mean", "std"}; without it they are those of CLIP's
 published networks. TorchScript files hold CODE, which runs: load only those that you trust.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -33,15 +33,15 @@ class Normalisation:
 
 
 def script_asking(
-    pictures: Path, sentences: Path, tokens: Path, device: torch.device | str = "cpu"
+    pictures: Path, sentences: Path, tokens: Int[Tensor, "1 T"], device: torch.device | str = "cpu"
 ) -> Callable[[Tensor], Float[Tensor, " B"]]:
-    """Pictures in [-1, 1] -> 1 - cosine to the sentence whose tokens a file holds; differentiable.
+    """Pictures in [-1, 1] -> 1 - cosine to the sentence of these tokens; differentiable.
 
     Raises UserError for files that cannot be used, and for networks that do not fit each other.
     """
     network, own = _script(pictures, device), _normalisation(pictures)
     with torch.no_grad():
-        wanted = _tried(_script(sentences, device), _tokens(tokens).to(device), sentences)
+        wanted = _tried(_script(sentences, device), tokens.to(device), sentences)
         _tried(network, torch.zeros(1, 3, own.size, own.size, device=device), pictures, wanted.shape[-1])
     wanted = F.normalize(wanted.float(), dim=-1)
     mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (own.mean, own.std))
@@ -79,7 +79,8 @@ def _tried(module: torch.jit.ScriptModule, given: Tensor, path: Path, length: in
     return found
 
 
-def _tokens(path: Path) -> Tensor:
+def read_tokens(path: Path) -> Int[Tensor, "1 T"]:
+    """The tokens of one sentence in a .npy file. Raises UserError for a file that holds none."""
     try:
         values = np.load(path, allow_pickle=False)
         if not isinstance(values, np.ndarray):

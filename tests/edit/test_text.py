@@ -12,7 +12,7 @@ from gan2shape.build.attribute_images import AttributePairs
 from gan2shape.build.captions import LIGHTS, PALETTE_LAB, Facts, facts_of, named_colour, named_light, sentence
 from gan2shape.build.text_pair import TextPlan, agreement, measure_text_pair, train_text_pair, truths
 from gan2shape.core.errors import UserError
-from gan2shape.edit.script_pair import script_asking
+from gan2shape.edit.script_pair import read_tokens, script_asking
 from gan2shape.edit.text import asking, open_text_pair, sentence_of, text_offset, train_mapper
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.latent_mapper import LatentMapper
@@ -190,7 +190,7 @@ def scripts(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 
 def test_networks_of_one_s_own_ask_for_what_the_tokens_say(scripts: tuple[Path, Path, Path]) -> None:
-    asks = script_asking(*scripts)
+    asks = script_asking(*scripts[:2], read_tokens(scripts[2]))
     colours = torch.tensor([[-1.0, -1.0, 1.0], [1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
     found = asks(colours[:, :, None, None].expand(-1, -1, 16, 16))
     torch.testing.assert_close(found, torch.tensor([0.0, 1.0, 1.0 - 3**-0.5]))
@@ -211,4 +211,4 @@ def test_networks_that_do_not_fit_are_one_sentence(scripts: tuple[Path, Path, Pa
         ((tmp_path / "none.pt", sentences, tokens), "is not a file"),
     ):
         with pytest.raises(UserError, match=words):
-            script_asking(*files)
+            script_asking(*files[:2], read_tokens(files[2]))
