@@ -22,11 +22,11 @@ from torch.nn import functional as F
 from gan2shape.bench.exam import exam_objects
 from gan2shape.core.config import InvertConfig
 from gan2shape.invert.solver import Problem, solve
-from gan2shape.invert.w_space import FEATURE_BLOCKS, invert
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
 from gan2shape.restoration.methods import load_method
+from gan2shape.shape.inversion import FEATURE_BLOCKS, invert
 
 BATCH = 8
 WARM_UP_STEPS = 3

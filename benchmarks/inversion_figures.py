@@ -15,9 +15,9 @@ from torch import Tensor
 
 from gan2shape.build.kinds import all_kinds
 from gan2shape.core.progress import silent
-from gan2shape.invert.w_space import invert
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.prior.open import open_prior
+from gan2shape.shape.inversion import invert
 from gan2shape.shape.verdict import latent_distance
 
 BATCH = 8

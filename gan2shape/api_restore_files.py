@@ -17,9 +17,9 @@ from gan2shape.core.many import find_images
 from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.core.requests import RunResult
 from gan2shape.export.inputs import InputImage
-from gan2shape.invert.encoders import PREFIX
 from gan2shape.measure.faces import face_distance, has_faces
 from gan2shape.measure.metrics import psnr_db
+from gan2shape.prior.encoders import PREFIX
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.restoration.choice import Choice, chosen, started
 from gan2shape.restoration.in_photo import pasted, read_hole

@@ -20,7 +20,6 @@ from gan2shape.core.locks import locked
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.requests import RunResult
 from gan2shape.export.voxel_meshes import require_marching_cubes, write_voxel_mesh
-from gan2shape.invert.voxels import Completed, CompletionPlan, complete
 from gan2shape.measure.statistics import mean_interval, paired_interval
 from gan2shape.nn.voxel_networks import VoxelGenerator, config_at
 from gan2shape.scene.volumes import (
@@ -32,6 +31,7 @@ from gan2shape.scene.volumes import (
     turned,
     turntable_matrix,
 )
+from gan2shape.shape.voxels import Completed, CompletionPlan, complete
 from gan2shape.synth.registry import get_category
 from gan2shape.synth.voxels import voxel_set
 from gan2shape.train.image_source import FIRST_SEED

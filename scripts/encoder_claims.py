@@ -21,12 +21,12 @@ from torch import Tensor
 
 from gan2shape.bench.exam import exam_objects
 from gan2shape.core.images import resized
-from gan2shape.invert.encoders import open_encoder
 from gan2shape.measure.attributes import AttributeNetwork, bundled_attributes, identity
 from gan2shape.measure.metrics import psnr_db
 from gan2shape.measure.perceptual import load_perceptual, perceptual_distance
 from gan2shape.measure.statistics import mean_interval, paired_interval
 from gan2shape.nn.latent_encoder import LatentEncoder
+from gan2shape.prior.encoders import open_encoder
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
 

@@ -20,11 +20,11 @@ from gan2shape.core.config import Finite, need_training
 from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
-from gan2shape.invert.encoders import save_encoder
 from gan2shape.invert.schedules import linear_fall
 from gan2shape.invert.terms import w_scale
 from gan2shape.nn.generator import Generator
 from gan2shape.nn.latent_encoder import LatentCritic, LatentEncoder
+from gan2shape.prior.encoders import save_encoder
 from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Prior, make_prior, save_pack
 from gan2shape.train.image_source import ImageSource

@@ -22,7 +22,7 @@ from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
-from gan2shape.invert.degradations import box_mask
+from gan2shape.degrade.degradations import box_mask
 from gan2shape.invert.method import MethodConfig
 from gan2shape.invert.schedules import linear_fall
 from gan2shape.nn.discriminator import DiscriminatorConfig

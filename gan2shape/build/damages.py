@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gan2shape.invert.degradations import Mask, stroke_mask
+from gan2shape.degrade.degradations import Mask, stroke_mask
 from gan2shape.invert.method import MethodConfig
 from gan2shape.restoration.blind import BLIND
 from gan2shape.restoration.blind import damaged as damaged_blindly

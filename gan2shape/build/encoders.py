@@ -27,7 +27,6 @@ from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
-from gan2shape.invert.encoders import PAIRS_KEY, LatentEncoder, save_encoder
 from gan2shape.invert.schedules import linear_fall
 from gan2shape.invert.start import naive
 from gan2shape.invert.terms import w_scale
@@ -35,6 +34,7 @@ from gan2shape.nn.discriminator import Discriminator
 from gan2shape.nn.feature_metric import relative_distance
 from gan2shape.nn.image_encoder import ENCODER_NAME
 from gan2shape.nn.latent_encoder import HEADS, LatentCritic, LatentEncoderConfig, take_trunk_weights, trunk_of
+from gan2shape.prior.encoders import PAIRS_KEY, LatentEncoder, save_encoder
 from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Prior
 from gan2shape.synth.pairs import PAIRS

@@ -16,7 +16,7 @@ from torch import Tensor
 from gan2shape.core.compose import nearest
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, say, silent
-from gan2shape.invert.degradations import Degradation, Identity
+from gan2shape.degrade.degradations import Degradation, Identity
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.method import MethodConfig, StageConfig
 from gan2shape.invert.schedules import Schedule, Threshold, cosine_fall, one_cycle_drop, projector_ramp
@@ -165,9 +165,8 @@ def _solve(
     report: Reporter,
 ) -> Solved:
     """`solve` for pictures that are descended together."""
-    task = _comparison(problem, prior)
-    free = _begun(task, problem, space, method, seed, start_w)
-    task = replace(task, start_w=free.w)
+    free = _begun(problem, space, method, prior, seed, start_w)
+    task = _comparison(problem, prior, free.w)
     rng = torch.Generator().manual_seed(seed)
     n_total = sum(n_steps_of(method))
 
@@ -212,7 +211,7 @@ def weighed(
     return loss, {"data": data}
 
 
-def _comparison(problem: Problem, prior: Prior) -> Comparison:
+def _comparison(problem: Problem, prior: Prior, start_w: Tensor | None = None) -> Comparison:
     """Targets and regions. "known" is what the degradation leaves of a whole picture."""
     observed, size = problem.observed, prior.resolution
     known = problem.degradation.known(torch.ones(len(observed), 1, size, size).to(observed))
@@ -220,42 +219,39 @@ def _comparison(problem: Problem, prior: Prior) -> Comparison:
         here, there = (f"{t.shape[-1]} x {t.shape[-2]}" for t in (observed, known))
         raise UserError(f"the observation is {here} pixels, but the degradation of this prior's images gives {there}.")
     targets = {"observed": observed.contiguous(), **problem.targets}  # sums do not depend on a caller's layout
-    regions, further = {"known": known, **problem.regions}, {"reader": problem.reader, "asks": problem.asks}
-    return Comparison(prior, targets, regions, problem.networks, **further)
+    regions = {"known": known, **problem.regions}
+    return Comparison(prior, targets, regions, problem.networks, start_w, reader=problem.reader, asks=problem.asks)
 
 
 def _begun(
-    task: Comparison, problem: Problem, space: Space, method: MethodConfig, seed: int, start_w: Tensor | None
+    problem: Problem, space: Space, method: MethodConfig, prior: Prior, seed: int, start_w: Tensor | None
 ) -> Unknowns:
     """The parameters at their start."""
-    observed, prior = problem.observed, task.prior
     if space.latent in FREE:
-        return free_unknowns(prior, space, naive(observed, prior.resolution), seed)
+        return free_unknowns(prior, space, naive(problem.observed, prior.resolution), seed)
     if start_w is not None:
         return unknowns(prior, space, None, start_w)
-
-    z, w = _ranked(task, problem, method, seed, space.latent.startswith("Z"), 1)
-    return unknowns(prior, space, z, w)
+    return unknowns(prior, space, *_ranked(problem, method, prior, seed, space.latent.startswith("Z"), 1))
 
 
 def ranked_starts(
     problem: Problem, method: MethodConfig, prior: Prior, seed: int, n_tracks: int
 ) -> Float[Tensor, "N D"]:
     """The best `n_tracks` starts in W of each picture, one after the other."""
-    return _ranked(_comparison(problem, prior), problem, method, seed, False, n_tracks)[1]
+    return _ranked(problem, method, prior, seed, False, n_tracks)[1]
 
 
 def _ranked(
-    task: Comparison, problem: Problem, method: MethodConfig, seed: int, needs_z: bool, n_tracks: int
+    problem: Problem, method: MethodConfig, prior: Prior, seed: int, needs_z: bool, n_tracks: int
 ) -> Start:
-    alone = [task.part(slice(i, i + 1)) for i in range(len(problem.observed))]
+    alone = [_comparison(problem.one(i), prior) for i in range(len(problem.observed))]
     compared = replace(method, terms=tuple(term for term in method.terms if term.term in DATA))
 
     def score(made: Made, index: int) -> Float[Tensor, " K"]:
         """The data terms of candidates for one picture."""
         return weighed(Candidate(made, problem.degradation(made.image)), alone[index], compared, {})[1]["data"]
 
-    return starting_point(method.start, task.prior, problem.observed, score, seed, needs_z, n_tracks)
+    return starting_point(method.start, prior, problem.observed, score, seed, needs_z, n_tracks)
 
 
 def n_steps_of(method: MethodConfig) -> list[int]:

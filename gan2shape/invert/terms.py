@@ -68,13 +68,6 @@ class Comparison:
                 self.cache[key] = maps, sizes
         return self.cache[key]
 
-    def part(self, rows: slice) -> "Comparison":
-        """The same for some of the pictures."""
-        pick = {name: value[rows] for name, value in self.targets.items()}
-        regions = {name: value[rows] for name, value in self.regions.items()}
-        start = None if self.start_w is None else self.start_w[rows]
-        return Comparison(self.prior, pick, regions, self.networks, start, reader=self.reader, asks=self.asks)
-
 
 Term = Callable[[Candidate, Comparison, TermConfig], Tensor]
 

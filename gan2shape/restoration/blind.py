@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan2shape.core.errors import UserError
-from gan2shape.invert.degradations import Blur, Chain, Down, Jpeg, Noise, Random, Up
+from gan2shape.degrade.degradations import Blur, Chain, Down, Jpeg, Noise, Random, Up
 
 BLIND = "blind"  # the task
 MOST_SEVERE = 4.0

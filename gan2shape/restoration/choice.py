@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from gan2shape.core.compose import nearest
 from gan2shape.core.errors import UserError
-from gan2shape.invert.encoders import PREFIX, open_encoder
 from gan2shape.invert.method import STARTS, MethodConfig
 from gan2shape.invert.spaces import parse_space
 from gan2shape.nn.latent_encoder import LatentEncoder
+from gan2shape.prior.encoders import PREFIX, open_encoder
 from gan2shape.prior.packs import Prior
 from gan2shape.restoration.feedforward import is_restorer
 from gan2shape.restoration.methods import inversion_in

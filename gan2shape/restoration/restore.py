@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
-from gan2shape.invert.degradations import Degradation, Gray, Mask
+from gan2shape.degrade.degradations import Degradation, Gray, Mask
 from gan2shape.invert.method import MethodConfig
 from gan2shape.invert.solver import Problem, Solved, solve
 from gan2shape.invert.spaces import parse_space

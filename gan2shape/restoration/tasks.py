@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gan2shape.core.compose import nearest
 from gan2shape.core.errors import UserError
-from gan2shape.invert.degradations import (
+from gan2shape.degrade.degradations import (
     Blur,
     Degradation,
     Down,

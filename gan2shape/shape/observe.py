@@ -8,8 +8,8 @@ from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Observation
-from gan2shape.invert.w_space import invert
 from gan2shape.prior.masked_generator import MaskedGenerator, observe_latent, observe_seed, require_mask
+from gan2shape.shape.inversion import invert
 
 MIN_MASK_LEVEL = 0.7  # of the mask's brightest pixel: the method's own level of "object" (published)
 

@@ -10,7 +10,7 @@ import torch
 from gan2shape.build import alae
 from gan2shape.build.alae import KINDS, train_alae
 from gan2shape.core.errors import UserError
-from gan2shape.invert.encoders import open_encoder
+from gan2shape.prior.encoders import open_encoder
 from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import load_pack
 from gan2shape.train.image_source import image_source

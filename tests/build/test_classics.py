@@ -20,7 +20,7 @@ from gan2shape.build.classics import (
 )
 from gan2shape.core.errors import UserError
 from gan2shape.core.network_files import read_network_card
-from gan2shape.invert.degradations import Down, Mask, box_mask
+from gan2shape.degrade.degradations import Down, Mask, box_mask
 from gan2shape.invert.solver import Problem
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.restoration.picture_restorers import open_picture_restorer

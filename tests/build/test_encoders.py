@@ -15,8 +15,8 @@ from gan2shape.build.encoders import KINDS, EncoderPlan, encoder_terms, n_free_r
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import to_float
 from gan2shape.core.network_files import read_network_card
-from gan2shape.invert.encoders import open_encoder
 from gan2shape.nn.feature_metric import DiscriminatorMetric
+from gan2shape.prior.encoders import open_encoder
 from gan2shape.prior.identity import generator_hash
 from gan2shape.synth.pairs import PAIRS, render_pairs
 from gan2shape.train.image_source import FIRST_SEED, image_source, pair_source

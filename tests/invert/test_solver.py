@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gan2shape.core.errors import UserError
-from gan2shape.invert.degradations import Down, Gray, Mask, box_mask
+from gan2shape.degrade.degradations import Down, Gray, Mask, box_mask
 from gan2shape.invert.loop import Step
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
 from gan2shape.invert.solver import Problem, _jitter, n_steps_of, solve

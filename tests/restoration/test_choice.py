@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 from gan2shape.cli import app
 from gan2shape.core.config import InvertConfig
 from gan2shape.core.errors import UserError
-from gan2shape.invert.encoders import save_encoder
-from gan2shape.invert.w_space import invert
 from gan2shape.nn.latent_encoder import LatentEncoder, LatentEncoderConfig
+from gan2shape.prior.encoders import save_encoder
 from gan2shape.prior.identity import generator_hash, pack_folder, trained_file
 from gan2shape.prior.packs import load_pack
 from gan2shape.restoration.blind import MOST_SEVERE, damaged, of_severity
 from gan2shape.restoration.choice import chosen
 from gan2shape.restoration.restore import restore_images
 from gan2shape.restoration.tasks import Damage
+from gan2shape.shape.inversion import invert
 from tests.restoration.test_cli import SIZE, photo
 from tests.tiny_pack import write_tiny_pack
 

@@ -8,7 +8,7 @@ from kornia.color import rgb_to_lab
 
 import gan2shape.restoration.combine as combining
 from gan2shape.core.errors import UserError
-from gan2shape.invert.degradations import Gray, box_mask
+from gan2shape.degrade.degradations import Gray, box_mask
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
 from gan2shape.restoration.combine import KINDS, combine, shrunk_region
 from gan2shape.restoration.composition import composed, with_lightness

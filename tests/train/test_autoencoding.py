@@ -9,7 +9,6 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from gan2shape.core.config import InvertConfig
-from gan2shape.invert.w_space import invert
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.image_encoder import (
@@ -22,6 +21,7 @@ from gan2shape.nn.image_encoder import (
     sample_posterior,
 )
 from gan2shape.prior.packs import load_pack, make_prior, save_pack
+from gan2shape.shape.inversion import invert
 from gan2shape.train import autoencoding
 from gan2shape.train.loop import TrainConfig, train
 from gan2shape.train.state import load_encoder

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from gan2shape.core.config import InvertConfig
 from gan2shape.core.progress import Reporter, silent
-from gan2shape.invert.encoders import open_encoder
 from gan2shape.invert.method import MethodConfig, StageConfig, StartConfig, TermConfig
 from gan2shape.invert.solver import Problem, ranked_starts, solve
+from gan2shape.prior.encoders import open_encoder
 from gan2shape.prior.packs import Prior
 
 FEATURE_BLOCKS = 3  # first discriminator blocks that serve as perceptual metric

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gan2shape.invert.voxels import CompletionPlan, best_vectors, complete, disagreement
 from gan2shape.nn.voxel_networks import VoxelGanConfig, VoxelGenerator, build_voxel_generator
 from gan2shape.scene.volumes import grid_points, overlap, seen_from_front, turned, turntable_matrix
+from gan2shape.shape.voxels import CompletionPlan, best_vectors, complete, disagreement
 
 S = 16
 

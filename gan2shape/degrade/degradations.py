@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import to_float, to_uint8
-from gan2shape.invert.kernels import RESAMPLERS, filtered, gaussian_kernel, resampling_taps, shrunk
+from gan2shape.degrade.kernels import RESAMPLERS, filtered, gaussian_kernel, resampling_taps, shrunk
 
 LOST_SHARE = 0.02  # of a pixel's weight: more that comes from lost pixels makes it one
 LUMA = (0.299, 0.587, 0.114)  # grey of red, green and blue (Rec. 601)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from gan2shape.invert.w_space import invert
 from gan2shape.prior.packs import Prior
+from gan2shape.shape.inversion import invert
 from tests.shape.tiny import CONFIG, SIZE, tiny_generator
 
 

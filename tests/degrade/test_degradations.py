@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gan2shape.core.errors import UserError
-from gan2shape.invert.degradations import (
+from gan2shape.degrade.degradations import (
     Blur,
     ColourShift,
     Crop,
@@ -27,7 +27,7 @@ from gan2shape.invert.degradations import (
     box_mask,
     stroke_mask,
 )
-from gan2shape.invert.kernels import RESAMPLERS, gaussian_kernel, resampling_taps
+from gan2shape.degrade.kernels import RESAMPLERS, gaussian_kernel, resampling_taps
 
 SIZE = 16
 

@@ -1,0 +1,1 @@
+"""Degradations: what happened to a picture, as differentiable functions that compose."""
