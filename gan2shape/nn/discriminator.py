@@ -111,12 +111,19 @@ class DiscriminatorEpilogue(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C 4 4"], labels: Int[Tensor, " B"] | None = None) -> Float[Tensor, "B 1"]:
         """Logit: positive for real, and of the class where `labels` are given."""
+        return self.judge(x, labels)[0]
+
+    def judge(
+        self, x: Float[Tensor, "B C 4 4"], labels: Int[Tensor, " B"] | None = None
+    ) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B K"] | None]:
+        """(logit, how much the image is of each class: the products with the class vectors; None without classes)."""
         x = self.conv(minibatch_stddev(x, self.stddev_group))
         hidden = self.fc(full_precision(x.flatten(1)))
         logit = self.out(hidden)
-        if labels is None or self.embed is None:
-            return logit
-        return logit + (hidden * self.embed[labels]).sum(dim=1, keepdim=True) * self.out.weight_gain
+        if self.embed is None:
+            return logit, None
+        of_each = hidden @ self.embed.t() * self.out.weight_gain
+        return (logit if labels is None else logit + of_each.gather(1, labels[:, None])), of_each
 
 
 class Discriminator(nn.Module):
@@ -142,7 +149,13 @@ class Discriminator(nn.Module):
 
     def forward(self, image: Float[Tensor, "B C S S"], labels: Int[Tensor, " B"] | None = None) -> Float[Tensor, "B 1"]:
         """Logit of each image: positive for real. Samples of a batch interact through the minibatch statistics."""
-        return self.b4(self.features(image, len(self.block_names))[-1], labels)
+        return self.judge(image, labels)[0]
+
+    def judge(
+        self, image: Float[Tensor, "B C S S"], labels: Int[Tensor, " B"] | None = None
+    ) -> tuple[Float[Tensor, "B 1"], Float[Tensor, "B K"] | None]:
+        """(logit, how much each image is of each class; None without classes)."""
+        return self.b4.judge(self.features(image, len(self.block_names))[-1], labels)
 
 
 def critic_of_class(state: Mapping[str, Tensor], class_index: int) -> dict[str, Tensor]:

@@ -38,6 +38,7 @@ class AutoencodingWeights:
     feature: float  # mean |difference| of discriminator features, relative
     divergence: float  # nats
     coverage: float  # evenness of the latents' directions (`encoder.coverage`)
+    classes: float = 0.0  # what the discriminator takes an image for, where classes are learnt
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,15 @@ def generator_gradients(
     features = discriminator.features(made + instance_noise, len(discriminator.block_names))
     with torch.no_grad():
         wanted = discriminator.features(noisy, len(discriminator.block_names))
-    adversarial = objective.generator(discriminator.b4(features[-1], labels))
+    logits, of_each = discriminator.b4.judge(features[-1], labels)
+    adversarial = objective.generator(logits)
     pixel = F.smooth_l1_loss(made[:n], clean, beta=SMALL_ERROR)
     feature = relative_distance([f[:n] for f in features], wanted, ranks.mean)
     nats = divergence(mean, log_variance)
     crowding, covered = coverage(encoder, z_real, ranks.mean)
     likeness = weights.pixel * pixel + weights.feature * feature
     loss = adversarial + likeness + weights.divergence * nats + weights.coverage * crowding
+    loss = loss + weights.classes * objectives.class_loss(of_each, labels)
     loss.backward()
     ranks.mean_gradients(generator, encoder)
     objectives.set_requires_grad(discriminator, True)

@@ -37,6 +37,8 @@ class TrainConfig(Finite):
     feature_weight: float = 12.0  # of its relative difference in discriminator features
     divergence_weight: float = 3e-3  # per nat between the encoder's latents and a normal distribution
     coverage_weight: float = 0.1  # of the evenness of the latents' directions
+    class_weight: float = 0.0  # of the classes that the discriminator reads, for both players; where classes are learnt
+    mapping_rate: float = 1.0  # learning rate of the mapping network and class vectors relative to their usual one
     labels: bool = False  # learn the classes that stand beside the images (`gan2shape synth --shards --labels`)
     flips: bool = False  # mirror images at random (symmetric categories, with light and view symmetric too)
     instance_noise: float = 0.05  # sd of the noise on every image that the discriminator sees, images in [-1, 1]
@@ -65,9 +67,10 @@ class TrainConfig(Finite):
         need(min(self.r1_interval, self.path_interval) > 0, "r1_interval and path_interval have to be above 0")
         for name in ("path_batch_fraction", "mixing_probability", "ema_ramp", "w_avg_beta", "autoencoding_share"):
             need(0 <= getattr(self, name) <= 1, f"{name}={getattr(self, name)} has to lie between 0 and 1")
-        for name in ("kimg", "report_kimg", "sheet_kimg", "ema_half_life_kimg"):
+        for name in ("kimg", "report_kimg", "sheet_kimg", "ema_half_life_kimg", "mapping_rate"):
             need(getattr(self, name) > 0, f"{name}={getattr(self, name)} has to be above 0")
-        for name in ("r1_gamma", "path_weight", "instance_noise", "instance_noise_start", "n_threads", "slope_weight"):
+        weights = ("r1_gamma", "path_weight", "slope_weight", "class_weight")
+        for name in (*weights, "instance_noise", "instance_noise_start", "n_threads"):
             need(getattr(self, name) >= 0, f"{name}={getattr(self, name)} is negative")
         reproduced = round(self.autoencoding_share * self.batch)
         need(reproduced > 0 or self.autoencoding_share == 0, "autoencoding_share has to be an image at least, or 0")

@@ -73,8 +73,9 @@ def autoencoding_step(
     """One update of both players and the encoder; the first `autoencoding_share` of the batch is reproduced."""
     n = n_reproduced(config) // ranks.count
     weights = autoencoding.AutoencodingWeights(
-        config.pixel_weight, config.feature_weight, config.divergence_weight, config.coverage_weight
-    )
+        config.pixel_weight, config.feature_weight, config.divergence_weight, config.coverage_weight,
+        config.class_weight,
+    )  # fmt: skip
     w = styles(config, state, samples, ranks)
     loss_g, made = autoencoding.generator_gradients(
         state.generator, state.discriminator, state.encoder, w[n:], samples.clean[:n], samples.posterior_noise[:n],
@@ -94,7 +95,7 @@ def adversarial_step(config: TrainConfig, state: TrainState, samples: StepSample
     if state.step % config.critic_steps == 0:
         w, objective = styles(config, state, samples, ranks), objectives.OBJECTIVES[config.objective]
         losses["generator"] = objectives.generator_gradients(
-            state.generator, state.discriminator, w, noise, samples.made_labels, ranks, objective
+            state.generator, state.discriminator, w, noise, samples.made_labels, ranks, objective, config.class_weight
         )
         state.generator_optimizer.step()
     with torch.no_grad():
@@ -113,7 +114,7 @@ def discriminator_step(
         penalty = config.slope_weight * slope
     labels = (samples.made_labels, samples.labels)
     loss, logit_real, logit_fake = objectives.discriminator_gradients(
-        state.discriminator, fake, samples.real, *labels, ranks, objective, penalty
+        state.discriminator, fake, samples.real, *labels, ranks, objective, penalty, config.class_weight
     )
     state.discriminator_optimizer.step()
     losses = {"discriminator": loss, "logit_real": logit_real, "logit_fake": logit_fake}
@@ -227,8 +228,9 @@ def _train(
     path_interval = config.path_interval if config.path_weight > 0 else 0
     r1_interval = config.r1_interval if has_r1(config) else 0
     state = new_state(
-        config.generator, config.discriminator, config.lr, config.beta2, path_interval, r1_interval, config.seed, device
-    )
+        config.generator, config.discriminator, config.lr, config.beta2, path_interval, r1_interval, config.seed,
+        device, config.mapping_rate,
+    )  # fmt: skip
     if config.autoencoding_share > 0:
         add_encoder(state, config.lr, config.beta2, config.seed)
     resumed = resume and load_state(state, out, device)

@@ -142,6 +142,11 @@ def clear_gradients(module: nn.Module) -> None:
         parameter.grad = None
 
 
+def class_loss(of_each: Float[Tensor, "B K"] | None, labels: Int[Tensor, " B"] | None) -> Tensor | float:
+    """Cross-entropy of what the discriminator takes images for (Odena et al. 2017); 0 where no classes are learnt."""
+    return 0.0 if of_each is None or labels is None else F.cross_entropy(of_each, labels)
+
+
 def generator_gradients(
     generator: Generator,
     discriminator: Discriminator,
@@ -150,6 +155,7 @@ def generator_gradients(
     labels: Int[Tensor, " B"] | None = None,
     ranks: Ranks = ALONE,
     objective: Objective = LOGISTIC,
+    class_weight: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Gradient of the generator's loss; the discriminator is frozen meanwhile (saves its weight gradients).
 
@@ -158,8 +164,9 @@ def generator_gradients(
     """
     clear_gradients(generator)
     set_requires_grad(discriminator, False)
-    loss = objective.generator(discriminator(generator.synthesis(w, "random") + instance_noise, labels))
-    loss.backward()
+    logits, of_each = discriminator.judge(generator.synthesis(w, "random") + instance_noise, labels)
+    loss = objective.generator(logits)
+    (loss + class_weight * class_loss(of_each, labels)).backward()
     ranks.mean_gradients(generator)
     set_requires_grad(discriminator, True)
     return loss.detach()
@@ -174,16 +181,18 @@ def discriminator_gradients(
     ranks: Ranks = ALONE,
     objective: Objective = LOGISTIC,
     penalty: Tensor | None = None,
+    class_weight: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the discriminator's loss and of a `penalty` that is added to it; returns loss (without it), mean real
-    and mean fake logit. Both with instance noise.
+    """Gradient of the discriminator's loss, of a `penalty` that is added to it, and of how wrongly it reads the classes
+    of real images; returns loss (without these), mean real and mean fake logit. Both with instance noise.
     """
     clear_gradients(discriminator)
     if penalty is not None:
         penalty.backward()
-    logit_fake, logit_real = discriminator(fake.detach(), fake_labels), discriminator(real, real_labels)
+    logit_fake = discriminator(fake.detach(), fake_labels)
+    logit_real, of_each = discriminator.judge(real, real_labels)
     loss = objective.discriminator(logit_real, logit_fake)
-    loss.backward()
+    (loss + class_weight * class_loss(of_each, real_labels)).backward()
     ranks.mean_gradients(discriminator)
     return loss.detach(), logit_real.detach().mean(), logit_fake.detach().mean()
 

@@ -7,6 +7,7 @@ exception).
 
 import copy
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -54,13 +55,22 @@ class TrainState:
     encoder_optimizer: torch.optim.Optimizer | None = None
 
 
-def lazy_adam(module: torch.nn.Module, lr: float, beta2: float, interval: int) -> torch.optim.Optimizer:
+def lazy_adam(
+    module: torch.nn.Module, lr: float, beta2: float, interval: int, rates: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
     """Adam whose settings account for one extra regularisation step every `interval` (Karras et al. 2020, appendix B).
 
-    interval 0: no regularisation. beta1 is 0, as published.
+    interval 0: no regularisation. beta1 is 0, as published. rates: of parameters by the beginning of their names, the
+    learning rate relative to `lr`.
     """
     ratio = interval / (interval + 1) if interval else 1.0
-    return torch.optim.Adam(module.parameters(), lr=lr * ratio, betas=(0.0, beta2**ratio), eps=ADAM_EPS)
+    rates = {start: rate for start, rate in (rates or {}).items() if rate != 1.0}
+    groups, left = [], dict(module.named_parameters())
+    for start, rate in rates.items():
+        own = [left.pop(name) for name in list(left) if name.startswith(start)]
+        groups.append({"params": own, "lr": lr * ratio * rate})
+    groups.insert(0, {"params": list(left.values())})
+    return torch.optim.Adam(groups, lr=lr * ratio, betas=(0.0, beta2**ratio), eps=ADAM_EPS)
 
 
 def new_state(
@@ -72,6 +82,7 @@ def new_state(
     r1_interval: int,
     seed: int,
     device: torch.device,
+    mapping_rate: float = 1.0,
 ) -> TrainState:
     """Fresh networks and optimisers. Seeds torch's global generator for the initial weights only."""
     with seeded(seed):
@@ -83,7 +94,7 @@ def new_state(
         generator,
         discriminator,
         average,
-        lazy_adam(generator, lr, beta2, path_interval),
+        lazy_adam(generator, lr, beta2, path_interval, {"mapping.": mapping_rate}),
         lazy_adam(discriminator, lr, beta2, r1_interval),
         torch.zeros([], device=device),
     )

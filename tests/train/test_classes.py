@@ -20,10 +20,11 @@ from gan2shape.prior.packs import Prior, load_pack, make_prior, of_class, save_p
 from gan2shape.synth import car, dataset
 from gan2shape.synth.dataset import prerender, sample_item
 from gan2shape.synth.registry import get_category
+from gan2shape.train import objectives
 from gan2shape.train.dataset import ShardedImages
 from gan2shape.train.loop import TrainConfig, train
 from gan2shape.train.samples import sample_step
-from gan2shape.train.state import CHECKPOINT_NAME, load_networks, read_checkpoint, save_state
+from gan2shape.train.state import CHECKPOINT_NAME, lazy_adam, load_networks, read_checkpoint, save_state
 from tests.tiny_pack import SMALL, write_tiny_pack
 
 GENERATOR = GeneratorConfig(resolution=16, channels=(8, 8, 6), z_dim=8, w_dim=8, n_mapping=2)
@@ -84,6 +85,55 @@ def test_projection_is_the_product_with_the_last_hidden_layer() -> None:
     added = critic(image, torch.tensor([1, 1, 0, 2])) - critic(image)
     expected = (seen["hidden"] * critic.b4.embed[[1, 1, 0, 2]]).sum(1, keepdim=True) / 8**0.5
     torch.testing.assert_close(added, expected)
+
+
+def test_the_class_loss_is_the_cross_entropy_of_the_products_with_the_class_vectors() -> None:
+    prior, image, labels = conditional(), torch.randn(4, 3, 16, 16), torch.tensor([1, 1, 0, 2])
+    critic, seen = prior.discriminator, {}
+    hook = critic.b4.fc.register_forward_hook(lambda module, given, out: seen.update(hidden=out))
+    logit, of_each = critic.judge(image, labels)
+    hook.remove()
+    torch.testing.assert_close(of_each, seen["hidden"] @ critic.b4.embed.t() / 8**0.5)
+    torch.testing.assert_close(logit, critic(image, labels))
+    probability = of_each.exp() / of_each.exp().sum(1, keepdim=True)
+    expected = -probability[torch.arange(4), labels].log().mean()
+    torch.testing.assert_close(objectives.class_loss(of_each, labels), expected)
+    assert objectives.class_loss(of_each, None) == objectives.class_loss(None, labels) == 0.0
+
+
+def test_both_players_lower_the_class_loss_by_its_weight_alone() -> None:
+    prior, image, labels = conditional(), torch.randn(4, 3, 16, 16), torch.tensor([1, 1, 0, 2])
+    generator, critic = prior.generator.requires_grad_(True), prior.discriminator.requires_grad_(True)
+    z = torch.randn(4, 8)
+
+    def gradient_of(weight: float) -> tuple[torch.Tensor, torch.Tensor]:
+        w = generator.mapping(z, labels=labels)
+        objectives.generator_gradients(generator, critic, w, labels=labels, class_weight=weight)
+        own = generator.mapping.embed.grad.clone()
+        objectives.discriminator_gradients(critic, image, image, labels, labels, class_weight=weight)
+        return own, critic.b4.embed.grad.clone()
+
+    (plain, plain_critic), (more, more_critic) = gradient_of(0.0), gradient_of(3.0)
+    read = critic.judge(generator.synthesis(generator.mapping(z, labels=labels), "random"), labels)[1]
+    (expected,) = torch.autograd.grad(3.0 * torch.nn.functional.cross_entropy(read, labels), generator.mapping.embed)
+    torch.testing.assert_close(more - plain, expected, atol=1e-6, rtol=1e-3)
+    read = critic.judge(image, labels)[1]
+    (expected,) = torch.autograd.grad(3.0 * torch.nn.functional.cross_entropy(read, labels), critic.b4.embed)
+    torch.testing.assert_close(more_critic - plain_critic, expected, atol=1e-6, rtol=1e-3)
+
+
+def test_the_mapping_network_may_learn_at_a_rate_of_its_own() -> None:
+    generator = Generator(replace(GENERATOR, n_classes=3))
+    before = {name: p.detach().clone() for name, p in generator.named_parameters()}
+    optimizer = lazy_adam(generator, 1e-3, 0.99, 0, {"mapping.": 10.0})
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(before)
+    for parameter in generator.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()  # Adam's first step is the learning rate, whatever the gradient
+    for name, parameter in generator.named_parameters():
+        moved = (before[name] - parameter.detach()).mean()
+        assert float(moved) == pytest.approx(1e-2 if name.startswith("mapping.") else 1e-3, rel=0.01), name
+    assert len(lazy_adam(generator, 1e-3, 0.99, 0, {"mapping.": 1.0}).param_groups) == 1  # as checkpoints have it
 
 
 @pytest.mark.parametrize("class_index", [0, 2])
