@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gan2shape.invert.w_space import invert
 from torch import Tensor
 
 from gan2shape.bench.exam import exam_objects
@@ -29,6 +28,7 @@ from gan2shape.restoration.edits import drawn
 from gan2shape.restoration.methods import load_method
 from gan2shape.restoration.restore import restore_images
 from gan2shape.restoration.tasks import Damage
+from gan2shape.shape.inversion import invert
 
 BATCH = 50
 
