@@ -39,6 +39,7 @@ from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.prior.whereabouts import located
+from gan2shape.shape.read_light import with_read_light
 from gan2shape.shape.reconstruct import Reconstruction
 from gan2shape.shape.reopen import reopen
 
@@ -139,10 +140,13 @@ def edit(request: EditRequest, report: Reporter = silent) -> RunResult:
 
 
 def open_run(folder: Path, device: str = "auto") -> Reconstruction:
-    """A finished run, with its generator. Raises UserError for a folder that holds none, or one of another version."""
+    """A finished run, with its generator, under the light that edits begin with (`shape.read_light`).
+
+    Raises UserError for a folder that holds none, or one of another version.
+    """
     request = _request_behind(folder, device)
     generator, config = opened(request)
-    return reopen(Path(folder), generator, config, is_inverted=request.image is not None)
+    return with_read_light(reopen(Path(folder), generator, config, is_inverted=request.image is not None))
 
 
 def open_source(request: EditRequest, report: Reporter = silent) -> Source:
@@ -275,8 +279,9 @@ def _asked(request: EditRequest, source: Source) -> Pose:
         view, light = _pose_of(request.like, source, request.device)
         if request.take != "light":
             pose = replace(pose, yaw_deg=view.yaw_deg, pitch_deg=view.pitch_deg, roll_deg=0.0)
-        if request.take != "view":
-            pose = pose.added(light)
+        if request.take != "view":  # the light that the other picture's camera sees
+            there = replace(pose, direction=light.direction).with_camera_light()
+            pose = pose.added(replace(light, direction=there.direction))
     angles = {"yaw_deg": request.yaw_deg, "pitch_deg": request.pitch_deg, "roll_deg": request.roll_deg}
     direction = None if request.light_from is None else light_from(request.light_from)
     asked = Pose(direction=direction, ambient=request.ambient, diffuse=request.diffuse)

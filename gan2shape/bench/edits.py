@@ -35,6 +35,7 @@ from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.measure.perceptual import PerceptualNetwork, load_perceptual, perceptual_distance
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.shape.observe import observe_image
+from gan2shape.shape.read_light import with_read_light
 from gan2shape.shape.reconstruct import Reconstruction, reconstruct
 
 COUNT = 16  # objects that are measured unless a number is given
@@ -76,7 +77,8 @@ def measure_object(
     item: ExamObject, generator: MaskedGenerator, config: ShapeConfig, instruments: Instruments, report: Reporter
 ) -> dict[str, dict]:
     """Scores of one object: by pose and way, then what is read over all poses."""
-    made = reconstruct(observe_image(item.image, generator, config, None, report), generator, config, report)
+    observation = observe_image(item.image, generator, config, None, report)
+    made = with_read_light(reconstruct(observation, generator, config, report))
     poses = poses_for(item)
     truth, rendered = true_renders(item, poses), render_poses(made, list(poses.values()))
     through = project_poses(made, rendered, list(poses.values()))
@@ -149,7 +151,7 @@ def round_trip(made: Reconstruction) -> dict[str, float]:
     }
     scores = {}
     for way, observation in starts.items():
-        second = reconstruct(observation, made.generator, made.config)
+        second = with_read_light(reconstruct(observation, made.generator, made.config))
         again = render_poses(second, [back])
         images = again.image if way == "effect-3D" else project_poses(second, again, [back]).images
         scores[way] = psnr_db(images, made.observation.image, made.observation.mask > 0.5).item()

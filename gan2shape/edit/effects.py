@@ -18,6 +18,7 @@ from gan2shape.core.records import Observation, Render, Scene
 from gan2shape.edit.controls import Pose
 from gan2shape.edit.guided import guided, with_detail
 from gan2shape.edit.latents import with_offset
+from gan2shape.measure.attributes import light_within
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.scene.canvas import Canvas
 from gan2shape.scene.render import render_scene
@@ -157,8 +158,19 @@ def generated(
 def pose_like(
     subject: Editable, image: Float[Tensor, "1 3 S S"], light: Float[Tensor, "1 4"] | None = None
 ) -> tuple[Pose, Pose]:
-    """(the view, the light) of another picture, as a pose each. `light`: where it is known and need not be read."""
+    """(the view, the light) of another picture, as a pose each. `light`: where it is known and need not be read.
+
+    Yaw and light are read by the pack's attribute network, where it has one. Raises UserError where the picture shows
+    another side of the object, which no edit can show.
+    """
     angles, seen = subject.read_pose(image)
+    attributes, box = subject.generator.prior.attributes, subject.config.lights
+    if attributes is not None:
+        with torch.no_grad():
+            heading = attributes.read(torch.cat([subject.observation.image, image])).heading_rad
+            seen = light_within(attributes, image, box.lx, box.ly)
+        turn = heading[1] - heading[0]
+        angles = torch.stack([angles[0, 0], torch.atan2(turn.sin(), turn.cos())])[None]
     pitch_deg, yaw_deg = torch.rad2deg(angles[0]).tolist()
     ambient, diffuse, lx, ly = (seen if light is None else light)[0].tolist()
     return (

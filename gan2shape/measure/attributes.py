@@ -141,6 +141,19 @@ def identity(ours: Attributes, theirs: Attributes) -> Float[Tensor, " N"]:
     return (ours.embedding * theirs.embedding).sum(1)
 
 
+def light_within(
+    network: AttributeNetwork,
+    images: Float[Tensor, "N 3 H W"],
+    lx: tuple[float | int, float | int],
+    ly: tuple[float | int, float | int],
+) -> Float[Tensor, "N 4"]:
+    """The lights that a network reads in images, with directions kept in a box and strengths at 0 or above: of a
+    picture of something else it may read anything.
+    """
+    ambient, diffuse, across, down = network.read(images).light.unbind(1)
+    return torch.stack([ambient.clamp_min(0), diffuse.clamp_min(0), across.clamp(*lx), down.clamp(*ly)], 1)
+
+
 def save_attributes(path: Path, network: AttributeNetwork) -> Path:
     """Write a network in half precision, whole or not at all. Returns the path."""
     return save_network(path, network, network.config, FORMAT)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from gan2shape.edit.controls import Pose
-from gan2shape.edit.effects import own_of, project_poses, render_poses, with_own_detail
+from gan2shape.edit.effects import own_of, pose_like, project_poses, render_poses, with_own_detail
 from gan2shape.edit.guided import FULL_DEG, guided, turned_part, wanted_lights, with_detail
 from gan2shape.measure.attributes import AttributeConfig, AttributeNetwork, Attributes
 from tests.edit.egg import Egg, make_egg
@@ -51,6 +51,17 @@ def test_the_light_stays_with_the_object_and_is_left_free_behind_it() -> None:
     assert lights[0].tolist() == pytest.approx([0.4, 0.5, -math.tan(math.radians(30)), 0.0], abs=1e-6)
     before, after = (math.degrees(math.atan(float(lx))) for lx in (own[0, 2], lights[1, 2]))
     assert after - before == pytest.approx(30, abs=0.2)
+
+
+def test_view_and_light_of_another_picture_are_read_by_the_packs_network(egg) -> None:
+    prior = replace(egg.generator.prior, attributes=Reader())
+    guided_egg = replace(egg, generator=replace(egg.generator, prior=prior))
+    other = torch.zeros(1, 3, SIZE, SIZE)
+    other[:, 0], other[:, 1] = egg.observation.image[:, 0].mean() + math.radians(25), -0.5
+    view, light = pose_like(guided_egg, other)
+    assert (view.pitch_deg, view.yaw_deg) == pytest.approx((5.7296, 25.0), abs=1e-3)  # pitch by the view network
+    assert light.direction == pytest.approx((-0.5, 0.0))
+    assert (light.ambient, light.diffuse) == pytest.approx((0.5, 0.6))
 
 
 def test_latents_move_to_the_heading_that_was_asked_for(egg) -> None:
