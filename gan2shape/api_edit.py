@@ -132,7 +132,8 @@ def edit(request: EditRequest, report: Reporter = silent) -> RunResult:
             options = (request.n_refine, request.fps, ".mp4" if request.video else ".gif")
             files = write_animations(request.out, made, poses, offset, ways, *options, report)
         shown = (made.observation.image, effect, offset, pose.view(own), pose.light(own))
-        files = {**write_edit(request.out, record, *shown, notes), **files}
+        is_new = not (request.animate and pose.is_input and offset is None)  # else the pictures are the input
+        files |= write_edit(request.out, record, *shown, notes, with_pictures=is_new)
     for note in notes:
         say(note)
     metrics = {"yaw_deg": pose.yaw_deg, "pitch_deg": pose.pitch_deg, "roll_deg": pose.roll_deg}
@@ -265,6 +266,10 @@ def _check(request: EditRequest) -> None:
     out = Path(request.out)
     if (out / REQUEST_NAME).exists() or is_finished(out):
         raise UserError(f"{out} holds a run: choose another folder with --out.")
+    for name in ("like", "towards", "mask", "sliders", "pair", "tokens"):  # before an image is reconstructed
+        path = getattr(request, name)
+        if path is not None and not Path(path).exists():
+            raise UserError(f"--{name} {path} does not exist: check the path.")
     inputs = (request.source, request.like, request.mask, request.sliders, request.pair, request.tokens)
     inputs += (request.vocabulary, *request.networks)
     for path in (Path(one) for one in inputs if one is not None and Path(one).is_file()):

@@ -89,6 +89,13 @@ def latent_of(result: dict) -> np.ndarray:
         return arrays["latent"]
 
 
+def test_an_animation_alone_writes_no_copies_of_the_input(home, tmp_path) -> None:
+    run, options = home / "runs" / "0000", ("--animate", "yaw=-5:5", "--frames", 2, "--mode", "3d")
+    assert set(edit(run, *options, "--out", tmp_path / "a")["files"]) == {"animation_3d", "arrays", "edit"}
+    turned = edit(tmp_path / "a", "--yaw", 5, *options, "--out", tmp_path / "b")["files"]
+    assert set(turned) == {"animation_3d", "arrays", "before_after", "edit", "effect_3d"}
+
+
 def test_run_and_edit_can_be_moved_together(home, tmp_path) -> None:
     shutil.copytree(home / "runs" / "0000", tmp_path / "old" / "run")
     edit(tmp_path / "old" / "run", "--roll", 3, "--out", tmp_path / "old" / "first")
@@ -160,6 +167,9 @@ def test_what_cannot_be_edited_is_refused_in_a_sentence(home, tmp_path) -> None:
     assert "too far" in refused(run, "--yaw", 120, "--out", tmp_path / "o")
     assert "Unknown --mode" in refused(run, "--mode", "4d", "--out", tmp_path / "o")
     assert "through the GAN only" in refused(run, "--mode", "3d", "--towards", run, "--out", tmp_path / "o")
+    for option in ("--like", "--towards", "--sliders"):
+        assert f"{option} gone does not exist" in refused(run, option, "gone", "--out", tmp_path / "o")
+    assert "is no animation" in refused(run, "--animate", "yaw=20", "--out", tmp_path / "o")
     assert not (tmp_path / "o").exists()
     (tmp_path / "o").mkdir()
     pair = tmp_path / "o" / "text.safetensors"

@@ -65,16 +65,20 @@ def write_edit(
     view: Float[Tensor, "1 6"],
     light: Float[Tensor, "1 4"],
     notes: tuple[str, ...] = (),
+    with_pictures: bool = True,
 ) -> dict[str, Path]:
-    """Pictures, arrays and `edit.json`, which comes last: a folder that has it is whole. Short name -> path."""
+    """Pictures (unless there is nothing new to see), arrays and `edit.json`, which comes last: a folder that has it is
+    whole. Short name -> path.
+    """
     shown = {"input": image, "effect-3D": effect.rendered.image, "effect-GAN": effect.images}
     hidden = {"3d": "effect-GAN", "gan": "effect-3D"}.get(record.mode)
     shown = {name: picture for name, picture in shown.items() if picture is not None and name != hidden}
-    files = {"before_after": write_png(folder / SHEET_NAME, sheet(shown))}
+    files = {"before_after": write_png(folder / SHEET_NAME, sheet(shown))} if with_pictures else {}
     arrays = {"view": view, "light": light}
     for name, picture in list(shown.items())[1:]:
         stem = name.replace("-", "_").lower()
-        files[stem] = write_png(folder / f"{stem}.png", to_uint8(picture[0]))
+        if with_pictures:
+            files[stem] = write_png(folder / f"{stem}.png", to_uint8(picture[0]))
         arrays[f"image_{stem}"] = picture
     arrays |= {} if offset is None else {"offset": offset}
     arrays |= {} if effect.latents is None else {"latent": effect.latents}

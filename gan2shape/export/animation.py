@@ -21,7 +21,8 @@ def require_writer(suffix: str) -> None:
             import av  # noqa: F401
             import imageio.v3  # noqa: F401
         except ImportError as error:
-            raise UserError("MP4 needs the extra: pip install gan2shape[video], or write a GIF.") from error
+            remedy = 'pip install "gan2shape[video]", or leave --video away'
+            raise UserError(f"MP4 needs the extra: {remedy}.") from error
 
 
 def write_animation(path: Path, frames: Sequence[np.ndarray], fps: int) -> Path:

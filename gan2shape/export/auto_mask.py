@@ -38,7 +38,7 @@ def found_masks(colour: Float[Tensor, "1 3 H W"]) -> tuple[list[Float[Tensor, "1
     elif find_spec("cv2") is not None:
         found, name = by_grabcut(pixels), "GrabCut"
     else:
-        return [], "for photos without a mask install OpenCV: pip install 'gan2shape[mask]'"
+        return [], 'for photos without a mask install OpenCV: pip install "gan2shape[mask]"'
     usable = [mask for mask in found if SMALLEST <= float(mask.mean()) <= GREATEST]
     if not usable:
         return [], f"{name} finds no object that stands out: give its mask with --mask"

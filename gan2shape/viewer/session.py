@@ -132,6 +132,9 @@ class Session:
                     self._draw(self.shown, self.controls)
             except UserError as error:
                 self.handles["note"].content = f"**{error}**"
+            except Exception as error:  # a page whose thread has ended would stand still without a word
+                if not self.ended.is_set():  # else the client has gone, and with it what was drawn on
+                    self.handles["note"].content = f"**This did not work: {type(error).__name__}: {error}**"
 
     def _open(self, name: str) -> None:
         self.run, self.shown = name, None

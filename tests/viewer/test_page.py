@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from gan2shape.cli_edit import view
 from gan2shape.core.errors import UserError
 from gan2shape.viewer.gallery import Gallery
 from gan2shape.viewer.server import require_free, require_viser, serve
+from gan2shape.viewer.session import Session
+from gan2shape.viewer.surface import surface_of
 from tests.edit.egg import make_egg
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -145,8 +148,37 @@ serve(Gallery({{"egg": Path({str(folder)!r})}}), lambda folder: make_egg(), port
 
 def test_without_the_extra_it_is_one_sentence(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "viser", None)
-    with pytest.raises(UserError, match=r"pip install gan2shape\[viewer\]"):
+    with pytest.raises(UserError, match=r"pip install .gan2shape\[viewer\]."):
         require_viser()
+
+
+def test_a_run_that_fails_is_told_on_the_page_and_another_can_be_chosen(runs) -> None:
+    egg = make_egg()
+
+    def open_shown(folder):
+        if folder.name == "first":
+            raise RuntimeError("torn")
+        return egg, surface_of(egg)
+
+    session = Session(MagicMock(), runs, open_shown)
+    try:
+        until_note(session, "torn")
+        assert session.thread.is_alive()
+        session._choose(["1: first", "2: second"], "2: second")
+        until_note(session, "second")
+    finally:
+        session.end()
+        session.thread.join(20)
+    assert not session.thread.is_alive()
+
+
+def until_note(session: Session, text: str) -> None:
+    """Wait until the page says so."""
+    for _ in range(400):
+        if text in str(session.handles["note"].content) and "Opening" not in str(session.handles["note"].content):
+            return
+        session.thread.join(0.05)
+    raise AssertionError(session.handles["note"].content)
 
 
 def test_a_taken_port_is_one_sentence() -> None:

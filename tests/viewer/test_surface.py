@@ -129,3 +129,9 @@ def test_a_gallery_holds_the_runs_inside_its_folder(tmp_path) -> None:
     assert list(gallery_of(tmp_path / "home" / "a").runs) == ["a"]
     with pytest.raises(UserError, match="holds no finished run"):
         gallery_of(tmp_path / "home" / "empty")
+
+
+def test_the_gallery_of_an_edit_says_what_to_name(tmp_path) -> None:
+    (tmp_path / "edit.json").write_text("{}")
+    with pytest.raises(UserError, match="is an edit"):
+        gallery_of(tmp_path)
