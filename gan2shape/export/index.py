@@ -16,11 +16,13 @@ def render_index(rows: list[dict], folder: Path, category: str, preset: str, n_i
     n_images: of the job; those without a row still wait.
     """
     done = [row for row in rows if row["status"] == "done"]
+    cards = [_card(row, folder) for row in done]
     return render_page(
         "index.html.j2",
         category=category,
         preset=preset,
-        cards=[_card(row, folder) for row in done],
+        cards=cards,
+        has_reports=any(card["page"].endswith(REPORT) for card in cards),
         failures=[{"image": row["image"], "error": row["error"]} for row in rows if row["status"] != "done"],
         n_waiting=n_images - len(rows),
     )
@@ -29,13 +31,13 @@ def render_index(rows: list[dict], folder: Path, category: str, preset: str, n_i
 def _card(row: dict, folder: Path) -> dict:
     """Links are relative and quoted: a file's name may hold anything."""
     home = quote(row["folder"])
-    files = [name for name in (REPORT, MESH) if (folder / row["folder"] / name).is_file()]
+    has_report = (folder / row["folder"] / REPORT).is_file()
     warning = next((note.removeprefix(WARNING) for note in row["notes"] if note.startswith(WARNING)), "")
     return {
         "image": row["image"],
         "input": f"{home}/{INPUT}",
         "normal": f"{home}/{NORMAL}",
-        "page": f"{home}/{files[0]}" if files else f"{home}/",
+        "page": f"{home}/{REPORT}" if has_report else f"{home}/",
         "mesh": f"{home}/{MESH}",
         "seconds": f"{row['seconds']:.1f} s" if row["seconds"] >= 0.95 else f"{1000 * row['seconds']:.0f} ms",
         "warning": warning[:1].upper() + warning[1:],

@@ -28,6 +28,7 @@ SLIDERS = {  # of `Controls`: label, least, greatest, step
     "before_part": ("Before / after", 0.0, 1.0, 0.02),
 }
 SETTLE_S = 0.1  # that the page needs to read a new mesh, before the old one goes
+MOST_OPEN = 8  # runs whose pictures are shown at once: more would push the sliders off the page
 WIRE_RGB = (30, 30, 30)
 
 
@@ -71,11 +72,11 @@ class Session:
     def _make_controls(self) -> dict[str, Any]:
         gui, made = self.client.gui, {}
         if len(self.gallery.runs) > 1:
-            with gui.add_folder("Gallery"):
+            names = [f"{i + 1}: {name}" for i, name in enumerate(self.gallery.runs)]
+            made["run"] = gui.add_dropdown("Run", names)
+            made["run"].on_update(lambda event: self._choose(names, event.target.value))
+            with gui.add_folder("Gallery", expand_by_default=len(names) <= MOST_OPEN):
                 gui.add_image(thumbnails(self.gallery))
-                names = [f"{i + 1}: {name}" for i, name in enumerate(self.gallery.runs)]
-                made["run"] = gui.add_dropdown("Run", names)
-                made["run"].on_update(lambda event: self._choose(names, event.target.value))
         made["note"] = gui.add_markdown("Opening …")
         made["picture"] = None
         with gui.add_folder("Edit"):

