@@ -1,4 +1,11 @@
-"""Two pictures and a mask: crossover, local style transfer, scribble edits (Image2StyleGAN++, Abdal et al. 2020)."""
+"""Two pictures and a mask: crossover, local style transfer, scribble edits (Image2StyleGAN++, Abdal et al. 2020).
+
+First W+ alone: the generator's answer, of which a part is wanted, while the rest is only near the given pictures. Then
+noise alone: it holds the answer where it is wanted and brings the given pictures back around it, one fading into the
+other.
+"""
+
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -8,12 +15,14 @@ from torch.nn import functional as F
 from gan2shape.core.compose import nearest
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.degrade.degradations import Blur
 from gan2shape.invert.solver import Problem, Solved, solve
 from gan2shape.prior.packs import Prior
 from gan2shape.restoration.methods import load_method
 
 KINDS = ("crossover", "style", "scribble")
-SEAM_PX = 2  # a band of so many pixels on either side of the mask's edge is left free
+SEAM_PX = 2  # a band of so many pixels on either side of the mask's edge is left to the generator
+FADE_PX = 1.5  # standard deviation of what fades from the generator's answer to the given pictures
 
 
 def combine(
@@ -37,11 +46,16 @@ def combine(
     share = float(mask.mean())
     if not 0 < share < 1:
         raise UserError(f"the mask marks {'everything' if share else 'nothing'}: mark in white a part of the picture.")
-    inside, outside = (shrunk_region(region) for region in (mask, 1.0 - mask))
-    if kind == "scribble":
-        outside = 1.0 - mask
-    problem = Problem(first, regions={"inside": inside, "outside": outside}, targets={"other": second})
-    return solve(problem, load_method("combine", kind), prior, seed=seed, report=report)
+    given = {"crossover": mask * first + (1.0 - mask) * second, "style": first, "scribble": second}[kind]
+    kept = shrunk_region(mask) + shrunk_region(1.0 - mask)
+    wanted = 1.0 - kept if kind == "crossover" else mask  # where the generator's own answer stays
+    regions = {"inside": shrunk_region(mask), "outside": shrunk_region(1.0 - mask), "kept": kept}
+    problem = Problem(first if kind == "scribble" else given, regions=regions, targets={"other": second})
+    found = solve(problem, load_method("combine", kind), prior, seed=seed, report=report)
+    share_found = Blur(FADE_PX)(wanted)
+    joined = share_found * found.image.clamp(-1, 1) + (1.0 - share_found) * given
+    steps = load_method("combine", "join")
+    return solve(replace(problem, observed=joined), steps, prior, seed=seed, start_w=found.w, report=report)
 
 
 def shrunk_region(region: Float[Tensor, "1 1 S S"], width_px: int = SEAM_PX) -> Float[Tensor, "1 1 S S"]:

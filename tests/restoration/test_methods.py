@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gan2shape.core.config import InvertConfig
 from gan2shape.core.errors import UserError
 from gan2shape.invert.spaces import FREE, parse_space
 from gan2shape.invert.terms import TERMS
@@ -18,6 +19,7 @@ from gan2shape.restoration.methods import (
 )
 from gan2shape.restoration.restore import restore_images
 from gan2shape.restoration.tasks import parse_damage
+from gan2shape.shape.inversion import inversion_method
 from tests.shape.tiny import SIZE, tiny_generator, with_encoder
 
 STEMS = sorted(path.stem for path in methods_dir().glob("*.yaml"))
@@ -71,7 +73,7 @@ def test_every_file_is_a_method_whose_parts_are_known(stem: str) -> None:
     assert ("spread" in groups) == space.spread
     assert ("theta" in groups) == (space.theta or space.latent == "Net")
     assert ("noise" in groups) == (space.n_noise != 0)
-    assert space.latent in FREE or "latent" in groups
+    assert space.latent in FREE or "latent" in groups or stem == "combine_join"  # noise alone, after W+
 
 
 @pytest.mark.parametrize("stem", [stem for stem in STEMS if not stem.startswith("combine")])
@@ -123,6 +125,15 @@ def test_pulse_stops_at_its_epsilon_and_begins_at_random() -> None:
     method = loaded("pulse")
     assert method.terms[0].floor == pytest.approx(4 * 2e-3)  # of values in [-1, 1]: 2e-3 in [0, 1]
     assert (method.start.kind, method.stages[0].schedule, method.kernel) == ("random", "one_cycle_drop", "bicubic")
+
+
+def test_w_is_the_inversion_of_the_shape_half() -> None:
+    ours, theirs = load_method("w", "reconstruct"), inversion_method(InvertConfig())
+    assert ours.stages == tuple(replace(stage, name="") for stage in theirs.stages)
+    assert (ours.space, ours.betas, ours.start) == (theirs.space, theirs.betas, theirs.start)
+    assert [(term.term, term.weight, term.n_blocks) for term in ours.terms] == [
+        (term.term, term.weight, term.n_blocks) for term in theirs.terms
+    ]
 
 
 def test_a_method_differs_by_task_where_it_has_a_file_for_it() -> None:
