@@ -16,6 +16,7 @@ import torch
 import gan2shape
 from gan2shape.edit.controls import Pose
 from gan2shape.edit.effects import own_of, project_poses, render_poses
+from gan2shape.shape.read_light import with_read_light
 from gan2shape.viewer.live import WAYS, Controls, live_picture
 
 N_WARM = 3
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    made = gan2shape.reconstruct(category=given.category, device="cpu", preset="instant")
+    made = with_read_light(gan2shape.reconstruct(category=given.category, device="cpu", preset="instant"))
     own, controls = own_of(made), Controls()
 
     def through_gan(yaw_deg: float, n_refine: int) -> object:

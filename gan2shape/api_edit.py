@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gan2shape.api import opened
 from gan2shape.api import run as run_request
+from gan2shape.core.config import ShapeConfig
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import to_json, write_text_atomic
 from gan2shape.core.locks import locked
@@ -83,7 +84,7 @@ class EditRequest:
     fps: int = 12
     video: bool = False  # MP4 instead of GIF
     n_refine: int = N_REFINE  # Adam steps on an edited latent
-    category: str | None = None  # of an image
+    category: str | None = None  # of an image; car unless given
     mask: Path | None = None  # of an image
     preset: str = "draft"  # of an image
     device: str = "auto"
@@ -158,7 +159,8 @@ def open_source(request: EditRequest, report: Reporter = silent) -> Source:
     path = Path(request.source)
     if path.is_file():
         folder = request.out / SOURCE_NAME
-        asked = {"category": request.category, "image": path, "mask": request.mask, "device": request.device}
+        category = request.category or ShapeConfig.category
+        asked = {"category": category, "image": path, "mask": request.mask, "device": request.device}
         run_request(RunRequest(**asked, preset=request.preset, out=folder), report)
         return _opened_source(folder, request.device)
     if request.category or request.mask:

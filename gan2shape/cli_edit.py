@@ -45,7 +45,9 @@ def edit(
     frames: Annotated[int, typer.Option(min=2, max=720, help="Pictures of the animation.")] = 24,
     video: Annotated[bool, typer.Option("--video", help="MP4 instead of GIF (needs the extra `video`).")] = False,
     refine: Annotated[int, typer.Option(min=0, help="Steps on each edited latent, towards the render.")] = 10,
-    category: Annotated[str | None, typer.Option("--category", "-c", help="Of an image: car, head, …")] = None,
+    category: Annotated[
+        str | None, typer.Option("--category", "-c", help="Of an image: car, head, … [default: car]")
+    ] = None,
     mask: Annotated[Path | None, typer.Option(help="Object mask of an image.")] = None,
     preset: Preset = DEFAULT_PRESET,
     device: Device = "auto",

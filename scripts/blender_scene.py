@@ -1,4 +1,4 @@
-"""Put a run's mesh, camera and light into Blender (4.x; 3.6 works too). Blender brings its own Python:
+"""Put a run's mesh, camera and light into Blender (3.6 to 5). Blender brings its own Python:
 
     blender --background --python scripts/blender_scene.py -- runs/0000-car-draft --lit --save car.blend
     blender --python scripts/blender_scene.py -- runs/0000-car-draft              # opens the window
@@ -89,6 +89,7 @@ def build(run: Path, lit: bool) -> None:
     target.camera = placed
     target.render.resolution_x = target.render.resolution_y = 8 * camera["resolution"]
     target.view_settings.view_transform = "Standard"  # colours as in the photo
+    target.render.film_transparent = True  # the object alone: neither black nor the ambient light's grey behind it
     if not lit:
         return
     light = light_of(scene)
@@ -97,7 +98,8 @@ def build(run: Path, lit: bool) -> None:
     sun.matrix_world = Matrix(light["rotation"]).to_4x4()
     target.collection.objects.link(sun)
     target.world = bpy.data.worlds.new("Ambient light")
-    target.world.use_nodes = True
+    if target.world.node_tree is None:  # before Blender 5, which always has one
+        target.world.use_nodes = True
     background = target.world.node_tree.nodes["Background"]
     background.inputs["Color"].default_value = (1.0, 1.0, 1.0, 1.0)
     background.inputs["Strength"].default_value = light["world"]

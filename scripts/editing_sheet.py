@@ -16,6 +16,7 @@ import gan2shape
 from gan2shape.core.images import SheetLayout, contact_sheet, resized, to_uint8, write_png
 from gan2shape.edit.controls import LIGHTS, Pose
 from gan2shape.edit.effects import effect_of, project_poses, render_poses
+from gan2shape.shape.read_light import with_read_light
 
 CATEGORIES = ("car", "head")
 SEED, TILE_PX = 0, 128
@@ -31,7 +32,7 @@ POSES = {
 
 def rows_of(category: str) -> tuple[torch.Tensor, list[str]]:
     """Pictures of one sample, two rows, with their labels."""
-    made = gan2shape.reconstruct(category=category, seed=SEED)
+    made = with_read_light(gan2shape.reconstruct(category=category, seed=SEED))
     rendered = render_poses(made, list(POSES.values()))
     through = project_poses(made, rendered, list(POSES.values()))
     own = effect_of(made, Pose()).images

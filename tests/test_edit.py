@@ -153,6 +153,7 @@ def test_an_image_is_reconstructed_first(home, tmp_path) -> None:
     made = edit(tmp_path / "photo.png", *options, "--preset", "smoke", "--out", tmp_path / "out")
     assert (tmp_path / "out" / "source" / "mesh.glb").is_file()
     assert "effect_gan" not in made["files"]
+    edit(tmp_path / "photo.png", "--mode", "3d", "--preset", "smoke", "--out", tmp_path / "of-no-category")
     assert edit(tmp_path / "out", "--yaw", 5, "--mode", "3d", "--out", tmp_path / "on")["metrics"]["yaw_deg"] == 15
     assert (tmp_path / "photo.png").read_bytes() == before
     assert "where the edit would be written" in refused(tmp_path / "photo.png", "--out", tmp_path)
