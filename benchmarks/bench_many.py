@@ -79,7 +79,7 @@ def main() -> None:
         spent, told, looked = process([*run, "--image", str(images), "--out", str(out)], out, given.threads)
         print(f"{given.count} images: {told['seconds']:.1f} s, {given.count / told['seconds']:.1f} images a second")
         print(f"the same with the start of the process: {spent:.1f} s")
-        held = [mib for _, mib in looked]
+        held = [mib for _, mib in looked if mib]
         early = next((mib for n_done, mib in looked if n_done >= EARLY), 0.0)
         print(f"memory held: at most {max(held):.0f} MiB, after {EARLY} images {early:.0f}, at the end {held[-1]:.0f}")
         picture = str(next(iter(sorted(images.iterdir()))))

@@ -114,8 +114,9 @@ class Session:
         """Move the sliders; each calls `_want` in turn."""
         self.controls = controls
         for name in SLIDERS:
-            _, least, greatest, _ = SLIDERS[name]
-            self.handles[name].value = min(max(round(float(getattr(controls, name)), 2), least), greatest)
+            _, least, greatest, step = SLIDERS[name]
+            value = min(max(round(float(getattr(controls, name)), 2), least), greatest)
+            self.handles[name].value = value if abs(value) >= step / 2 else 0.0  # else the page writes "-0"
         self.changed.set()
 
     # -------------------------------------------------------------------------------------------------------- drawing
