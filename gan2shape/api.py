@@ -184,7 +184,8 @@ def reconstruct(
     made = shape.reconstruct(observation, generator, config, report, folder, resume=resume)
     ended = time.perf_counter()
     opening = {} if is_open else {"open": opened_at - began}
-    seconds = {**opening, "observe": observed_at - opened_at, **made.seconds, "total": ended - began}
+    seconds = {**opening, "observe": observed_at - opened_at, **made.seconds}
+    seconds["total"] = max(ended - began, sum(seconds.values()))  # steps of a resumed run were done before
     return replace(made, seconds=seconds, photo=photo)
 
 

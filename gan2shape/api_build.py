@@ -61,7 +61,7 @@ def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
     config = compose(TrainConfig, overrides=(*of_photos, *request.overrides), calibration=values)
     labels = config.labels or request.labels
     config = replace(config, kimg=request.kimg, device=request.device, labels=labels)
-    data, card = request.data, {"training_images": f"images of {', '.join(map(str, request.data))}"}
+    data, card = request.data, {"training_images": f"images of {', '.join(path.name for path in request.data)}"}
     if request.photos is not None:
         data, card = photo_shards(request, config.generator.resolution, report)
     if not data:

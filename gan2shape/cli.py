@@ -2,9 +2,10 @@
 
 Nothing heavy is imported before a verb runs, so that `--help` answers at once. Exit codes: 0 done, 1 `doctor` found
 that nothing can work here, 2 bad input (one sentence on stderr), 3 some of many images could not be used (the others
-are done), 130 interrupted. With `--json` the last line on stdout is one JSON object.
+are done), 130 interrupted, 143 terminated. With `--json` the last line on stdout is one JSON object.
 """
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ from gan2shape.cli_bench import bench_app
 from gan2shape.cli_build import build, train
 from gan2shape.cli_doctor import doctor
 from gan2shape.cli_edit import directions, edit, render, view
-from gan2shape.cli_errors import PlainGroup, as_messages, complain, usable_streams
+from gan2shape.cli_errors import PlainGroup, as_messages, end_of, going_on, stop_at_sigterm, usable_streams
 from gan2shape.cli_feedforward import swap, train_encoder, train_restorer, train_text
 from gan2shape.cli_options import (
     DEFAULT_CATEGORY,
@@ -136,7 +137,7 @@ def run(
     """Recover the 3D shape of one image."""
     from gan2shape.cli_many import images_and_settings, run_images
     from gan2shape.core.many import is_one_file
-    from gan2shape.core.requests import AUTO_MASK, RunRequest, check_inputs, resumed
+    from gan2shape.core.requests import AUTO_MASK, REQUEST_NAME, RunRequest, check_inputs, resumed
 
     images, overrides = images_and_settings(image, settings)
     is_many = bool(images) and not is_one_file(images)
@@ -184,7 +185,8 @@ def run(
         from gan2shape.api import run as run_request
         from gan2shape.core.progress import open_reporter
 
-        with open_reporter() as report:
+        again = f"`gan2shape run --resume {shlex.quote(str(folder))}`"
+        with open_reporter() as report, going_on(again, folder / REQUEST_NAME):
             result = run_request(replace(request, out=folder), report)
     lines = [f"{name:16s} {path}" for name, path in result.files.items()]
     lines += [f"{name:16s} {value:.4g}" for name, value in result.metrics.items()]
@@ -310,10 +312,10 @@ def main() -> None:
     """Entry point of the console script. Ctrl-C outside a verb (while importing) is one line as well."""
     with usable_streams():
         try:
+            stop_at_sigterm()
             app()
-        except KeyboardInterrupt:
-            complain("Interrupted.")
-            sys.exit(130)
+        except KeyboardInterrupt as stop:
+            sys.exit(end_of(stop))
 
 
 if __name__ == "__main__":

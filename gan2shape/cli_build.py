@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gan2shape.cli_errors import as_messages
+from gan2shape.cli_errors import AGAIN, as_messages, going_on
 from gan2shape.cli_options import ClassIndex, CustomGenerator, Device, Json, Settings, categories_like, claimed, emit
 from gan2shape.core.errors import UserError
 
@@ -58,7 +58,7 @@ def train(
         overrides = tuple(settings or ())
         further = (resume, start_from, grow, labels, overrides, images, masks, SIZE if size is None else size)
         request = TrainRequest(tuple(data or ()), out, kimg, device, *further)
-        with open_reporter() as report:
+        with open_reporter() as report, going_on(AGAIN):
             result = run_training(request, report)
     shown_kimg = result.metrics["kimg"]
     payload = {"verb": "train", "out_dir": out, "kimg": shown_kimg, "seconds": round(result.seconds, 2)}
@@ -158,7 +158,7 @@ def build(
         request = GeneratorBuildRequest(
             generator, named, out, class_index, device, tuple(settings), copy, force, dry_run
         )
-    with open_reporter() as report:
+    with open_reporter() as report, going_on(AGAIN):
         result = run_build(request, report)
     done = [f"{'pack':12s} {result.pack}", *(f"{name:12s} {value:.1f} s" for name, value in result.seconds.items())]
     lines = result.plan.lines() if dry_run else done

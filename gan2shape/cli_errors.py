@@ -6,9 +6,11 @@ Bad input is a UserError, raised wherever it is noticed. Options and verbs that 
 import errno
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -16,8 +18,44 @@ from typer.core import TyperGroup
 
 from gan2shape.core.errors import UserError
 
+INTERRUPTED, TERMINATED = 130, 143  # exit codes: 128 and the signal's number, as shells have it
+AGAIN = "the same command"  # goes on, in `going_on`
 SYSTEM_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 UsageError = typer.BadParameter.__bases__[0]  # click's, which typer brings along or imports, by version
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM (`kill`, a shutdown, a batch system at its limit): ends as Ctrl-C does, with locks and files in order."""
+
+
+def stop_at_sigterm() -> None:
+    """Make SIGTERM an exception of this process; a second one does not disturb the end."""
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated
+
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, stop)
+
+
+@contextmanager
+def going_on(command: str, needed: Path | None = None) -> Iterator[None]:
+    """Work that `command` goes on with where it was stopped, once the file `needed` is there."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if needed is None or needed.is_file():
+            stop.args = (command,)
+        raise
+
+
+def end_of(stop: KeyboardInterrupt) -> int:
+    """Say how the work ended; returns the exit code."""
+    is_terminated = isinstance(stop, Terminated)
+    further = f": {stop.args[0]} goes on" if stop.args else ""
+    complain(f"{'Terminated' if is_terminated else 'Interrupted'}{further}.")
+    return TERMINATED if is_terminated else INTERRUPTED
 
 
 @contextmanager
@@ -68,15 +106,16 @@ class PlainGroup(TyperGroup):
 
 
 def as_messages(verb: Callable) -> Callable:
-    """Make bad input, a full disk and the like one sentence on stderr and exit code 2; an interrupt one line, 130."""
+    """Make bad input, a full disk and the like one sentence on stderr and exit code 2; Ctrl-C one line and 130, SIGTERM
+    one line and 143.
+    """
 
     @functools.wraps(verb)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return verb(*args, **kwargs)
-        except KeyboardInterrupt:
-            complain("Interrupted.")
-            raise typer.Exit(130) from None
+        except KeyboardInterrupt as stop:
+            raise typer.Exit(end_of(stop)) from None
         except UserError as error:
             complain(f"gan2shape: {error}")
             raise typer.Exit(2) from None

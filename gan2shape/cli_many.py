@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from gan2shape.cli_errors import AGAIN, going_on
 from gan2shape.cli_options import claimed, emit
 from gan2shape.core.errors import UserError
 from gan2shape.core.many import SOME_FAILED, ManyRequest, find_images, job_name
@@ -50,7 +51,7 @@ def run_images(
         from gan2shape.core.progress import open_reporter
 
         many = ManyRequest(replace(request, out=folder), tuple(images), masks)
-        with open_reporter() as report:
+        with open_reporter() as report, going_on(AGAIN):
             if launcher == RAY:
                 from gan2shape.api_ray import RayOptions, run_many_by_ray
 
