@@ -266,6 +266,7 @@ def decoded(path: Path, what: str, size: int) -> Decoded:
     """Colour and alpha of a file. Raises UserError where there is no picture that can be read."""
     from PIL import Image, UnidentifiedImageError
 
+    path = Path(path)
     if path.is_dir():
         raise UserError(f"the {what} {path} is a folder: give a picture's file.")
     if not path.is_file():
@@ -273,17 +274,8 @@ def decoded(path: Path, what: str, size: int) -> Decoded:
     if path.stat().st_size == 0:
         raise UserError(f"the {what} {path} is an empty file: save it again.")
     try:
-        with Image.open(path) as opened:
-            width, height = opened.size
-            factor = reduction(width, height, size)
-            if factor > 1:  # JPEG decodes at a half, a quarter or an eighth; other formats ignore this
-                opened.draft(None, (-(-width // factor), -(-height // factor)))
-            opened.load()
-            smaller = reduced(opened, reduction(*opened.size, size))
-            turned = upright(smaller)
-            original_size = (width, height) if turned.size == smaller.size else (height, width)
-            found = _channels(turned, path, what, original_size, size)
-            n_pictures = getattr(opened, "n_frames", 1)
+        picture, original_size, n_pictures = _opened(path, size)
+        found = _channels(picture, path, what, original_size, size)
     except UnidentifiedImageError as error:
         kind = "a HEIC picture, which is not read here" if _is_heic(path) else "not a picture that can be read"
         raise UserError(f"the {what} {path} is {kind}: save it as PNG or JPEG.") from error
@@ -292,6 +284,24 @@ def decoded(path: Path, what: str, size: int) -> Decoded:
         raise UserError(f"the {what} {path} is damaged or truncated ({cause}): save it again.") from error
     note = f"The {what} {path.name} holds {n_pictures} pictures: the first one is taken."
     return found if n_pictures == 1 else replace(found, notes=(*found.notes, note))
+
+
+def _opened(path: Path, size: int):
+    """(Pillow image, upright; width and height of the file, upright; number of pictures in it). Large ones are reduced,
+    and nothing is kept of what was decoded, which may be most of the memory.
+    """
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        (width, height), n_pictures = opened.size, getattr(opened, "n_frames", 1)
+        factor = reduction(width, height, size)
+        if factor > 1:  # JPEG decodes at a half, a quarter or an eighth; other formats ignore this
+            opened.draft(None, (-(-width // factor), -(-height // factor)))
+        opened.load()
+        smaller = reduced(opened, reduction(*opened.size, size))
+        turned = upright(smaller)
+        original_size = (width, height) if turned.size == smaller.size else (height, width)
+        return turned if n_pictures == 1 else turned.copy(), original_size, n_pictures
 
 
 def _is_heic(path: Path) -> bool:
@@ -312,18 +322,37 @@ def reduced(picture, factor: int):
     """A Pillow image shrunk by a whole factor, averages of blocks; 16-bit and float pictures are left as they are."""
     if factor == 1 or picture.mode[0] in "IF":
         return picture
-    if picture.mode in ("P", "1", "PA"):
-        picture = picture.convert("RGBA" if "transparency" in picture.info or picture.mode == "PA" else "RGB")
-    return picture.reduce(factor)
+    if picture.mode not in ("P", "1", "PA", "LA", "RGBA"):
+        return picture.reduce(factor)
+    from PIL import Image
+
+    mode = "RGBA" if "transparency" in picture.info or "A" in picture.mode else "RGB"
+    width, height = picture.size
+    made = Image.new(mode, (-(-width // factor), -(-height // factor)))
+    n_rows = max(1, STRIP_ROWS // factor) * factor
+    for top in range(0, height, n_rows):  # the whole as other colours would be there twice, or more
+        strip = picture.crop((0, top, width, min(top + n_rows, height)))
+        made.paste(strip.convert(mode).reduce(factor), (0, top // factor))
+    made.info.update({key: value for key, value in picture.info.items() if key != "transparency"})
+    return made
+
+
+def orientation(picture) -> int:
+    """How a Pillow image is stored, as its EXIF says: 1 is upright; also where the EXIF cannot be read."""
+    try:
+        found = picture.getexif().get(ORIENTATION, 1)
+        return found if found in range(1, 9) else 1
+    except (struct.error, ValueError, TypeError, KeyError, SyntaxError):
+        return 1
 
 
 def upright(picture):
     """Rotated as its EXIF says; as it is stored where the EXIF cannot be read."""
     from PIL import ImageOps
 
+    if orientation(picture) == 1:  # without this look, a copy would be made
+        return picture
     try:
-        if picture.getexif().get(ORIENTATION, 1) == 1:  # without this look, a copy would be made
-            return picture
         return ImageOps.exif_transpose(picture)
     except (struct.error, ValueError, TypeError, KeyError, SyntaxError):
         return picture
@@ -335,24 +364,32 @@ def _channels(picture, path: Path, what: str, original_size: tuple[int, int], si
         width, height = picture.size
         raise UserError(f"the {what} {path} is only {width} x {height} pixels: use one of at least {MIN_WIDTH_PX}.")
     if picture.mode[0] in "IF":
-        grey = np.asarray(picture)
-        if not np.isfinite(grey).all():
-            raise UserError(f"the {what} {path} holds values that are not finite (NaN or infinite): save it again.")
-        top, notes = _white(float(grey.max(initial=0)), picture.mode[0] == "I", path, what)
         factor = reduction(*picture.size, size)
         n_rows = max(1, STRIP_ROWS // factor) * factor
+        highest = 0.0
+        for levels in _strips(picture, n_rows):
+            if not np.isfinite(levels).all():
+                raise UserError(f"the {what} {path} holds values that are not finite (NaN or infinite): save it again.")
+            highest = max(highest, float(levels.max()))
+        top, notes = _white(highest, picture.mode[0] == "I", path, what)
         strips = []
-        for start in range(0, len(grey), n_rows):  # a large picture as floats would take several times its own memory
-            levels = grey[start : start + n_rows].astype(np.float32)
-            strip = torch.from_numpy((levels / np.float32(top)).clip(0, 1))[None, None]
+        for levels in _strips(picture, n_rows):
+            strip = torch.from_numpy((levels.astype(np.float32) / np.float32(top)).clip(0, 1))[None, None]
             strips.append(strip if factor == 1 else F.avg_pool2d(strip, factor, ceil_mode=True))
         values = torch.cat(strips, 2)
         return Decoded(values.expand(-1, 3, -1, -1), None, original_size, notes)
     has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-    values = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"), dtype=np.float32) / 255
-    channels = torch.from_numpy(values).permute(2, 0, 1)[None]
-    alpha = channels[:, 3:] if has_alpha and _marks_object(values[..., 3], what) else None
+    channels = torch.from_numpy(np.array(picture.convert("RGBA" if has_alpha else "RGB")))
+    channels = channels.permute(2, 0, 1)[None].float().div_(255)
+    alpha = channels[:, 3:] if has_alpha and _marks_object(channels[0, 3].numpy(), what) else None
     return Decoded(channels[:, :3], alpha, original_size)
+
+
+def _strips(picture, n_rows: int):
+    """The rows of a Pillow image as arrays, `n_rows` at a time: a large one as a whole would be there several times."""
+    width, height = picture.size
+    for top in range(0, height, n_rows):
+        yield np.asarray(picture.crop((0, top, width, min(top + n_rows, height))))
 
 
 def _white(highest: float, is_integer: bool, path: Path, what: str) -> tuple[float, tuple[str, ...]]:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized, to_uint8, write_png
-from gan2shape.export.inputs import BACKDROP, Framing, decoded, full_cover, reduced, upright
+from gan2shape.export.inputs import BACKDROP, Framing, decoded, full_cover, orientation
 
 PHOTO_NAME = "input_full.png"  # in a run's folder
 MAX_SIDE = 4096  # of a texture, pixels; larger photos are reduced
+BAND_PIXELS = 4_000_000  # of a larger photo that are colours at once
 SOLID = 0.9  # of the mask: such a pixel shows the object alone
 
 Photo = UInt8[np.ndarray, "P P C"]  # red, green, blue and, where a mask of the photo's own resolution is known, that
@@ -38,20 +39,13 @@ def read_photo(path: Path, framing: Framing, size: int, mask_path: Path | None =
         return None
     try:
         with Image.open(path) as opened:
-            width, has_alpha = opened.size[0], "A" in opened.getbands() or "transparency" in opened.info
-            if (
-                framing.size >= 2 * MAX_SIDE
-            ):  # JPEG decodes at a half, a quarter or an eighth; other formats ignore this
-                opened.draft(None, tuple(math.ceil(length * MAX_SIDE / framing.size) for length in opened.size))
-            opened.load()
-            if opened.mode[0] in "IF":  # deep grey: its levels are the reader's matter
-                picture = decoded(path, "image", size)
-                levels = Image.fromarray(to_uint8(picture.colour[0], lowest=0.0))
-                pixels = _squared(levels, framing.scaled(levels.size[0] / picture.original_size[0]), side)
-            else:
-                fits = max(1, int(framing.size * opened.size[0] / width // MAX_SIDE))
-                smaller = reduced(opened, fits)
-                pixels = _squared(_opaque(upright(smaller)), framing.scaled(smaller.size[0] / width), side)
+            has_alpha, is_deep = "A" in opened.getbands() or "transparency" in opened.info, opened.mode[0] in "IF"
+        if is_deep:  # deep grey: its levels are the reader's matter
+            picture = decoded(path, "image", size)
+            levels = Image.fromarray(to_uint8(picture.colour[0], lowest=0.0))
+            pixels = _squared(levels, framing.scaled(levels.size[0] / picture.original_size[0]), side)
+        else:
+            pixels = _cut_out(path, framing, side)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UserError(f"the image {path} cannot be read again ({str(error).rstrip('.')}): save it again.") from error
     cover = full_cover(path, mask_path, size) if has_alpha or mask_path is not None else None
@@ -59,7 +53,21 @@ def read_photo(path: Path, framing: Framing, size: int, mask_path: Path | None =
         return pixels
     marked, width = cover
     grey = Image.fromarray(to_uint8(marked[0], lowest=0.0)[..., 0])
-    return np.dstack([pixels, _squared(grey, framing.scaled(grey.size[0] / width), side)])
+    return np.dstack([pixels, _squared(grey, framing.scaled(grey.size[0] / width), side, is_mask=True)])
+
+
+def _cut_out(path: Path, framing: Framing, side: int) -> UInt8[np.ndarray, "P P 3"]:
+    """The framed square of a file of colours at `side` pixels, upright."""
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        width = opened.size[0]
+        if framing.size >= 2 * MAX_SIDE:  # JPEG decodes at a half, a quarter or an eighth; others ignore this
+            opened.draft(None, tuple(math.ceil(length * MAX_SIDE / framing.size) for length in opened.size))
+        opened.load()
+        turn = orientation(opened)
+        stored = _as_stored(framing.scaled(opened.size[0] / width), opened.size, turn)
+        return _upright(_squared(opened, stored, side), turn)
 
 
 def keep_photo(folder: Path, photo: Photo | None) -> None:
@@ -98,23 +106,56 @@ def _opaque(picture):
     return Image.alpha_composite(ground, picture.convert("RGBA")).convert("RGB")
 
 
-def _squared(picture, framing: Framing, side: int) -> np.ndarray:
+def _as_stored(framing: Framing, size: tuple[int, int], turn: int) -> Framing:
+    """A square of the upright picture in the picture of this width and height as it is stored; `turn`: its EXIF's."""
+    (width, height), (x, y) = size, (framing.left, framing.top)
+    far_x, far_y = x + framing.size, y + framing.size
+    left, top = {
+        2: (width - far_x, y), 3: (width - far_x, height - far_y), 4: (x, height - far_y), 5: (y, x),
+        6: (y, height - far_x), 7: (width - far_y, height - far_x), 8: (width - far_y, x),
+    }.get(turn, (x, y))  # fmt: skip
+    return Framing(left, top, framing.size)
+
+
+def _upright(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """Rows, columns (and channels) that are stored, as they are shown."""
+    swapped = pixels.swapaxes(0, 1) if turn in (5, 6, 7, 8) else pixels
+    rows, columns = turn in (3, 4, 7, 8), turn in (2, 3, 6, 7)
+    return np.ascontiguousarray(swapped[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def _squared(picture, framing: Framing, side: int, is_mask: bool = False) -> np.ndarray:
     """The square of a Pillow image at `side` pixels: colours go on beyond its edges, a grey mask ends there."""
+    if framing.size <= side:
+        return _part(picture, (framing.left, framing.top, framing.size, framing.size), (side, side), is_mask)
+    scale, bands = framing.size / side, []  # averages of areas need no neighbours: a band of rows is enough at a time
+    n_rows = max(1, int(BAND_PIXELS / framing.size / scale))
+    for first in range(0, side, n_rows):
+        count = min(n_rows, side - first)
+        top, height = framing.top + first * scale, count * scale
+        bands.append(_part(picture, (framing.left, top, framing.size, height), (side, count), is_mask))
+    return np.concatenate(bands)
+
+
+def _part(picture, place: tuple[float, float, float, float], size: tuple[int, int], is_mask: bool) -> np.ndarray:
+    """A rectangle (left, top, width, height) of a Pillow image as so many columns and rows."""
     from PIL import Image
 
-    box = (framing.left, framing.top, framing.left + framing.size, framing.top + framing.size)
-    left, top = math.floor(box[0]), math.floor(box[1])
-    right, bottom = math.ceil(box[2]), math.ceil(box[3])
-    width, height = picture.size
-    pixels = np.asarray(picture.crop((max(left, 0), max(top, 0), min(right, width), min(bottom, height))))
-    beyond = ((max(-top, 0), max(bottom - height, 0)), (max(-left, 0), max(right - width, 0)), (0, 0))
-    if any(map(any, beyond)):
-        pixels = np.pad(pixels, beyond[: pixels.ndim], mode="edge" if pixels.ndim == 3 else "constant")
-    inner = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    if inner == (0, 0, side, side) and pixels.shape[:2] == (side, side):
+    x, y, width, height = place
+    columns = np.arange(math.floor(x), math.ceil(x + width))
+    rows = np.arange(math.floor(y), math.ceil(y + height))
+    near_x, near_y = columns.clip(0, picture.size[0] - 1), rows.clip(0, picture.size[1] - 1)
+    part = picture.crop((int(near_x[0]), int(near_y[0]), int(near_x[-1]) + 1, int(near_y[-1]) + 1))
+    pixels = np.asarray(part if is_mask else _opaque(part))
+    if pixels.shape[:2] != (len(rows), len(columns)):
+        pixels = pixels[near_y - near_y[0]][:, near_x - near_x[0]]
+        if is_mask:
+            pixels = pixels * ((near_y == rows)[:, None] & (near_x == columns)[None]).astype(np.uint8)
+    box = (x - int(columns[0]), y - int(rows[0]), x - int(columns[0]) + width, y - int(rows[0]) + height)
+    if box == (0, 0, *size) and pixels.shape[1::-1] == size:
         return pixels
-    kind = Image.Resampling.BOX if framing.size > side else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(pixels).resize((side, side), kind, box=inner))
+    kind = Image.Resampling.BOX if width > size[0] else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(pixels).resize(size, kind, box=box))
 
 
 def bled(photo: Photo, mask: Float[Tensor, "1 1 S S"]) -> UInt8[np.ndarray, "P P 3"]:
@@ -162,7 +203,7 @@ def carried_on(values: Float[Tensor, "1 1 H W"], weight: Float[Tensor, "1 1 H W"
     coarse = _halved(values * weight, odd) / area.clamp_min(1e-6)
     below = carried_on(coarse, (4 * area).clamp_max(1.0))
     grown = F.interpolate(below, scale_factor=2.0, mode="bilinear", align_corners=False)
-    return torch.lerp(grown[..., : values.shape[-2], : values.shape[-1]], values, weight)
+    return grown[..., : values.shape[-2], : values.shape[-1]].lerp_(values, weight)  # in place: photos are large
 
 
 def _halved(values: Tensor, odd: tuple[int, int, int, int]) -> Tensor:

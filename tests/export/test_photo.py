@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gan2shape.core.errors import UserError
 from gan2shape.core.images import resized, to_float
@@ -12,6 +12,7 @@ from gan2shape.export.inputs import Framing, read_image
 from gan2shape.export.photo import PHOTO_NAME, as_photo, bled, carried_on, eroded, keep_photo, read_photo, stored_photo
 
 SIZE = 32
+BAND = photo.BAND_PIXELS
 
 
 def picture(width: int = 192, height: int = 128) -> np.ndarray:
@@ -71,6 +72,29 @@ def test_large_photos_are_bounded(suffix: str, tmp_path, monkeypatch) -> None:
     assert got.shape == (100, 100, 3)
     expected = np.asarray(Image.fromarray(large[90:490, 150:550]).resize((100, 100), Image.Resampling.BOX))
     assert np.abs(got.astype(int) - expected).max() <= 6
+
+
+@pytest.mark.parametrize("most", [4096, 61, 30])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_orientation_is_cut_out_as_it_is_shown(turn: int, most: int, tmp_path, monkeypatch) -> None:
+    """In bands, too, and beyond the edges; Pillow's own rotation of the whole is the oracle."""
+    monkeypatch.setattr(photo, "MAX_SIDE", most)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as opened:
+        shown = np.asarray(ImageOps.exif_transpose(opened))
+    margin = 80
+    around = np.pad(shown, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    for left, top, side in ((10, 5, 61), (-30, -20, 122), (25, 40, 122)):
+        wanted = around[top + margin : top + margin + side, left + margin : left + margin + side]
+        fits = min(side, most)
+        expected = np.asarray(Image.fromarray(wanted).resize((fits, fits), Image.Resampling.BOX)).astype(int)
+        for pixels in (BAND, 200):
+            monkeypatch.setattr(photo, "BAND_PIXELS", pixels)
+            got = read_photo(tmp_path / "a.png", Framing(float(left), float(top), float(side)), 16)
+            assert np.abs(got.astype(int) - expected).max() <= 1
 
 
 def test_rotation_transparency_and_deep_grey(tmp_path) -> None:
