@@ -52,12 +52,18 @@ def posterior(state: State, space: str, prior: Prior, n: int, seed: int = 0) -> 
 
 
 @torch.no_grad()
-def mixed(rows: Float[Tensor, "L D"], prior: Prior, n: int, seed: int = 0) -> Float[Tensor, "N 3 S S"]:
-    """Other pictures with the same coarse rows: the fine ones are the mapping network's, each from a z of its own."""
+def mixed_rows(rows: Float[Tensor, "L D"], prior: Prior, n: int, seed: int = 0) -> Float[Tensor, "N L D"]:
+    """The same coarse rows with fine ones of the mapping network, each from a z of its own."""
     z = torch.randn(n, prior.generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
     first = round(MIXED_FROM * len(rows))
     fine = prior.generator.mapping(z.to(rows))[:, None].expand(-1, len(rows) - first, -1)
-    return prior.generator.synthesis(torch.cat([rows[:first].expand(n, -1, -1), fine], 1)).clamp(-1, 1)
+    return torch.cat([rows[:first].expand(n, -1, -1), fine], 1)
+
+
+@torch.no_grad()
+def mixed(rows: Float[Tensor, "L D"], prior: Prior, n: int, seed: int = 0) -> Float[Tensor, "N 3 S S"]:
+    """Pictures of `mixed_rows`."""
+    return prior.generator.synthesis(mixed_rows(rows, prior, n, seed)).clamp(-1, 1)
 
 
 def morphed(first: State, second: State, space: str, prior: Prior, n: int = 11) -> Float[Tensor, "N 3 S S"]:
