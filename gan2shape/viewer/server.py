@@ -77,7 +77,6 @@ def serve(
 
         @server.on_client_connect
         def _(client: viser.ClientHandle) -> None:
-            step_back(client.camera)
             sessions[client.client_id] = Session(client, gallery, open_shown)
 
         @server.on_client_disconnect
@@ -101,12 +100,6 @@ def place_camera(camera: Any) -> None:
     """The page opens with the input's camera, and a margin around its picture."""
     camera.up, camera.fov = (0.0, 0.0, 1.0), math.radians(FOV_DEG)
     camera.position, camera.look_at, camera.near = (0.0, -CAMERA_DISTANCE, 0.0), (0.0, 0.0, 0.0), NEAR
-
-
-def step_back(camera: Any) -> None:
-    """Of a page that is higher than wide, as a phone's: until the object fits between its sides."""
-    if camera.aspect < 1:
-        camera.position = (0.0, -CAMERA_DISTANCE / camera.aspect, 0.0)
 
 
 def require_free(host: str, port: int) -> None:
