@@ -6,9 +6,10 @@ Bad input is a UserError, raised wherever it is noticed. Options and verbs that 
 import errno
 import functools
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from gan2shape.core.errors import UserError
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes: 128 and the signal's number, as shells have it
 AGAIN = "the same command"  # goes on, in `going_on`
-SYSTEM_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
+SYSTEM_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG,
+                   errno.ENAMETOOLONG)  # fmt: skip
 UsageError = typer.BadParameter.__bases__[0]  # click's, which typer brings along or imports, by version
 
 
@@ -91,6 +93,7 @@ class PlainGroup(TyperGroup):
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """As usual; arguments that do not fit are one line on stderr (cause and remedy) and exit code 2."""
         try:
+            require_values(args[0] if args and args[0] is not None else extra.get("args"))
             code = super().main(*args, standalone_mode=False, **extra)
         except UsageError as error:
             message = error.format_message().rstrip(".")
@@ -100,9 +103,25 @@ class PlainGroup(TyperGroup):
             else:
                 typer.echo(f"gan2shape: {message}; see `{where} --help`.", err=True)
             code = 2
+        except UserError as error:
+            complain(f"gan2shape: {error}")
+            code = 2
         if standalone_mode:
             sys.exit(code)
         return code
+
+
+def require_values(words: Sequence[str] | None) -> None:
+    """Raises UserError for an empty argument, which a path would take for the present folder: mostly a variable of the
+    shell that is not set.
+    """
+    words = sys.argv[1:] if words is None else list(words)
+    for before, word in zip(["", *words], words, strict=False):
+        name = before if not word else word[:-1] if re.fullmatch(r"--[a-z-]+=", word) else None
+        if name is not None:
+            is_option = name.startswith("-") and "=" not in name
+            where = f"{name} has no value" if is_option else "an argument is empty"
+            raise UserError(f"{where}: give one, or leave it away (a variable of the shell may not be set).")
 
 
 def as_messages(verb: Callable) -> Callable:

@@ -230,6 +230,9 @@ def test_help_without_a_verb_is_whole() -> None:
 
 
 BAD_FILES = {
+    "an image of an empty variable": (["--image", ""], "--image has no value: give one"),
+    "an empty folder": (["--seed", "1", "--out="], "--out has no value: give one"),
+    "an empty setting": (["--seed=1", "", "n_stages=1"], "an argument is empty"),
     "two inputs": (["--seed", "1", "--latent", "w.npz"], "exclude each other"),
     "mask alone": (["--mask", "m.png"], "--image"),
     "no image": (["--image", "no.png"], "not a file"),

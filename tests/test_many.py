@@ -197,6 +197,23 @@ def test_an_interrupt_loses_the_image_at_work(photos, tmp_path, monkeypatch) -> 
     assert (again["n_done"], again["n_skipped"]) == (2, 2)
 
 
+ODD_NAMES = ("...png", "..png", "con.png", "NUL.tar.png", "a?.png", "x..png", "new\nline.png", "e" * 249 + ".png",
+             "車" * 80 + ".png")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_folder_is_inside_the_job_and_may_be_so_called_anywhere(name: str, tmp_path) -> None:
+    """`...png` has the stem `..`: its files would lie in the folder above."""
+    (tmp_path / name).write_bytes(name.encode())
+    (item,) = items_of(ManyRequest(RunRequest("car"), (tmp_path / name,)), "settings")
+    (tmp_path / "job" / item.folder).mkdir(parents=True)
+    assert [path.name for path in (tmp_path / "job").iterdir()] == [item.folder]
+    assert item.folder.partition(".")[0].casefold() not in ("con", "nul", "")
+    assert not set(item.folder) & set('<>:"/\\|?*\n')
+    assert item.folder == item.folder.rstrip(". ")
+    assert len(item.folder.encode()) < 255
+
+
 def test_other_presets_run_each_image_with_every_file(photos, tmp_path) -> None:
     quick = ("n_stages=0", "initial.fusion_yaws_deg=[]", *FEW_STEPS)
     result = many("--image", photos / "a.png", "--image", photos / "broken.jpg", "--out", tmp_path / "out", *quick,

@@ -6,6 +6,7 @@ as soon as its files are there; of several lines for one folder the last one cou
 
 import glob
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,6 +24,9 @@ INDEX_NAME = "index.html"
 SETTINGS_NAME = "config.yaml"  # of the last call
 RESERVED = (JOURNAL_NAME, INDEX_NAME, SETTINGS_NAME, JOB_NAME)  # names in the job's folder that no image's folder takes
 SCENE_NAME, INPUT_NAME = "scene.npz", "input.png"  # in the folder of each image
+FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # in names of files on Windows
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+MOST_LETTERS, MOST_BYTES = 120, 200  # of an image's folder: 255 bytes with the hash, on every system
 HASH_DIGITS = 12
 DONE, FAILED = "done", "failed"
 SOME_FAILED = 3  # exit code: the job went through, and some of its images could not be used
@@ -105,21 +109,32 @@ def job_name(words: Sequence[Path]) -> str:
 def items_of(request: ManyRequest, settings: str) -> list[Item]:
     """The images with their masks, folders and keys. `settings`: what else decides what is written.
 
-    A folder is named by the image's stem; where images share one, by a part of their contents' hash too, which does not
-    depend on what else is in the job. Raises UserError for a folder of masks that is none or fits no image.
+    A folder is named by the image's stem; where images share one, or it is no name for a folder, by a part of their
+    contents' hash too, which does not depend on what else is in the job. Raises UserError for a folder of masks that is
+    none or fits no image.
     """
     masks = {} if request.masks is None else masks_in(request.masks)
     if request.masks is not None and not any(path.stem in masks for path in request.images):
         raise UserError(f"--mask {request.masks} holds no mask named as an image: give each the image's own name.")
-    stems = Counter(path.stem.casefold() for path in request.images)
+    stems = Counter(folder_name(path).casefold() for path in request.images)
     stems.update(name.casefold() for name in RESERVED)
     items: dict[str, Item] = {}  # by folder: a copy of an image with the same name is the same
     for path in request.images:
         mask, contents = masks.get(path.stem), digest(path)
-        folder = path.stem if stems[path.stem.casefold()] == 1 else f"{path.stem}-{contents}"
+        name = folder_name(path)
+        folder = name if name == path.stem and stems[name.casefold()] == 1 else f"{name}-{contents}"
         parts = (contents, "" if mask is None else digest(mask), settings)
         items.setdefault(folder, Item(path, mask, folder, hashlib.sha256("\n".join(parts).encode()).hexdigest()))
     return list(items.values())
+
+
+def folder_name(image: Path) -> str:
+    """The image's stem as a folder of every system may be called: `...png` would lead out of the job's folder, Windows
+    knows no `con` and no `a?`, and nobody a name of 300 letters.
+    """
+    name = FORBIDDEN.sub("_", image.stem)[:MOST_LETTERS].rstrip(". ")
+    name = name.encode()[:MOST_BYTES].decode(errors="ignore")
+    return f"_{name}" if not name or name.partition(".")[0].casefold() in DEVICES else name
 
 
 def require_own(folder: Path) -> None:

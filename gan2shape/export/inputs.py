@@ -29,6 +29,7 @@ BACKDROP = 0.5  # grey under transparent parts, in [0, 1]
 BOX_MARGIN = 0.05  # around the mask's box where the square follows it, of the box's longer side
 MAX_PIXELS = 8_000_000  # larger pictures are reduced by a whole factor before they become floats
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+DRAWINGS = ("EPS", "WMF")  # programs, more than pictures: Pillow hands them to another program
 ORIENTATION = 0x0112  # tag of EXIF; 1 is upright
 STRIP_ROWS = 512  # of a deep picture that are floats at once
 INTEGER_TOPS = (255, 1023, 4095, 16383, 65535)  # white of 8, 10, 12, 14 and 16 bits
@@ -279,7 +280,12 @@ def decoded(path: Path, what: str, size: int) -> Decoded:
     except UnidentifiedImageError as error:
         kind = "a HEIC picture, which is not read here" if _is_heic(path) else "not a picture that can be read"
         raise UserError(f"the {what} {path} is {kind}: save it as PNG or JPEG.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        most = 2 * Image.MAX_IMAGE_PIXELS // 10**6
+        raise UserError(f"the {what} {path} has more than {most} million pixels: save a smaller copy.") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, and not of the picture
+            raise UserError(f"the {what} {path} cannot be read ({error.strerror.lower()}): check the file.") from error
         cause = str(error).rstrip(".") or type(error).__name__
         raise UserError(f"the {what} {path} is damaged or truncated ({cause}): save it again.") from error
     note = f"The {what} {path.name} holds {n_pictures} pictures: the first one is taken."
@@ -290,9 +296,11 @@ def _opened(path: Path, size: int):
     """(Pillow image, upright; width and height of the file, upright; number of pictures in it). Large ones are reduced,
     and nothing is kept of what was decoded, which may be most of the memory.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     with Image.open(path) as opened:
+        if opened.format in DRAWINGS:
+            raise UnidentifiedImageError(opened.format)
         (width, height), n_pictures = opened.size, getattr(opened, "n_frames", 1)
         factor = reduction(width, height, size)
         if factor > 1:  # JPEG decodes at a half, a quarter or an eighth; other formats ignore this

@@ -1,15 +1,18 @@
 """Images and masks from files: every common kind is read, every broken one is a sentence."""
 
+import errno
 import io
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 import gan2shape
 from gan2shape.core.errors import UserError
@@ -161,6 +164,35 @@ def test_heic_is_named_and_the_first_of_several_pictures_is_taken(tmp_path) -> N
     found = read_image(tmp_path / "b.gif", SIZE)
     assert float(found.image[0, 0].mean()) > 0.4
     assert "2 pictures: the first one" in found.notes[0]
+
+
+def test_a_picture_of_too_many_pixels_is_not_called_damaged(tmp_path) -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
+    chunks = (struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in parts)
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    with pytest.raises(UserError, match=r"more than 178 million pixels: save a smaller copy\.$"):
+        read_image(tmp_path / "a.png", SIZE)
+
+
+def test_a_drawing_is_given_to_no_other_program(tmp_path, monkeypatch) -> None:
+    """Pillow lets Ghostscript run the program that an EPS file is."""
+    Image.fromarray(picture()).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **more: pytest.fail("Ghostscript was called"))
+    with pytest.raises(UserError, match="not a picture that can be read"):
+        read_image(tmp_path / "a.png", SIZE)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch) -> None:
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+
+    def refused(path, *given, **more):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Image, "open", refused)
+    with pytest.raises(UserError, match=r"cannot be read \(permission denied\): check the file\."):
+        read_image(tmp_path / "a.png", SIZE)
 
 
 def test_a_large_deep_picture_is_read_in_strips_as_a_whole(tmp_path, monkeypatch) -> None:
