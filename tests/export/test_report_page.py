@@ -40,6 +40,12 @@ def browser():
         opened.close()
 
 
+def open_page(page, report: Path) -> None:
+    """The report with its script at work, which waits for the first paint."""
+    page.goto(report.as_uri())
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
+
+
 @pytest.fixture
 def page(browser, report):
     """The report at desktop size; at the end, nothing has been asked of the net or complained about."""
@@ -48,12 +54,33 @@ def page(browser, report):
     opened.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
     opened.on("pageerror", lambda error: said.append(str(error)))
     opened.on("request", lambda request: asked.append(request.url))
-    opened.goto(report.as_uri())
+    open_page(opened, report)
     yield opened
     context.close()
     complaints = [text for text in said if "GPU stall" not in text and "swiftshader" not in text.lower()]
     assert complaints == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_the_page_is_painted_before_the_mesh_is_drawn(browser, report) -> None:
+    """Whatever the machine: the order, and no time."""
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.add_init_script("""
+        for (const kind of [WebGLRenderingContext, WebGL2RenderingContext]) {
+          const draw = kind.prototype.drawElements;
+          kind.prototype.drawElements = function(...given) {
+            window.drawnAt ??= performance.now();
+            return draw.apply(this, given);
+          };
+        }""")
+    page.goto(report.as_uri())
+    page.wait_for_function("() => window.drawnAt && performance.getEntriesByName('first-contentful-paint').length")
+    painted, mesh = page.evaluate(
+        "() => [performance.getEntriesByName('first-contentful-paint')[0].startTime, window.drawnAt]"
+    )
+    assert painted < mesh
+    context.close()
 
 
 def drawn(page) -> np.ndarray:
@@ -168,7 +195,7 @@ def touches(page):
 def test_fingers_turn_zoom_and_still_scroll(browser, report) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 780}, has_touch=True, reduced_motion="reduce")
     page = context.new_page()
-    page.goto(report.as_uri())
+    open_page(page, report)
     before, send = drawn(page), touches(page)
     box = page.locator(".stage canvas").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -239,7 +266,7 @@ def test_the_page_carries_its_downloads_and_stays_small(page, report) -> None:
 def test_nothing_is_wider_than_the_screen(scheme: str, width: int, browser, report) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = context.new_page()
-    page.goto(report.as_uri())
+    open_page(page, report)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     levels = [int(value) for value in background[4:-1].split(",")]
@@ -250,7 +277,7 @@ def test_nothing_is_wider_than_the_screen(scheme: str, width: int, browser, repo
 def test_without_webgl_there_is_a_picture(browser, report) -> None:
     page = browser.new_page()
     page.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
-    page.goto(report.as_uri())
+    open_page(page, report)
     assert page.get_by_text("This browser shows no WebGL").is_visible()
     page.close()
 
