@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("--category", default="car")
     parser.add_argument("--samples", type=int, default=500)
     parser.add_argument("--count", type=int, default=32, help="validation pictures")
+    parser.add_argument("--inversions", type=int, default=32, help="of them: 7 CPU seconds each")
     parser.add_argument("--transfers", type=int, default=0, help="of them, solved by descent: 20 CPU seconds each")
     options = parser.parse_args()
     reader = bundled_attributes(options.category)
@@ -128,7 +129,8 @@ def main() -> None:
     items = exam_objects(options.category, "val", options.count)
     images = resized(torch.cat([item.image for item in items]), load_pack(options.pack).generator.config.resolution)
     styles = torch.tensor([reader.config.styles.index(item.labels["style"]) for item in items])
-    judge_inversion(options.pack, options.category, images, styles)
+    if options.inversions > 0:
+        judge_inversion(options.pack, options.category, images[: options.inversions], styles[: options.inversions])
     if options.icgan is not None:
         judge_icgan(options.icgan, options.pack, reader, images, styles)
     if options.transfers > 0:
