@@ -99,10 +99,10 @@ class Unknowns:
 
     @property
     def w(self) -> Float[Tensor, "B *L D"] | None:
-        """w or W+, detached; None in a space that has none."""
+        """w or W+ as it is now, which later steps do not change; None in a space that has none."""
         with torch.no_grad():
             w = self.made().w
-        return None if w is None else w.detach()
+        return None if w is None else w.detach().clone()
 
     @property
     def state(self) -> dict[str, Tensor]:

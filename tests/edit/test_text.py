@@ -134,7 +134,7 @@ def test_a_latent_follows_the_sentence_and_stays_nearer_where_that_is_asked() ->
     after = {k: asks(prior.generator.synthesis(latent[:, None] + offset)) for k, offset in offsets.items()}
     assert float(after[0.0]) < float(before) - 0.02
     lengths = [float(offset.norm()) for offset in offsets.values()]
-    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] > 1.1 * lengths[1] > 1.5 * lengths[2]
     assert float(after[0.0]) <= float(after[30.0])
 
 

@@ -33,6 +33,19 @@ def noisy_prior() -> Prior:
     return make_prior(generator, None)
 
 
+@pytest.mark.parametrize("text", ["Z", "P", "W", "W+", "W+ + N + Theta"])
+def test_the_w_of_the_start_stays_what_it_was(text: str) -> None:
+    prior = tiny_generator().prior
+    free = unknowns(prior, parse_space(text), *start(prior, 2))
+    began = free.w
+    copy = began.clone()
+    with torch.no_grad():
+        for parameter in free.groups["latent"]:
+            parameter.add_(1.0)
+    assert torch.equal(began, copy)
+    assert not torch.allclose(free.w, began, atol=1e-3)
+
+
 @pytest.mark.parametrize("text", SPREAD)
 def test_draws_of_a_spread_have_its_deviations_about_w(text: str) -> None:
     prior = tiny_generator().prior
