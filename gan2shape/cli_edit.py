@@ -40,7 +40,7 @@ def edit(
     vocabulary: Annotated[
         Path | None, typer.Option(help="With --network and --text: tokenizer.json, or CLIP's merges (extra `text`).")
     ] = None,
-    locality: Annotated[float, typer.Option(min=0, help="Of --text: greater stays nearer to the picture.")] = 0.3,
+    locality: Annotated[float, typer.Option(min=0, help="Of --text: greater stays nearer to the picture.")] = 10.0,
     animate: Annotated[str | None, typer.Option(help="yaw=-40:40 (pitch, roll), or light=circle.")] = None,
     frames: Annotated[int, typer.Option(min=2, max=720, help="Pictures of the animation.")] = 24,
     video: Annotated[bool, typer.Option("--video", help="MP4 instead of GIF (needs the extra `video`).")] = False,

@@ -20,7 +20,7 @@ from gan2shape.measure.statistics import mean_interval
 from gan2shape.prior.open import open_prior
 
 COLOURS = ("red", "blue", "green", "white")
-LOCALITIES = (3.0, 1.0, 0.3, 0.1, 0.03)
+LOCALITIES = (30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from gan2shape.prior.packs import Prior
 FORMAT = "gan2shape-text-pair-1"
 TEXT_NAME = "text.safetensors"  # beside a pack
 COMMAND = "gan2shape train-text --category {}"
-LOCALITY = 0.3  # weight of the mean squared distance from where the latent was, in units of w's scale
+LOCALITY = 10.0  # weight of the mean squared distance from where the latent was, in units of w's scale
 N_STEPS, LR = 100, 0.1  # of the optimisation; published: 300
 MAPPER_STEPS, MAPPER_LR, MAPPER_BATCH = 300, 2e-3, 8
 
