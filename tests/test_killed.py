@@ -78,14 +78,15 @@ def without_seconds(value):
 def content(path: Path):
     """What a file says, but for the clock; tensors as bytes."""
     if path.suffix == ".html":
-        return re.sub(r"<td>\d+\.\d</td>|\d+\.\d s ", "", path.read_text(encoding="utf-8"))
+        return re.sub(r"<td>\d+\.\d</td>|\d+(\.\d+)? (ms|s|min|h)\b", "", path.read_text(encoding="utf-8"))
     if path.suffix == ".jsonl":
         rows = [without_seconds(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
         return sorted(json.dumps(row, sort_keys=True) for row in rows)
-    if path.name == "state.safetensors":
+    if path.suffix == ".safetensors":  # metadata lies in the file in any order
         with safe_open(path, "pt") as stored:
             tensors = {name: stored.get_tensor(name).numpy().tobytes() for name in stored.keys()}  # noqa: SIM118
-            return without_seconds(json.loads(stored.metadata()["notes"])), tensors
+            notes = stored.metadata() or {}
+        return {k: without_seconds(json.loads(v)) if k in ("notes", "card") else v for k, v in notes.items()}, tensors
     if path.suffix == ".pt":
         return flat(without_seconds(torch.load(path, weights_only=True)))
     if path.name in ("card.json", "request.json"):
