@@ -1,12 +1,13 @@
 """What is claimed of encoders, measured: on validation images that neither generator nor encoder has seen.
 
-    python scripts/encoder_claims.py --networks FOLDER [--category car] [--count 32]
+    python scripts/encoder_claims.py --networks FOLDER [--category car] [--count 32] [--pack PACK]
 
-FOLDER holds NAME.safetensors, or NAME/*.safetensors, of `gan2shape train-encoder`. Prints, for each encoder: PSNR,
-perceptual distance and identity of G(E(x)), milliseconds a picture, the same after one to five passes where it makes
-several, and what is left of a picture after an edit and its opposite with the encoder in between (latent edit
-consistency, Tov et al. 2021, section 6): encode, turn by 15 degrees, decode, encode, turn back, decode. Then paired
-differences of all pairs.
+PACK: whose generator it is, where that is not the category's (ALAE). FOLDER holds NAME.safetensors, or
+NAME/*.safetensors, of `gan2shape train-encoder`. Prints, for each encoder: PSNR, perceptual distance and identity of
+G(E(x)), milliseconds a picture, the same after one to five passes where it makes several, and what is left of a picture
+after an edit and its opposite with the encoder in between (latent edit consistency, Tov et al. 2021, section 6):
+encode, turn by 15 degrees, decode, encode, turn back, decode. Then paired differences of all pairs. The pack's own
+encoder, with which they begin, comes first.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from gan2shape.measure.statistics import mean_interval, paired_interval
 from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.encoders import open_encoder
 from gan2shape.prior.open import open_prior
-from gan2shape.prior.packs import Prior
+from gan2shape.prior.packs import Prior, load_pack
 
 TURN_RAD = np.pi / 12
 TURN_STEPS = 5  # along the gradient of the heading that is read
@@ -91,14 +92,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=Path, required=True)
     parser.add_argument("--name", action="append", help="only these")
+    parser.add_argument("--pack", type=Path)
     parser.add_argument("--category", default="car")
     parser.add_argument("--split", default="val")
     parser.add_argument("--count", type=int, default=32)
     options = parser.parse_args()
-    prior = open_prior(options.category, device="cpu")[0].prior
+    prior = load_pack(options.pack) if options.pack else open_prior(options.category, device="cpu")[0].prior
     reader, judge = bundled_attributes(options.category), load_perceptual("cpu")
     items = exam_objects(options.category, options.split, options.count)
     images = resized(torch.cat([item.image for item in items]), prior.resolution)
+    if prior.encoder is not None:
+        with torch.no_grad():
+            own = prior.generator.synthesis(prior.guess_latent(images))
+        mean, half = mean_interval(psnr_db(own, images, torch.ones_like(images[:, :1]) > 0).numpy())
+        print(f"the pack's own psnr_db {mean:.4g} ± {half:.2g}")
     found = {}
     for name, path in files_in(options.networks).items():
         if options.name and name not in options.name:
