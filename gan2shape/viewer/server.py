@@ -28,6 +28,8 @@ KEPT_OPEN = 4  # runs
 CAMERA_DISTANCE = 1.0  # from the object's centre of rotation, as the input's camera
 FOV_DEG = 13.0  # the input's is 10
 NEAR = 0.05
+PHONE_ASPECT = 0.62  # width / height; on an upright phone the library's page lays its controls over the lower part
+SHEET_PART = 0.6  # of the height, at most
 MISSING = 'The viewer needs the extra: pip install "gan2shape[viewer]".'
 
 
@@ -77,6 +79,8 @@ def serve(
 
         @server.on_client_connect
         def _(client: viser.ClientHandle) -> None:
+            if client.camera.aspect <= PHONE_ASPECT:
+                place_above_sheet(client.camera)
             sessions[client.client_id] = Session(client, gallery, open_shown)
 
         @server.on_client_disconnect
@@ -100,6 +104,24 @@ def place_camera(camera: Any) -> None:
     """The page opens with the input's camera, and a margin around its picture."""
     camera.up, camera.fov = (0.0, 0.0, 1.0), math.radians(FOV_DEG)
     camera.position, camera.look_at, camera.near = (0.0, -CAMERA_DISTANCE, 0.0), (0.0, 0.0, 0.0), NEAR
+
+
+def above_sheet(aspect: float) -> tuple[float, float]:
+    """(field of view from top to bottom in radians, how far to move the camera down) of a phone's window.
+
+    aspect: width / height of the window, > 0. The square that other windows show fills what is left above the sheet of
+    controls, in width or in height. The distance is in scene units, at `CAMERA_DISTANCE`.
+    """
+    free = 1 - SHEET_PART
+    half_square = CAMERA_DISTANCE * math.tan(math.radians(FOV_DEG) / 2)
+    half_height = half_square / min(aspect, free)
+    return 2 * math.atan(half_height / CAMERA_DISTANCE), (1 - free) * half_height
+
+
+def place_above_sheet(camera: Any) -> None:
+    """As `place_camera`, for a phone."""
+    camera.fov, down = above_sheet(camera.aspect)
+    camera.position, camera.look_at = (0.0, -CAMERA_DISTANCE, -down), (0.0, 0.0, -down)
 
 
 def require_free(host: str, port: int) -> None:

@@ -5,6 +5,7 @@ Skipped where viser, playwright or Chromium are not installed.
 
 import inspect
 import io
+import math
 import shutil
 import signal
 import socket
@@ -20,7 +21,15 @@ from PIL import Image
 from gan2shape.cli_edit import view
 from gan2shape.core.errors import UserError
 from gan2shape.viewer.gallery import Gallery
-from gan2shape.viewer.server import require_free, require_viser, serve
+from gan2shape.viewer.server import (
+    CAMERA_DISTANCE,
+    FOV_DEG,
+    SHEET_PART,
+    above_sheet,
+    require_free,
+    require_viser,
+    serve,
+)
 from gan2shape.viewer.session import Session
 from gan2shape.viewer.surface import surface_of
 from tests.edit.egg import make_egg
@@ -117,6 +126,50 @@ def test_two_clients_turn_light_and_choose(address) -> None:
         browser.close()
     assert complaints == []
     assert outside == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_phone_shows_the_object_whole_above_the_controls(address) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as opened:
+        browser = opened.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+        page.goto(address)
+        page.get_by_text("drag the object").wait_for(timeout=WAIT_MS)
+        page.get_by_text("Software WebGL").wait_for(timeout=WAIT_MS)
+        page.locator("button.mantine-Notification-closeButton").first.click()
+        free = int(844 * (1 - SHEET_PART))
+
+        def drawn(now: np.ndarray) -> np.ndarray:
+            return (now[:free] < 200).any(axis=2)
+
+        now = until(page, lambda now, _: drawn(now).mean() > 0.1, pixels(page))
+        rows, columns = np.nonzero(drawn(now))
+        browser.close()
+    assert rows.max() < free - 5
+    assert columns.min() > 5
+    assert columns.max() < 390 - 5
+    assert abs(columns.mean() - 195) < 20
+
+
+@pytest.mark.parametrize("aspect", [0.3, 0.46, 0.6])
+def test_the_square_of_other_windows_fills_what_a_phone_leaves_free(aspect) -> None:
+    fov, down = above_sheet(aspect)
+    half_square, half_height = (
+        CAMERA_DISTANCE * math.tan(math.radians(FOV_DEG) / 2),
+        math.tan(fov / 2) * CAMERA_DISTANCE,
+    )
+    top, bottom, side = (
+        (down + half_square) / half_height,
+        (down - half_square) / half_height,
+        half_square / (half_height * aspect),
+    )
+    assert bottom >= 1 - 2 * (1 - SHEET_PART) - 1e-9
+    assert top <= 1 + 1e-9
+    assert side <= 1 + 1e-9
+    assert math.isclose(max(top, side), 1)
+    assert math.isclose((top + bottom) / 2, SHEET_PART)  # its middle is the middle of the free part
 
 
 def is_local(url: str, address: str) -> bool:
