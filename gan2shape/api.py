@@ -279,11 +279,12 @@ def bench_shape(
     report: Reporter = silent,
     by: tuple[str, ...] = (),
     only_baselines: bool = False,
+    learnt: tuple[Path, ...] = (),
 ) -> list[dict]:
     """Rows of the method and its baselines on the frozen exam. Raises UserError as `run_table` does."""
     from gan2shape.bench.table import run_table
 
-    return run_table(request, split, out, report, by, only_baselines)
+    return run_table(request, split, out, report, by, only_baselines, learnt)
 
 
 def bench_card(request: "BenchRequest", dry_run: bool = False, report: Reporter = silent) -> dict[str, Any]:

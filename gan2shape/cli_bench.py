@@ -75,7 +75,8 @@ def bench_shape(
     by: Annotated[
         list[str] | None, typer.Option(help="Rows of each group too: heading, style, base, ancestry, sex, age.")
     ] = None,
-    baselines: Annotated[bool, typer.Option("--baselines", help="Only the rows that need no weights.")] = False,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Only the rows that need no pack.")] = False,
+    learnt: Annotated[list[Path] | None, typer.Option(help="A file of `bench learn`, for a row of its own.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the rows; a second call goes on there.")] = None,
     device: Device = "auto",
     as_json: Json = False,
@@ -94,8 +95,43 @@ def bench_shape(
         from gan2shape.core.progress import open_reporter
 
         with open_reporter() as report:
-            rows = run_table(request, split, folder, report, tuple(by or ()), baselines)
+            rows = run_table(request, split, folder, report, tuple(by or ()), baselines, tuple(learnt or ()))
     emit({"verb": "bench shape", "rows": rows}, as_json, format_rows(rows))
+
+
+@bench_app.command("learn")
+@as_messages
+def bench_learn(
+    kind: Annotated[str, typer.Option(help="unsup3d; supervised: our depth network, taught true depth.")] = "unsup3d",
+    category: MaybeCategory = None,
+    generator: CustomGenerator = None,
+    data: Annotated[Path | None, typer.Option(help="Shards of images [default: the category's, rendered].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the network [default: runs/KIND-CATEGORY].")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = True,
+    device: Device = "auto",
+    as_json: Json = False,
+    settings: Settings = None,
+) -> None:
+    """Train a network that the method is compared with; `stats.jsonl` is its curve. key=value changes how.
+
+    Examples:
+
+      gan2shape bench learn --kind unsup3d --category head
+
+      gan2shape bench shape --category head --learnt runs/unsup3d-head/unsup3d.safetensors
+    """
+    folder = out or Path("runs") / f"{kind}-{category or DEFAULT_CATEGORY}"
+    with claimed(folder):
+        from gan2shape.api_baselines import FeedForwardRequest, learn_baseline
+        from gan2shape.core.progress import open_reporter
+
+        request = FeedForwardRequest(
+            kind, folder, category, generator, data, None, resume, device, tuple(settings or ())
+        )
+        with open_reporter() as report:
+            result = learn_baseline(request, report)
+    lines = [f"{name:20s} {value:.3f}" for name, value in result.metrics.items()]
+    emit({"verb": "bench learn", **result.as_json()}, as_json, [f"{result.files['baseline']}", *lines])
 
 
 @bench_app.command("edit")

@@ -394,7 +394,7 @@ def test_ladder_and_table_pass_their_requests_on(monkeypatch, tmp_path) -> None:
     assert shape.exit_code == 0, shape.output
     assert shape.stdout.splitlines() == ["method  n  side", "flat    2  1.5"]
     assert calls[0] == (BenchRequest("head", count=2), ("O1", "C"))
-    assert calls[1] == (BenchRequest(count=3, overrides=("a=1",)), "test", tmp_path / "b", (), False)
+    assert calls[1] == (BenchRequest(count=3, overrides=("a=1",)), "test", tmp_path / "b", (), False, ())
 
 
 def test_rows_become_a_table() -> None:

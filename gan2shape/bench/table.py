@@ -1,14 +1,15 @@
 """`gan2shape bench shape`: the method against its baselines on the frozen exam, one row per object as it goes,
 resumable.
 
-Rows: flat, mean depth, scaled ellipsoid, step 1 (the ellipsoid on the prior's own mask, slant chosen), the initial
-depth (what the pack's depth network predicts, or the ellipsoid), each stage. The first three need no pack. Always the
-first objects of the split. The scores of each object go to `objects.jsonl` in the output folder at once, so that an
-interrupted run continues.
+Rows: flat, mean depth, scaled ellipsoid, networks of `bench learn` where they are given, step 1 (the ellipsoid on the
+prior's own mask, slant chosen), the initial depth (what the pack's depth network predicts, or the ellipsoid), each
+stage. Those before step 1 need no pack. Always the first objects of the split. The scores of each object go to
+`objects.jsonl` in the output folder at once, so that an interrupted run continues.
 """
 
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.bench.baselines.learn import Baseline, mirrored_mean, open_baseline
 from gan2shape.bench.exam import ExamObject, exam_objects, seen_at
 from gan2shape.bench.groups import groups_of
 from gan2shape.bench.ladder import rung_ellipsoid, rung_flat
@@ -32,6 +34,7 @@ from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.resources import pack_dir
 from gan2shape.measure.metrics import iou, psnr_db
 from gan2shape.measure.statistics import cluster_interval, mean_interval
+from gan2shape.prior.cache import content_hash
 from gan2shape.prior.made import weights_hash
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.open import category_config
@@ -53,17 +56,28 @@ def mean_depth(category: str, half_range: float) -> Float[Tensor, "1 1 S S"]:
     return torch.where(total > 0, mean, 1 + half_range)
 
 
-def score_baselines(item: ExamObject, average: Tensor, config: ShapeConfig) -> dict[str, dict[str, float]]:
-    """Scores of what needs no pack, the true mask given."""
-    return {
-        "flat": rung_flat(item, config),
-        "mean depth": score_object_depth(item, average),
-        "scaled ellipsoid": rung_ellipsoid(item, config),
-    }
+@dataclass(frozen=True)
+class Rivals:
+    """What needs no pack."""
+
+    average: Float[Tensor, "1 1 S S"]  # `mean_depth`
+    learnt: Mapping[str, Baseline]  # networks of `bench learn`, by kind
+
+    def scores(self, item: ExamObject, config: ShapeConfig) -> dict[str, dict[str, float]]:
+        """Of one object; the true mask is given to the ellipsoid, and to no network."""
+        found = {
+            "flat": rung_flat(item, config),
+            "mean depth": score_object_depth(item, self.average),
+            "scaled ellipsoid": rung_ellipsoid(item, config),
+        }
+        for name, network in self.learnt.items():
+            seen = seen_at(item, network.config.resolution).image
+            found[name] = score_object_depth(item, mirrored_mean(network, seen))
+        return found
 
 
 def score_object(
-    item: ExamObject, average: Tensor, generator: MaskedGenerator, config: ShapeConfig, report: Reporter
+    item: ExamObject, rivals: Rivals, generator: MaskedGenerator, config: ShapeConfig, report: Reporter
 ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
     """(scores of every method for one object, arrays of its scene for pictures).
 
@@ -81,7 +95,7 @@ def score_object(
     with torch.no_grad():
         inverted = generator.prior.generator.synthesis(observation.latent)
     scores = {
-        **score_baselines(item, average, config),
+        **rivals.scores(item, config),
         STEP_1: score_object_depth(item, step_1),
         **{name: {**one, "seconds": observed + one["seconds"]} for name, one in scenes.items()},
         "observation": {
@@ -102,12 +116,13 @@ def run_table(
     report: Reporter = silent,
     by: tuple[str, ...] = (),
     only_baselines: bool = False,
+    learnt: tuple[Path, ...] = (),
 ) -> list[dict]:
     """Table rows over the first `request.count` objects of a split, then those of each group of them by `by` (see
-    `bench.groups`). `only_baselines`: what needs no pack.
+    `bench.groups`). `only_baselines`: what needs no pack. `learnt`: files of `gan2shape bench learn`.
 
-    Raises UserError for settings (or a checkpoint) that differ from the folder's, for a generator that cannot be
-    measured, and for a grouping that the objects do not have.
+    Raises UserError for a file that is none, for settings (or weights) that differ from the folder's, for a generator
+    that cannot be measured, and for a grouping that the objects do not have.
     """
     category = exam_category(request)
     items = exam_objects(category, split, request.count or COUNT)  # first: a bad split should leave no folder behind
@@ -122,17 +137,18 @@ def run_table(
                 "what needs none with --baselines."
             )
         opened, config = open_measured(replace(request, category=category))
-    folder = Path(folder)
-    check_settings(folder, settings_of(request, config, category, split, has_weights=not only_baselines))
+    folder, networks = Path(folder), opened_baselines(learnt)
+    settings = settings_of(request, config, category, split, has_weights=not only_baselines)
+    check_settings(folder, settings + "".join(f"learnt: {content_hash(path)}\n" for path in learnt))
     done = read_objects(folder)
-    average = mean_depth(category, config.render.depth_half_range)
+    rivals = Rivals(mean_depth(category, config.render.depth_half_range), networks)
     for item in items:
         if item.seed in done:
             continue
         if opened is None:
-            scores = score_baselines(item, average, config)
+            scores = rivals.scores(item, config)
         else:
-            scores, arrays = score_object(item, average, opened, config, report)
+            scores, arrays = score_object(item, rivals, opened, config, report)
             write_arrays_atomic(folder / f"{item.seed}.npz", arrays)
         done[item.seed] = scores
         append_lines(folder / OBJECTS_NAME, [{"seed": item.seed, **scores}])
@@ -144,6 +160,15 @@ def run_table(
         rows += [{"group": group.name, **row} for row in make_rows(some, category, split, request.preset, clusters)]
     write_text_atomic(folder / "rows.json", to_json(rows, indent=1))
     return rows
+
+
+def opened_baselines(paths: tuple[Path, ...]) -> dict[str, Baseline]:
+    """The networks by kind. Raises UserError for a file that is none, and for two of one kind."""
+    found = [open_baseline(path) for path in paths]
+    named = {network.config.kind: network for network in found}
+    if len(named) < len(found):
+        raise UserError("Two files of --learnt hold the same kind of network: measure them one after the other.")
+    return named
 
 
 def read_objects(folder: Path) -> dict[int, dict]:
