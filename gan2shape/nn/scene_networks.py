@@ -15,6 +15,7 @@ from torch.nn import functional
 from gan2shape.core.config import AblationConfig, NetworkConfig, ShapeConfig
 from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
+from gan2shape.nn.layers import bfloat16_if, full_precision
 from gan2shape.nn.published_scene_networks import (
     BORDER_FRACTION,
     LIGHT_OUTPUTS,
@@ -38,6 +39,8 @@ def _norm(channels: int) -> nn.Module:
 
 class AutoEncoder(nn.Module):
     """Image [B,3,S,S] -> map [B,C,S,S] without output activation. S must be a multiple of 2^(number of widths)."""
+
+    is_bfloat16 = False  # whether convolutions work in bfloat16; what comes out never is
 
     def __init__(self, out_channels: int, size: int, config: NetworkConfig):
         super().__init__()
@@ -63,7 +66,9 @@ class AutoEncoder(nn.Module):
         self.body = nn.Sequential(*down, *up)
 
     def forward(self, image: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B C S S"]:
-        return self.body(image)
+        with bfloat16_if(self.is_bfloat16, image.device):
+            found = self.body(image)
+        return full_precision(found) if self.is_bfloat16 else found
 
 
 class DepthPyramid(nn.Module):
@@ -118,6 +123,8 @@ def as_depth(raw: Float[Tensor, "B 1 S S"], half_range: float) -> Float[Tensor, 
 class VectorEncoder(nn.Module):
     """Image [B,3,S,S] -> vector [B,D], nearly zero at first, so that every scene begins at its prior."""
 
+    is_bfloat16 = False  # as of AutoEncoder
+
     def __init__(self, out_dim: int, size: int, config: NetworkConfig, last_scale: float = 0.1):
         super().__init__()
         layers: list[nn.Module] = []
@@ -135,7 +142,16 @@ class VectorEncoder(nn.Module):
             self.last.bias.zero_()
 
     def forward(self, image: Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B D"]:
-        return self.last(self.body(image))
+        with bfloat16_if(self.is_bfloat16, image.device):
+            found = self.body(image)
+        return self.last(full_precision(found) if self.is_bfloat16 else found)
+
+
+def work_in_bfloat16(networks: nn.Module, is_wanted: bool) -> None:
+    """Let the convolutions of all small networks in a module work in bfloat16, or in full precision again."""
+    for part in networks.modules():
+        if isinstance(part, AutoEncoder | VectorEncoder):
+            part.is_bfloat16 = is_wanted
 
 
 def projector(w_dim: int, config: ShapeConfig) -> nn.Module:

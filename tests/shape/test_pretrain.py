@@ -8,6 +8,7 @@ import torch
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import silent
 from gan2shape.core.records import Render
+from gan2shape.nn.scene_networks import work_in_bfloat16
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.scene import (
     NETWORK_NAME,
@@ -34,6 +35,7 @@ from gan2shape.shape.pretrain import (
     joint_pretraining_loss,
     make_pool,
     pretrain,
+    quicker,
 )
 from gan2shape.shape.pretrain_fit import with_teacher
 from gan2shape.shape.reconstruct import Reconstruction, reconstruct
@@ -448,3 +450,28 @@ def test_no_stage_is_needed_after_them_and_the_run_is_resumed_all_the_same(gener
     assert torch.equal(again.scenes[-1].depth, outcome.scenes[-1].depth)
     longer = reconstruct(observation, opened, replace(config, n_stages=1), silent, tmp_path)
     assert longer.names == ("depth network", "stage 1"), "stages can be added to a run that is there"
+
+
+def test_in_bfloat16_steps_are_nearly_the_exact_ones(generator) -> None:
+    networks, pool = category_networks_of(1), known_pool(generator)
+    given = PseudoSource(category_networks_of(seed=2))
+
+    def gradient(shown: MaskedGenerator) -> torch.Tensor:
+        networks.zero_grad()
+        loss = joint_pretraining_loss(networks, given, pool, shown, CONFIG, PLAN, torch.Generator().manual_seed(0))
+        loss.backward()
+        return torch.cat([p.grad.flatten() for p in networks.parameters()])
+
+    exact = gradient(generator)
+    work_in_bfloat16(networks, True)
+    near = gradient(quicker(generator))
+    assert not torch.equal(near, exact)
+    assert torch.nn.functional.cosine_similarity(near, exact, dim=0) > 0.98
+    work_in_bfloat16(networks, False)
+    assert torch.equal(gradient(generator), exact)
+
+
+def test_what_is_returned_works_in_full_precision(generator, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(pretraining, "has_fast_bfloat16", lambda device: True)
+    networks = pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "state.pt")
+    assert not any(getattr(part, "is_bfloat16", False) for part in networks.modules())
