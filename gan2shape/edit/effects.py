@@ -1,5 +1,5 @@
-"""The two effects of an edit: the recovered scene rendered ("effect-3D"), and that render pulled onto the generator's
-images ("effect-GAN"), where wheels, hair and background follow.
+"""The two effects of an edit: the recovered scene rendered ("effect-3D"), and with it what the generator makes of the
+new view and light ("effect-GAN"): wheels and hair follow, and what the input hides is made up.
 
 What is edited is anything that has a scene and can project renders of it: a `shape` reconstruction. The package knows
 no more of it.
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.records import Observation, Render, Scene
+from gan2shape.edit.carried import with_detail, with_seen_surface
 from gan2shape.edit.controls import Pose
-from gan2shape.edit.guided import guided, with_detail
+from gan2shape.edit.guided import guided
 from gan2shape.edit.latents import with_offset
 from gan2shape.measure.attributes import light_within
 from gan2shape.prior.masked_generator import MaskedGenerator
@@ -100,25 +101,30 @@ def project_poses(
     poses: Sequence[Pose],
     offset: Float[Tensor, "1 *L D"] | None = None,
     n_refine: int = N_REFINE,
+    own: Own | None = None,
 ) -> Effect:
     """Effect-GAN of poses and their renders: projected by E and some steps of refinement, guided where the pack can
-    read what they show (edit/guided.py). Without refinement, through E alone.
+    read what they show (edit/guided.py), with the input's surface where it is seen (edit/carried.py). Without
+    refinement, through E alone.
 
-    offset: latent edits, which are added to each projection.
+    offset: latent edits, which are added to each latent; the generator's images are shown as they are then. own: of
+    `own_of`, where it is known.
     """
-    own, prior, parts = own_of(subject), subject.generator.prior, []
+    own, prior, parts = own_of(subject) if own is None else own, subject.generator.prior, []
+    shown = with_own_detail(rendered, poses, own)
     for start in range(0, len(poses), BATCH):
-        some, asked = rendered.pick(torch.arange(start, min(start + BATCH, len(poses)))), poses[start : start + BATCH]
+        rows = torch.arange(start, min(start + BATCH, len(poses)))
+        some, asked = rendered.pick(rows), poses[start : start + BATCH]
         latents = subject.project(some, own.render, n_refine)
         if n_refine and prior.attributes is not None:
             latents = guided(latents, asked, subject.observation, prior.attributes, prior)
         latents = with_offset(latents, offset)
         images, masks = generated(subject.generator, latents)
         if offset is None:
-            images = with_detail(images, some.mask if masks is None else masks, some, asked, own.not_generated)
+            objects = some.mask if masks is None else masks
+            images = with_seen_surface(images, objects, shown.pick(rows), own.not_generated)
         parts.append((latents, images, masks))
     latents, images, masks = zip(*parts, strict=True)
-    shown = with_own_detail(rendered, poses, own)
     return Effect(shown, torch.cat(latents), torch.cat(images), None if masks[0] is None else torch.cat(masks))
 
 

@@ -30,8 +30,8 @@ TILE_PX = 192  # width of a picture in the sheet and in animations
 EXPLAINED = {
     "effect_3d.png": "the recovered depth and albedo, rendered in the new view and light (effect-3D); it shows what "
     "the input shows, and no latent edit",
-    "effect_gan.png": "that render pulled onto the generator's images (effect-GAN): wheels, hair and background "
-    "follow, and details may change",
+    "effect_gan.png": "the input's surface where the new view shows it, and the generator's image of the rest "
+    "(effect-GAN): wheels and hair follow, and what the input hides is made up",
     SHEET_NAME: "input, effect-3D and effect-GAN side by side",
     ARRAYS_NAME: "latent: the edited latent, for `gan2shape run --latent`; offset: the latent edits in it; view "
     "(radians), light (ambient, diffuse, lx, ly), images in [-1, 1]",

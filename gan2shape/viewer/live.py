@@ -11,8 +11,7 @@ from torch import Tensor
 from gan2shape.core.images import resized, to_uint8
 from gan2shape.core.records import Scene
 from gan2shape.edit.controls import Pose
-from gan2shape.edit.effects import Editable, Own, own_of, render_poses, with_own_detail
-from gan2shape.edit.guided import with_detail
+from gan2shape.edit.effects import Editable, Own, own_of, project_poses, render_poses, with_own_detail
 from gan2shape.viewer.surface import with_depth_scale
 
 WAYS = ("effect-GAN", "effect-3D")
@@ -72,15 +71,14 @@ class Scaled:
 def live_picture(
     subject: Editable, controls: Controls, own: Own | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The input beside the edited picture, divided where the slider stands. Effect-GAN goes through E alone: the steps
-    of refinement are too slow to be live. `own`: of `own_of`, where it is known.
+    """The input beside the edited picture, divided where the slider stands. Effect-GAN is made in one pass: steps of
+    refinement and guidance are too slow to be live. `own`: of `own_of`, where it is known.
     """
     own, poses = own_of(subject) if own is None else own, [controls.pose]
-    rendered = render_poses(Scaled(subject, controls.depth_scale), poses)
+    scaled = Scaled(subject, controls.depth_scale)
+    rendered = render_poses(scaled, poses)
     if controls.way == WAYS[0]:
-        images, masks = subject.generator(subject.project(rendered, own.render, 0))
-        masks = rendered.mask if masks is None else masks
-        images = with_detail(images, masks, rendered, poses, own.not_generated)
+        images = project_poses(scaled, rendered, poses, n_refine=0, own=own).images
     else:
         images = with_own_detail(rendered, poses, own).image
     both = torch.cat([subject.observation.image, images])

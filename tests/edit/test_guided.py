@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gan2shape.edit.carried import FULL_DEG, turned_part, with_detail
 from gan2shape.edit.controls import Pose
 from gan2shape.edit.effects import own_of, pose_like, project_poses, render_poses, with_own_detail
-from gan2shape.edit.guided import FULL_DEG, guided, turned_part, wanted_lights, with_detail
+from gan2shape.edit.guided import guided, wanted_lights
 from gan2shape.measure.attributes import AttributeConfig, AttributeNetwork, Attributes
 from tests.edit.egg import Egg, make_egg
 from tests.export.objects import LIGHT
