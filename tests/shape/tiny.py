@@ -2,7 +2,7 @@
 ladder.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -55,6 +55,23 @@ def disc_mask(radius_px: float = 12.0) -> torch.Tensor:
     """A disc in the middle, [1, 1, S, S]."""
     at = torch.arange(SIZE) + 0.5 - SIZE / 2
     return ((at[None, :] ** 2 + at[:, None] ** 2) < radius_px**2).float()[None, None]
+
+
+@dataclass(frozen=True)
+class Seen(MaskedGenerator):
+    """A generator whose every sample shows a disc, or, with radius 0, nothing."""
+
+    radius_px: float = 12.0
+
+    def __call__(self, latents):
+        images = self.prior.generator.synthesis(latents).clamp(-1, 1)
+        return images, disc_mask(self.radius_px).expand(len(images), -1, -1, -1)
+
+
+def bumps(n: int, seed: int = 0) -> torch.Tensor:
+    """n smooth depth maps about 1."""
+    coarse = torch.randn(n, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
+    return 1 + 0.02 * torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bilinear")
 
 
 def tiny_observation(generator: MaskedGenerator) -> Observation:
