@@ -92,7 +92,9 @@ def build(
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="gan, masks, scene, calibration, attributes, confidence, card: made anew; else all missing."),
+        typer.Option(
+            help="gan, masks, scene, outlines, calibration, attributes, confidence, card: made anew; else all missing."
+        ),
     ] = None,
     natural: Annotated[
         bool, typer.Option("--natural", help="Render every second training image as a photo might show it.")

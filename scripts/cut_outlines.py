@@ -1,6 +1,7 @@
 """How well are objects read whose outline is cut off? Exam objects, cut, framed as photos, against the reframed truth.
 
     python scripts/cut_outlines.py --category head [--generator PACK] [--preset instant] [--count 64] [--split val]
+    python scripts/cut_outlines.py --category head --exam face      # what the head prior makes of realistic heads
 
 One row for each kind of cut (`gan2shape/scene/cutting.py`): SIDE x 100 and MAD in degrees inside what is left, then the
 same with the best plane taken out; of what is read in the cut image, and on the same pixels in the whole one. `ratio`
@@ -16,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gan2shape.bench.cuts import METRICS, WHOLE, Reader, cut_object, read_depth, score_cuts
-from gan2shape.bench.exam import ExamObject, exam_objects, exam_size
+from gan2shape.bench.cuts import METRICS, WHOLE, Reader, cut_object, framed_object, read_depth, score_cuts
+from gan2shape.bench.exam import ExamObject, exam_objects
 from gan2shape.bench.requests import SPLITS
 from gan2shape.core.images import contact_sheet, to_uint8, write_png
 from gan2shape.core.records import UsualFrame
@@ -83,6 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--category", default="head")
     parser.add_argument("--generator", type=Path, help="a pack in the place of the bundled one")
+    parser.add_argument("--exam", help="the category whose exam is read, framed as photos [the prior's own]")
     parser.add_argument("--preset", default="instant")
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--split", default="val", choices=SPLITS)
@@ -92,12 +94,16 @@ def main() -> None:
     parser.add_argument("settings", nargs="*", help="key=value of the configuration")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    settings = (f"render.resolution={exam_size(options.category)}", *options.settings)
-    generator, config = open_prior(options.category, options.generator, options.preset, settings, device="cpu")
+    generator, config = open_prior(
+        options.category, options.generator, options.preset, tuple(options.settings), device="cpu"
+    )
     known, frame = pretrained_networks(generator.prior, config), generator.prior.calibration.frame
     if known is None or frame is None:
         parser.error("The pack has no scene networks or no frame: finish it with `gan2shape build`.")
-    items, kinds = exam_objects(options.category, options.split, options.count), tuple(options.kind)
+    exam, kinds = options.exam or options.category, tuple(options.kind)
+    items = exam_objects(exam, options.split, options.count, config.render.resolution)
+    if exam != options.category:
+        items = [framed_object(item, frame) for item in items]
     read = partial(read_depth, known=known, generator=generator, config=config)
     rows = [score_cuts(item, kinds, frame, read) for item in items]
     print("\n".join(table(rows, kinds)))

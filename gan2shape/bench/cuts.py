@@ -6,7 +6,7 @@ whole image: scored on the same pixels, it is what the cut one is compared with.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -44,16 +44,22 @@ class CutObject:
 
 
 def cut_object(item: ExamObject, kind: str, frame: UsualFrame) -> CutObject:
-    """The object cut; the random part of a cut is fixed by its seed."""
+    """The object cut, or as it is (`WHOLE`); the random part of a cut is fixed by its seed."""
     amounts = torch.rand(1, 3, generator=torch.Generator().manual_seed(item.seed))
     if kind in AMOUNTS:
         amounts[:, :2] = AMOUNTS[kind]
-    cut = cut_masks(item.mask, [kind], amounts)
+    cut = item.mask if kind == WHOLE else cut_masks(item.mask, [kind], amounts)
     square = squares_around(boxes(cut), torch.tensor([frame.size[1]]), torch.tensor([frame.centre]))
     mask = reframed(cut, square, "zeros")
     colour = torch.tensor(frame.background)[None, :, None, None]
     image = reframed(item.image * cut + colour * (1 - cut), square)
     return CutObject(mask * image + (1 - mask) * colour, mask, true_depth(item, square), square)
+
+
+def framed_object(item: ExamObject, frame: UsualFrame) -> ExamObject:
+    """An object of another category's exam as a photo of it would be framed for the prior; plain ones alone."""
+    seen = cut_object(item, WHOLE, frame)
+    return replace(item, image=seen.image, mask=seen.mask, depth=seen.depth, skin=None)
 
 
 def true_depth(item: ExamObject, square: Float[Tensor, "1 3"]) -> Float[Tensor, "1 1 S S"]:
@@ -74,7 +80,7 @@ def read_depth(
     """The initial depth of a run on an image with its mask, on the CPU."""
     with torch.enable_grad():
         observation = observe_image(image, generator, config, mask)
-    target = make_target(observation, generator)
+    target = make_target(observation, generator if config.ablation.learn_from_inversion else None)
     device = target.image.device
     model = new_state(config, observation.latent.shape[-1], device).model
     return from_depth_network(model, known, target, generator, config).depth(target.image).cpu()

@@ -3,6 +3,7 @@
     gan           render training images, train generator, discriminator and image encoder, write the pack
     masks         teach the mask head
     scene         pre-train depth, view and light networks on single images that the generator reproduces
+    outlines      teach these networks objects whose outline is cut off (`shape.outlines`)
     calibration   choose depth scale and tilt; write the lights (`build.calibrate`); limits of verdicts and the
                   frame of photos (`build.limits`, `build.frame`)
     attributes    teach the network that reads attributes of an image (`build.attributes`); it needs no other step
@@ -56,7 +57,9 @@ from gan2shape.nn.confidence import CONFIDENCE_NAME, load_confidence, save_confi
 from gan2shape.prior.calibration import FRAME, LIMIT
 from gan2shape.prior.masked_generator import MaskedGenerator, masked_generator
 from gan2shape.prior.packs import load_pack, read_card, save_pack, update_card
-from gan2shape.prior.scene import NETWORK_NAME, settings
+from gan2shape.prior.scene import NETWORK_NAME, pretrained_networks, settings
+from gan2shape.shape.outlines import learn_outlines
+from gan2shape.shape.pool import make_pool
 from gan2shape.shape.pretrain import PretrainConfig, pretrain
 from gan2shape.synth.dataset import CLASSES_KEY, prerender, render_set
 from gan2shape.synth.registry import get_category
@@ -202,8 +205,27 @@ def add_scene(
     networks = {**prior.networks, NETWORK_NAME: dict(learnt.named_parameters())}
     configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
     n_rounds = 1 + (grow is None) * len(config.initial.pretraining_depth_scales)
-    card = {**prior.card, "pretraining": {**asdict(plan), "rounds": n_rounds}}
+    card = {name: entry for name, entry in prior.card.items() if name != "outlines"}  # of networks that are no more
+    card["pretraining"] = {**asdict(plan), "rounds": n_rounds}
     return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))
+
+
+def make_outlines(request: BuildRequest, report: Reporter = silent) -> Path:
+    """Render the first training images, where they are missing, and let the pack's scene networks learn from them how
+    objects look whose outline is cut off.
+    """
+    plan, training = request.sizes.outlines, request.training()
+    render_images(request, training, min(request.images, plan.n_objects + SPARE_IMAGES), report)
+    generator, config = opened_pack(request.category, request.pack, request.device)
+    prior = generator.prior
+    shown = ShardedImages(tuple(request.data.values()), config.render.resolution).first(plan.n_objects + SPARE_IMAGES)
+    known = pretrained_networks(prior, config)
+    if known is None:
+        raise UserError(f"The scene networks of {request.pack} do not fit: make them anew with --only scene.")
+    pool = make_pool(generator, plan.n_objects, plan.seed, shown, keeps_originals=True)
+    learnt = learn_outlines(known, pool, generator, config, plan, report)
+    networks = {**prior.networks, NETWORK_NAME: dict(learnt.named_parameters())}
+    return save_pack(request.pack, replace(prior, networks=networks, card={**prior.card, "outlines": asdict(plan)}))
 
 
 def opened_pack(category: str, pack: Path, device: str) -> tuple[MaskedGenerator, ShapeConfig]:
@@ -271,6 +293,7 @@ MAKERS = {
     "gan": make_gan,
     "masks": make_masks,
     "scene": make_scene,
+    "outlines": make_outlines,
     "calibration": make_calibration,
     "attributes": make_attributes,
     "confidence": make_confidence,

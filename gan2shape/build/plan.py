@@ -32,6 +32,7 @@ from gan2shape.prior.calibration import read_calibration
 from gan2shape.prior.open import category_config
 from gan2shape.prior.packs import read_card, read_tensors
 from gan2shape.prior.scene import NETWORK_NAME
+from gan2shape.shape.outlines import OutlinePlan
 from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.synth.dataset import training_images
 from gan2shape.synth.registry import get_category
@@ -40,13 +41,15 @@ from gan2shape.train.grow import grown_settings
 from gan2shape.train.loop import STATS_NAME, TrainConfig, train_step
 from gan2shape.train.state import TrainState, add_encoder, new_state
 
-STEPS = ("gan", "masks", "scene", "calibration", "attributes", "confidence", "card")
+STEPS = ("gan", "masks", "scene", "outlines", "calibration", "attributes", "confidence", "card")
+OPTIONAL = ("outlines",)  # made only where `--only` names them
 SPARE_IMAGES = 1000  # more than pre-training asks for: it passes over images whose object is not reproduced
 MEASURED_IMAGES, MEASURED_STEPS = 8, 3  # of the short measurement
 RENDER_WORKERS = 2
 # Seconds of one CPU core at 64 x 64 pixels, float32.
 SEGMENTER_STEP_S, HEAD_STEP_S = 0.06, 0.15
 SLANT_S, FIT_STEP_S, JOINT_STEP_S = 0.25, 0.1, 0.5
+OUTLINE_S = 0.012  # of one image of a step
 INVERSION_S, PROJECTION_S, REGRESSOR_STEP_S = 8.0, 20.0, 0.03
 CALIBRATION_S = 150.0
 ATTRIBUTE_STEP_S = 0.006  # for each object of a batch
@@ -63,6 +66,7 @@ class BuildSizes:
     segmenter_steps: int = 400
     head_steps: int = 300
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    outlines: OutlinePlan = field(default_factory=OutlinePlan)
     verdict_images: int = 64  # of each kind, that the limits of verdicts are chosen on and rated with
     attributes: AttributePlan = field(default_factory=AttributePlan)
     confidence: ConfidencePlan = field(default_factory=ConfidencePlan)
@@ -168,6 +172,7 @@ class BuildPlan:
 MADE_ANEW = dict.fromkeys(STEPS, ()) | {
     "masks": ("card",),
     "scene": ("calibration", "confidence", "card"),
+    "outlines": ("calibration", "confidence"),
 }
 
 
@@ -181,8 +186,15 @@ def plan_build(request: BuildRequest) -> BuildPlan:
     only = tuple(step for step in STEPS if step in request.only or any(step in MADE_ANEW[one] for one in request.only))
     known = {step: step in found and (step == "gan" or step not in only) for step in STEPS}
     unfit = "" if "card" in request.only else no_exam(request.category, config.generator.resolution)
-    wanted = [step for step in only or STEPS if not (known[step] or (step == "card" and unfit))]
-    first = {"masks": "gan", "scene": "masks", "calibration": "gan", "confidence": "scene", "card": "masks"}
+    skipped = ("card",) * bool(unfit) + (() if only else OPTIONAL)
+    wanted = [step for step in only or STEPS if not (known[step] or step in skipped)]
+    if "outlines" in wanted and "outlines" in found and "scene" not in wanted:  # its teacher is no more
+        raise UserError(
+            f"The scene networks of {request.pack} have learnt cut outlines already: make both anew with "
+            "--only scene --only outlines."
+        )
+    first = {"masks": "gan", "scene": "masks", "outlines": "scene", "calibration": "gan", "confidence": "scene"}
+    first["card"] = "masks"
     for step in wanted:
         need = first.get(step)
         if need is not None and need not in found and need not in wanted:
@@ -195,7 +207,8 @@ def plan_build(request: BuildRequest) -> BuildPlan:
             seconds, disk, note = COSTS[step](request, config)
             steps.append(PlannedStep(step, True, note, round(seconds, 1), disk))
         else:
-            steps.append(PlannedStep(step, False, found.get(step) or "left out" + (unfit if step == "card" else "")))
+            why = unfit if step == "card" else f": --only {step} makes it" if step in OPTIONAL else ""
+            steps.append(PlannedStep(step, False, found.get(step) or f"left out{why}"))
     return BuildPlan(request.pack, request.folder, tuple(steps))
 
 
@@ -232,6 +245,7 @@ def found_parts(pack: Path, category: str) -> dict[str, str]:
     parts = {
         "masks": "mask" in networks,
         "scene": NETWORK_NAME in networks,
+        "outlines": "outlines" in card,
         "calibration": read_calibration(pack).depth_scale is not None,
         "card": "measured" in card,
     }
@@ -338,6 +352,15 @@ def _scene_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int,
     return seconds + steps * pixels(resolution), disk, "depth, view and light networks"
 
 
+def _outlines_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
+    plan, resolution = request.sizes.outlines, config.generator.resolution
+    seconds, disk = 0.0, 0
+    if (request.pack / PACK_NAME).is_file():
+        seconds, disk = _render_cost(request, min(request.images, plan.n_objects + SPARE_IMAGES), resolution)
+    learnt = plan.n_steps * plan.batch * OUTLINE_S * pixels(resolution)
+    return seconds + learnt, disk, "depth, view and light of objects whose outline is cut"
+
+
 def _calibration_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
     return CALIBRATION_S, 0, "depth scale and tilt, chosen with true depth of validation objects; lights; limits"
 
@@ -369,6 +392,7 @@ COSTS = {  # step -> (seconds, bytes of disk, what is made)
     "gan": _gan_cost,
     "masks": _masks_cost,
     "scene": _scene_cost,
+    "outlines": _outlines_cost,
     "calibration": _calibration_cost,
     "attributes": _attributes_cost,
     "confidence": _confidence_cost,

@@ -46,8 +46,8 @@ def fill_background(
 
 
 def unmix_background(
-    image: Float[Tensor, "1 3 S S"], mask: Float[Tensor, "1 1 S S"], background: Float[Tensor, "1 3 S S"]
-) -> Float[Tensor, "1 3 S S"]:
+    image: Float[Tensor, "B 3 S S"], mask: Float[Tensor, "B 1 S S"], background: Float[Tensor, "B 3 S S"]
+) -> Float[Tensor, "B 3 S S"]:
     """The object's own colour. Where the mask is thin, noise would be blown up: there the colour moves only part of
     the way.
     """

@@ -52,6 +52,7 @@ class Pool:
     depths: Float[Tensor, "N 1 S S"] | None = None  # that are fitted first
     raw_views: Float[Tensor, "N V"] | None = None  # the same, of the view network's outputs; None: not fitted
     lights: Float[Tensor, "N 4"] | None = None  # the same
+    originals: Float[Tensor, "N 3 S S"] | None = None  # the images that were given, where they are kept
 
     def pick(self, rows: Tensor) -> "Pool":
         """Some of the images."""
@@ -62,7 +63,11 @@ class Pool:
 
 @torch.no_grad()
 def make_pool(
-    generator: MaskedGenerator, n_objects: int, seed: int, images: Float[Tensor, "M 3 S S"] | None = None
+    generator: MaskedGenerator,
+    n_objects: int,
+    seed: int,
+    images: Float[Tensor, "M 3 S S"] | None = None,
+    keeps_originals: bool = False,
 ) -> Pool:
     """Images whose object is seen, as the generator reproduces them. Raises UserError where too few show an object."""
     prior, rows, n_seen, n_found = generator.prior, [], 0, 0
@@ -72,16 +77,19 @@ def make_pool(
         shown, masks = generator(latents)
         seen = (masks.amax((1, 2, 3)) >= LEAST_MASK) & ((masks > 0.5).float().mean((1, 2, 3)) >= LEAST_SHARE)
         if seen.any():
-            rows.append((shown[seen], masks[seen], latents[seen], prior.guess_latent(shown[seen])))
+            kept = some.to(shown.device)[seen] if keeps_originals else shown[:0]
+            rows.append((shown[seen], masks[seen], latents[seen], prior.guess_latent(shown[seen]), kept))
         n_seen, n_found = n_seen + len(some), n_found + int(seen.sum())
         if n_found >= n_objects:
             break
     else:
         raise UserError(f"Only {n_found} of {n_seen} images show an object: look at the pack's samples.")
-    shown, masks, latents, guesses = (torch.cat(column)[:n_objects] for column in zip(*rows, strict=True))
+    shown, masks, latents, guesses, kept = (torch.cat(column)[:n_objects] for column in zip(*rows, strict=True))
     targets = [target_from(image[None], mask[None]) for image, mask in zip(shown, masks, strict=True)]
     backgrounds = torch.cat([target.canvas.background for target in targets])
-    return Pool(shown, masks, latents, guesses, backgrounds, torch.cat([target.surface for target in targets]))
+    surfaces = torch.cat([target.surface for target in targets])
+    originals = kept if keeps_originals else None
+    return Pool(shown, masks, latents, guesses, backgrounds, surfaces, originals=originals)
 
 
 def generator_samples(generator: MaskedGenerator, n_objects: int, seed: int) -> Iterator[Float[Tensor, "B 3 S S"]]:

@@ -1,10 +1,12 @@
 """Cut exam objects: framing, the truth in their frame, scores; a reader that knows the truth scores zero."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
-from gan2shape.bench.cuts import WHOLE, cut_object, score_cuts, score_in, without_plane
+from gan2shape.bench.cuts import WHOLE, cut_object, framed_object, score_cuts, score_in, without_plane
 from gan2shape.bench.exam import ExamObject
 from gan2shape.bench.score import score_mask
 from gan2shape.core.records import UsualFrame
@@ -65,6 +67,13 @@ def test_a_reader_that_knows_the_truth_scores_zero_cut_and_whole() -> None:
     assert rows[WHOLE]["side"] < 2e-3
     assert rows["bottom, seen whole"]["side"] < 2e-3
     assert rows["bottom"]["side"] > 0.3
+
+
+def test_an_object_of_another_exam_is_framed_and_keeps_its_relief() -> None:
+    one, small = item(), framed_object(item(), replace(FRAME, size=(0.2, 0.375, 0.6)))
+    assert (boxes(small.mask)[0, 2] / SIZE).item() == pytest.approx(0.375, abs=1.5 / SIZE)
+    assert one.depth[one.mask > 0.5].min().item() == pytest.approx(0.95, abs=1e-3)
+    assert small.depth.min().item() == pytest.approx(0.975, abs=1e-3)
 
 
 def test_the_best_plane_and_nothing_else_is_taken_out() -> None:

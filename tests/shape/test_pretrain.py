@@ -73,6 +73,8 @@ def test_images_that_are_given_are_learnt_from_as_the_generator_reproduces_them(
     pool = make_pool(generator, 6, seed=3, images=given)
     torch.testing.assert_close(pool.latents, generator.prior.guess_latent(given[:6]), rtol=0, atol=1e-5)
     torch.testing.assert_close(pool.images, generator(pool.latents)[0], rtol=0, atol=1e-5)
+    assert pool.originals is None
+    assert torch.equal(make_pool(generator, 6, seed=3, images=given, keeps_originals=True).originals, given[:6])
     with pytest.raises(UserError, match="Only 9 of 9 images"):
         make_pool(generator, 10, seed=3, images=given)
 
