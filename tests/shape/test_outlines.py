@@ -189,6 +189,8 @@ def test_students_learn_and_what_they_began_as_stays() -> None:
     for part in ("depth_net", "view_net", "light_net"):
         moved = zip(getattr(learnt, part).parameters(), getattr(before, part).parameters(), strict=True)
         assert any(not torch.equal(a, b) for a, b in moved), part
+    last = learn_outlines(networks, *what, replace(plan, average_decay=0.0))  # the student, as it ends
+    assert any(not torch.equal(a, b) for a, b in zip(learnt.parameters(), last.parameters(), strict=True))
     again = learn_outlines(networks, *what, plan)
     assert all(torch.equal(a, b) for a, b in zip(learnt.parameters(), again.parameters(), strict=True))
 
