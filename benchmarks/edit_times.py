@@ -53,8 +53,8 @@ def main() -> None:
         return live_picture(made, moved, own)
 
     timed("effect-3D", lambda yaw: render_poses(made, [Pose(yaw_deg=yaw)]), given.count)
-    timed("effect-GAN, E alone", lambda yaw: through_gan(yaw, 0), given.count)
-    timed("effect-GAN, 10 steps", lambda yaw: through_gan(yaw, 10), max(1, given.count // 8))
+    timed("effect-GAN, one pass", lambda yaw: through_gan(yaw, 0), given.count)
+    timed("effect-GAN, with descent", lambda yaw: through_gan(yaw, 10), max(1, given.count // 8))
     for way in WAYS:
         timed(f"live picture, {way}", lambda yaw, way=way: live(yaw, way), given.count)
 

@@ -133,8 +133,10 @@ def _pack(category: str) -> str:
     from gan2shape.prior.packs import load_pack
 
     folder = pack_dir(category)
-    size = load_pack(folder).resolution
-    return f"{size} x {size} pixels, SHA-256 {content_hash(folder)}…"
+    prior = load_pack(folder)
+    beside = [name for name in ("attributes", "confidence", "editing") if getattr(prior, name) is not None]
+    networks = f", with {', '.join(beside)}" if beside else ""
+    return f"{prior.resolution} x {prior.resolution} pixels, SHA-256 {content_hash(folder)}…{networks}"
 
 
 def _writing(out: Path) -> str:

@@ -93,7 +93,8 @@ def build(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="gan, masks, scene, outlines, calibration, attributes, confidence, card: made anew; else all missing."
+            help="gan, masks, scene, outlines, calibration, attributes, confidence, editing, card: made anew; "
+            "else all missing."
         ),
     ] = None,
     natural: Annotated[

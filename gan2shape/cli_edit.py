@@ -44,7 +44,7 @@ def edit(
     animate: Annotated[str | None, typer.Option(help="yaw=-40:40 (pitch, roll), or light=circle.")] = None,
     frames: Annotated[int, typer.Option(min=2, max=720, help="Pictures of the animation.")] = 24,
     video: Annotated[bool, typer.Option("--video", help="MP4 instead of GIF (needs the extra `video`).")] = False,
-    refine: Annotated[int, typer.Option(min=0, help="Steps on each edited latent, towards the render.")] = 10,
+    refine: Annotated[int, typer.Option(min=0, help="Steps towards the render; 0: one pass, no guidance.")] = 10,
     category: Annotated[
         str | None, typer.Option("--category", "-c", help="Of an image: car, head, … [default: car]")
     ] = None,

@@ -2,15 +2,15 @@
 
     python scripts/edit_trial.py --category head [--count 16] [--preset instant] [--quick]
 
-Latents by E, alone, guided, and refined and guided; of each the generator's picture as it is, with the detail that the
-inversion missed (all of it until the view turns), and with the input's surface where both agree. PSNR inside the true
-object (in brackets the paired difference to the picture left as it is), perceptual distance over the whole picture,
-identity. --quick: without what descends.
+Latents by E or by the editing network T, each alone, guided, and refined and guided; of each the generator's picture as
+it is, with the detail that the inversion missed (all of it until the view turns), and with the input's surface where
+both agree. PSNR inside the true object (in brackets the paired difference to the picture left as it is), perceptual
+distance over the whole picture, identity. --quick: without what descends.
 """
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from gan2shape.bench.truth import TrueViews
 from gan2shape.core.records import Render
 from gan2shape.edit.carried import DISAGREEMENT, with_detail, with_seen_surface
 from gan2shape.edit.controls import Pose
-from gan2shape.edit.effects import Own, own_of, render_poses, with_own_detail
+from gan2shape.edit.effects import Own, latents_of, own_of, refined, render_poses, with_own_detail
 from gan2shape.edit.guided import guided
 from gan2shape.measure.attributes import bundled_attributes
 from gan2shape.measure.perceptual import load_perceptual
@@ -56,10 +56,14 @@ class Case:
     own: Own
 
 
-def latents_by(case: Case, n_refine: int = 0, is_guided: bool = False) -> Tensor:
+def latents_by(case: Case, by_network: bool, n_refine: int = 0, is_guided: bool = False) -> Tensor:
     """Latents of the poses."""
     made, prior = case.made, case.made.generator.prior
-    latents = made.project(case.rendered, case.own.render, n_refine)
+    prior = prior if by_network else replace(prior, editing=None)
+    one = replace(made, generator=replace(made.generator, prior=prior))
+    latents = latents_of(one, case.rendered, case.poses, case.own)
+    if n_refine:
+        latents = refined(one, latents, case.rendered, case.poses, n_refine)
     if is_guided:
         latents = guided(latents, case.poses, made.observation, prior.attributes, prior)
     return latents
@@ -122,14 +126,15 @@ def main() -> None:
     print(line("the picture left as it is", base, base))
     surface = scored(lambda c: (with_own_detail(c.rendered, c.poses, c.own).image, c.rendered.mask))
     print(line("effect-3D", surface, base), flush=True)
-    for n_refine, is_guided in ((0, False), (0, True), (10, True)):
-        if given.quick and is_guided:
-            continue
-        full = f"E{f', {n_refine} steps' if n_refine else ''}{', guidance' if is_guided else ''}"
-        made = [pictures_of(case, latents_by(case, n_refine, is_guided)) for case in cases]
-        for kind in made[0]:
-            rows = [compared(*one[kind], case.truth, instruments) for one, case in zip(made, cases, strict=True)]
-            print(line(f"{full}: {kind}", rows, base), flush=True)
+    for by_network, name in ((False, "E"), (True, "T")):
+        for n_refine, is_guided in ((0, False), (0, True), (10, True)):
+            if (given.quick and is_guided) or (by_network and opened.prior.editing is None):
+                continue
+            full = f"{name}{f', {n_refine} steps' if n_refine else ''}{', guidance' if is_guided else ''}"
+            made = [pictures_of(case, latents_by(case, by_network, n_refine, is_guided)) for case in cases]
+            for kind in made[0]:
+                rows = [compared(*one[kind], case.truth, instruments) for one, case in zip(made, cases, strict=True)]
+                print(line(f"{full}: {kind}", rows, base), flush=True)
 
 
 if __name__ == "__main__":

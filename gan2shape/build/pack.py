@@ -8,6 +8,7 @@
                   frame of photos (`build.limits`, `build.frame`)
     attributes    teach the network that reads attributes of an image (`build.attributes`); it needs no other step
     confidence    teach the network that says how far depth may be off (`build.confidence`)
+    editing       teach the network that turns and relights latents (`build.editing`)
     card          measure how controllable the generator is (`bench.card`)
 
 Every step leaves its result in the pack and is passed over where that exists. A build that was stopped continues from
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from gan2shape.bench.card import measure_pack, rounded, write_measured
-from gan2shape.build import confidence
+from gan2shape.build import confidence, editing
 from gan2shape.build.attribute_images import pairs_on_disk
 from gan2shape.build.attributes import (
     FIRST_SEED,
@@ -32,6 +33,7 @@ from gan2shape.build.attributes import (
 )
 from gan2shape.build.calibrate import calibrate, lights_of
 from gan2shape.build.confidence import judged_on_disk, measure_confidence, pipeline_config, train_confidence
+from gan2shape.build.editing import editing_config, measure_editing, pool_on_disk, train_editing
 from gan2shape.build.frame import measure_frame
 from gan2shape.build.limits import choose_limits
 from gan2shape.build.masks import train_mask_head, train_segmenter
@@ -54,6 +56,7 @@ from gan2shape.core.files import claim, release
 from gan2shape.core.progress import Reporter, say, silent
 from gan2shape.measure.attributes import ATTRIBUTES_NAME, AttributeConfig, load_attributes, save_attributes
 from gan2shape.nn.confidence import CONFIDENCE_NAME, load_confidence, save_confidence
+from gan2shape.nn.editing import EDITING_NAME, load_editing, save_editing
 from gan2shape.prior.calibration import FRAME, LIMIT
 from gan2shape.prior.masked_generator import MaskedGenerator, masked_generator
 from gan2shape.prior.packs import load_pack, read_card, save_pack, update_card
@@ -284,6 +287,25 @@ def make_confidence(request: BuildRequest, report: Reporter = silent) -> Path:
     return path
 
 
+def make_editing(request: BuildRequest, report: Reporter = silent) -> Path:
+    """Reconstruct objects, learn to turn and relight their latents, and write on the card how well that goes for
+    objects of other seeds.
+    """
+    plan, folder = request.sizes.editing, request.folder / "editing"
+    generator = masked_generator(load_pack(request.pack, choose_device(request.device)))
+    config = editing_config(request.category, generator)
+    what = (generator, config, folder, report)
+    pool = pool_on_disk(request.category, editing.FIRST_SEED, plan.n_objects, *what)
+    held_out = pool_on_disk(request.category, editing.HELD_OUT_FIRST_SEED, plan.n_held_out, *what)
+    path = save_editing(request.pack / EDITING_NAME, train_editing(pool, plan, generator, config, report))
+    shutil.rmtree(folder)  # another call shall reconstruct with the pack as it is then
+    measured = measure_editing(load_editing(path), held_out, plan, generator, config)  # as it stands in the file
+    for name, value in measured.items():
+        say(f"{name:24s} {value:.4g}")
+    update_card(request.pack, {"editing": rounded({**measured, "plan": asdict(plan)})})
+    return path
+
+
 def make_card(request: BuildRequest, report: Reporter = silent) -> None:
     """Measure the pack and write the numbers into its card."""
     write_measured(request.pack, measure_pack(request.category, request.pack, request.sizes.card, report))
@@ -297,5 +319,6 @@ MAKERS = {
     "calibration": make_calibration,
     "attributes": make_attributes,
     "confidence": make_confidence,
+    "editing": make_editing,
     "card": make_card,
 }

@@ -18,6 +18,7 @@ from gan2shape.bench.card import CardSizes
 from gan2shape.bench.exam import LEAST_SIZE
 from gan2shape.build.attributes import AttributePlan
 from gan2shape.build.confidence import ConfidencePlan
+from gan2shape.build.editing import POOL_BYTES, EditingPlan
 from gan2shape.checkpoints.open import CARD_NAME, PACK_NAME
 from gan2shape.core.compose import compose, nearest
 from gan2shape.core.devices import choose_device, choose_dtype, choose_threads
@@ -27,6 +28,7 @@ from gan2shape.core.requests import refuse_options
 from gan2shape.core.resources import exam_dir, known_categories, pack_dir
 from gan2shape.measure.attributes import ATTRIBUTES_NAME, AttributeConfig
 from gan2shape.nn.confidence import CONFIDENCE_NAME, ConfidenceConfig
+from gan2shape.nn.editing import EDITING_NAME
 from gan2shape.nn.layers import n_parameters
 from gan2shape.prior.calibration import read_calibration
 from gan2shape.prior.open import category_config
@@ -41,7 +43,7 @@ from gan2shape.train.grow import grown_settings
 from gan2shape.train.loop import STATS_NAME, TrainConfig, train_step
 from gan2shape.train.state import TrainState, add_encoder, new_state
 
-STEPS = ("gan", "masks", "scene", "outlines", "calibration", "attributes", "confidence", "card")
+STEPS = ("gan", "masks", "scene", "outlines", "calibration", "attributes", "confidence", "editing", "card")
 OPTIONAL = ("outlines",)  # made only where `--only` names them
 SPARE_IMAGES = 1000  # more than pre-training asks for: it passes over images whose object is not reproduced
 MEASURED_IMAGES, MEASURED_STEPS = 8, 3  # of the short measurement
@@ -54,6 +56,7 @@ INVERSION_S, PROJECTION_S, REGRESSOR_STEP_S = 8.0, 20.0, 0.03
 CALIBRATION_S = 150.0
 ATTRIBUTE_STEP_S = 0.006  # for each object of a batch
 RECONSTRUCTION_S, CONFIDENCE_STEP_S = 0.15, 0.008  # of one object; for each object of a batch
+EDITED_OBJECT_S, EDITING_STEP_S = 0.06, 0.019  # the same
 PACK_BYTES_PER_WEIGHT, CHECKPOINT_BYTES_PER_WEIGHT = 2, 16  # float16; weights, their average and two moments
 SCENE_WEIGHTS = 2_000_000  # of the depth, view and light networks
 
@@ -70,6 +73,7 @@ class BuildSizes:
     verdict_images: int = 64  # of each kind, that the limits of verdicts are chosen on and rated with
     attributes: AttributePlan = field(default_factory=AttributePlan)
     confidence: ConfidencePlan = field(default_factory=ConfidencePlan)
+    editing: EditingPlan = field(default_factory=EditingPlan)
     card: CardSizes = field(default_factory=CardSizes)
 
 
@@ -171,7 +175,7 @@ class BuildPlan:
 # What `--only` makes anew with a step, because it describes that step's result.
 MADE_ANEW = dict.fromkeys(STEPS, ()) | {
     "masks": ("card",),
-    "scene": ("calibration", "confidence", "card"),
+    "scene": ("calibration", "confidence", "editing", "card"),
     "outlines": ("calibration", "confidence"),
 }
 
@@ -194,6 +198,7 @@ def plan_build(request: BuildRequest) -> BuildPlan:
             "--only scene --only outlines."
         )
     first = {"masks": "gan", "scene": "masks", "outlines": "scene", "calibration": "gan", "confidence": "scene"}
+    first["editing"] = "scene"
     first["card"] = "masks"
     for step in wanted:
         need = first.get(step)
@@ -226,7 +231,7 @@ def check_request(request: BuildRequest) -> None:
 
 def found_parts(pack: Path, category: str) -> dict[str, str]:
     """Steps whose result is in a pack's folder, each with what is known of it. Raises UserError for a damaged pack."""
-    files = {"attributes": ATTRIBUTES_NAME, "confidence": CONFIDENCE_NAME}
+    files = {"attributes": ATTRIBUTES_NAME, "confidence": CONFIDENCE_NAME, "editing": EDITING_NAME}
     beside = {step: "done" for step, name in files.items() if (pack / name).is_file()}
     if not (pack / PACK_NAME).is_file():
         return beside
@@ -382,6 +387,14 @@ def _confidence_cost(request: BuildRequest, config: TrainConfig) -> tuple[float,
     return made + learnt, disk, "says how far depth may be off at each pixel"
 
 
+def _editing_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
+    plan, resolution = request.sizes.editing, config.generator.resolution
+    n_objects = plan.n_objects + plan.n_held_out
+    seconds = n_objects * EDITED_OBJECT_S + plan.n_steps * plan.batch * EDITING_STEP_S
+    disk = n_objects * POOL_BYTES * resolution**2
+    return seconds * pixels(resolution), disk, "turns and relights latents in one pass"
+
+
 def _card_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
     sizes = request.sizes.card
     steps = sizes.n_inverted * INVERSION_S + sizes.n_controlled * PROJECTION_S
@@ -396,6 +409,7 @@ COSTS = {  # step -> (seconds, bytes of disk, what is made)
     "calibration": _calibration_cost,
     "attributes": _attributes_cost,
     "confidence": _confidence_cost,
+    "editing": _editing_cost,
     "card": _card_cost,
 }
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.records import Observation, Render, Scene
-from gan2shape.edit.carried import with_detail, with_seen_surface
+from gan2shape.edit.carried import turned_part, with_detail, with_seen_surface
 from gan2shape.edit.controls import Pose
 from gan2shape.edit.guided import guided
 from gan2shape.edit.latents import with_offset
@@ -44,10 +44,11 @@ class Editable(Protocol):
     def canvas(self) -> Canvas:
         """Where the object is in the input, and what lies behind it."""
 
-    def project(
-        self, rendered: Render, reference: Float[Tensor, "1 3 S S"], n_refine: int = 0
-    ) -> Float[Tensor, "B *L D"]:
+    def project(self, rendered: Render, reference: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "B *L D"]:
         """Latents of renders of this object; `reference`, a render of the input's view and light, has the input's."""
+
+    def refine(self, latents: Float[Tensor, "B *L D"], rendered: Render, n_steps: int) -> Float[Tensor, "B *L D"]:
+        """Latents after some steps towards renders."""
 
     def read_pose(self, image: Float[Tensor, "1 3 S S"]) -> tuple[Float[Tensor, "1 2"], Float[Tensor, "1 4"]]:
         """(pitch and yaw against the input, light) that the scene networks see in another picture."""
@@ -103,9 +104,9 @@ def project_poses(
     n_refine: int = N_REFINE,
     own: Own | None = None,
 ) -> Effect:
-    """Effect-GAN of poses and their renders: projected by E and some steps of refinement, guided where the pack can
-    read what they show (edit/guided.py), with the input's surface where it is seen (edit/carried.py). Without
-    refinement, through E alone.
+    """Effect-GAN of poses and their renders: latents of the poses in one pass (`latents_of`), refined, and guided where
+    the pack can read what they show (edit/guided.py); in their images the input's surface stays where it is seen
+    (edit/carried.py). Without refinement nothing is guided either.
 
     offset: latent edits, which are added to each latent; the generator's images are shown as they are then. own: of
     `own_of`, where it is known.
@@ -115,7 +116,9 @@ def project_poses(
     for start in range(0, len(poses), BATCH):
         rows = torch.arange(start, min(start + BATCH, len(poses)))
         some, asked = rendered.pick(rows), poses[start : start + BATCH]
-        latents = subject.project(some, own.render, n_refine)
+        latents = latents_of(subject, some, asked, own)
+        if n_refine:
+            latents = refined(subject, latents, some, asked, n_refine)
         if n_refine and prior.attributes is not None:
             latents = guided(latents, asked, subject.observation, prior.attributes, prior)
         latents = with_offset(latents, offset)
@@ -126,6 +129,46 @@ def project_poses(
         parts.append((latents, images, masks))
     latents, images, masks = zip(*parts, strict=True)
     return Effect(shown, torch.cat(latents), torch.cat(images), None if masks[0] is None else torch.cat(masks))
+
+
+def latents_of(subject: Editable, rendered: Render, poses: Sequence[Pose], own: Own) -> Float[Tensor, "N *L D"]:
+    """Latents in which the generator shows the poses, in one pass: by the pack's editing network, where it has one and
+    nothing rolls (it has learnt yaw, pitch and light); else the renders, projected by E.
+    """
+    network = subject.generator.prior.editing
+    by_network = [i for i, pose in enumerate(poses) if network is not None and not pose.roll_deg]
+    by_render = [i for i in range(len(poses)) if i not in by_network]
+    latents = subject.observation.latent.repeat(len(poses), *(1,) * (subject.observation.latent.ndim - 1))
+    if by_network:
+        change = changes([poses[i] for i in by_network], subject.scene.light)
+        with torch.no_grad():
+            latents[by_network] += network(latents[by_network], change)
+    if by_render:
+        latents[by_render] = subject.project(rendered.pick(torch.tensor(by_render)), own.render)
+    return latents
+
+
+def refined(
+    subject: Editable, latents: Float[Tensor, "N *L D"], rendered: Render, poses: Sequence[Pose], n_steps: int
+) -> Float[Tensor, "N *L D"]:
+    """Latents of other views nearer to their renders. Nothing is refined for another light alone: the render has the
+    input's detail, which is carried along anyway.
+    """
+    part = turned_part(poses, latents)
+    turned = [i for i, pose in enumerate(poses) if pose.yaw_deg or pose.pitch_deg or pose.roll_deg]
+    if not turned:
+        return latents
+    near = subject.refine(latents[turned], rendered.pick(torch.tensor(turned)), n_steps)
+    moved = latents.clone()
+    moved[turned] = torch.lerp(latents[turned], near, part[turned].view(-1, *(1,) * (latents.ndim - 1)))
+    return moved
+
+
+def changes(poses: Sequence[Pose], own: Float[Tensor, "1 4"]) -> Float[Tensor, "N 6"]:
+    """Poses as the editing network takes them (`nn.editing.CHANGE`). own: the input's light."""
+    views = torch.cat([pose.view(own) for pose in poses])
+    lights = torch.cat([pose.light(own) for pose in poses])
+    return torch.cat([views[:, [1, 0]], lights - own], 1)
 
 
 def with_own_detail(rendered: Render, poses: Sequence[Pose], own: Own) -> Render:

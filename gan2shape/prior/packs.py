@@ -4,7 +4,7 @@
 statistics in float32 under `statistics/…`, and every configuration as JSON in the file's metadata. `card.json` is for
 people: training images, duration, seed, measured quality, licence, limits. `calibration.json`, where there is one, is
 read by `prior.calibration`, `confidence.safetensors` by `nn.confidence`, `attributes.safetensors` by
-`measure.attributes`. Nothing is pickled.
+`measure.attributes`, `editing.safetensors` by `nn.editing`. Nothing is pickled.
 
 A class-conditional pack is read as it is (for training), or as the ordinary prior of one class (`of_class`, for use).
 """
@@ -27,6 +27,7 @@ from gan2shape.core.seeding import seeded
 from gan2shape.measure.attributes import AttributeNetwork, attributes_beside
 from gan2shape.nn.confidence import ConfidenceNetwork, confidence_beside
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig, critic_of_class
+from gan2shape.nn.editing import EditingNetwork, editing_beside
 from gan2shape.nn.feature_metric import FeatureMetric
 from gan2shape.nn.generator import Generator, GeneratorConfig, state_of_class
 from gan2shape.nn.image_encoder import ENCODER_NAME, ImageEncoder, build_encoder
@@ -52,6 +53,7 @@ class Prior:
     calibration: Calibration = field(default_factory=Calibration)  # settings that suit these weights
     confidence: ConfidenceNetwork | None = None  # how far its depth may be off, where the pack can tell
     attributes: AttributeNetwork | None = None  # reads heading, light and identity, where the pack can
+    editing: EditingNetwork | None = None  # turns and relights latents in one pass, where the pack can
 
     @property
     def resolution(self) -> int:
@@ -185,7 +187,9 @@ def load_pack(path: str | Path, device: torch.device | str = "cpu") -> Prior:
         raise UserError(f"{path} is damaged: restore it, or make it anew with `gan2shape build`.") from error
     beside = {"card": read_card(path.with_name(CARD_NAME)), "calibration": read_calibration(path.parent)}
     beside |= {"confidence": confidence_beside(path.parent, device)}
-    return replace(prior, **beside, attributes=attributes_beside(path.parent, device))
+    beside |= {"attributes": attributes_beside(path.parent, device)}
+    beside |= {"editing": editing_beside(path.parent, prior.w_mean, prior.w_std, device)}
+    return replace(prior, **beside)
 
 
 def of_class(prior: Prior, class_index: int) -> Prior:

@@ -128,23 +128,19 @@ class Reconstruction:
             camera = self.config.render
             return render_scene(self.scene, view, chosen, camera.fov_deg, self.target.canvas, backend=camera.backend)
 
-    def project(
-        self, rendered: Render, reference: Float[Tensor, "1 3 S S"], n_refine: int = 0
-    ) -> Float[Tensor, "B *L D"]:
+    @torch.no_grad()
+    def project(self, rendered: Render, reference: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "B *L D"]:
         """Latents of renders of this object, pulled onto the generator by what was learnt here.
 
-        `reference`, the render of the input's own view and light, has the input's latent. n_refine: Adam steps on each
-        latent after E, towards its render.
+        `reference`, the render of the input's own view and light, has the input's latent.
         """
-        prior, ablation = self.generator.prior, self.config.ablation
-        with torch.no_grad():
-            latents, _ = project(
-                self.state.encoder, prior, self.observation.latent, rendered.image, reference, self.config
-            )
-        if not n_refine:
-            return latents
-        config = replace(self.config, ablation=replace(ablation, refine_steps=n_refine))
-        return refine(latents, rendered, prior, config)
+        prior, latent = self.generator.prior, self.observation.latent
+        return project(self.state.encoder, prior, latent, rendered.image, reference, self.config)[0]
+
+    def refine(self, latents: Float[Tensor, "B *L D"], rendered: Render, n_steps: int) -> Float[Tensor, "B *L D"]:
+        """Latents after some Adam steps towards renders."""
+        config = replace(self.config, ablation=replace(self.config.ablation, refine_steps=n_steps))
+        return refine(latents, rendered, self.generator.prior, config)
 
     @torch.no_grad()
     def read_pose(self, image: Float[Tensor, "1 3 S S"]) -> tuple[Float[Tensor, "1 2"], Float[Tensor, "1 4"]]:

@@ -14,6 +14,7 @@ from gan2shape.build import pack as build
 from gan2shape.build.attributes import AttributePlan
 from gan2shape.build.calibrate import calibrate, lights_of
 from gan2shape.build.confidence import ConfidencePlan
+from gan2shape.build.editing import EditingPlan
 from gan2shape.build.pack import add_scene, build_pack
 from gan2shape.build.plan import STEPS, BuildRequest, BuildSizes, found_parts, plan_build
 from gan2shape.checkpoints.open import PACK_NAME
@@ -53,7 +54,8 @@ def request_(tmp_path: Path, monkeypatch) -> BuildRequest:
         "car", tmp_path / "pack", tmp_path / "work", images=6, kimg=0.048, device="cpu", settings=NARROW,
         sizes=BuildSizes(segmenter_images=4, segmenter_steps=2, head_steps=2, pretrain=SCENE, outlines=OUTLINES,
             attributes=AttributePlan(n_objects=2, n_held_out=2, n_steps=2, batch=2),
-            confidence=ConfidencePlan(n_objects=2, n_held_out=2, n_steps=2, batch=2)),
+            confidence=ConfidencePlan(n_objects=2, n_held_out=2, n_steps=2, batch=2),
+            editing=EditingPlan(n_objects=2, n_held_out=2, n_steps=2, batch=2)),
     )  # fmt: skip
 
 
@@ -147,9 +149,9 @@ def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, c
     with pytest.raises(KeyboardInterrupt):
         build_pack(request_, stop_at("slants", 1))
     assert [step for name, step in steps if name == "training"] == [8, 16, 24, 24, 32, 40, 48]
-    assert plan_build(request_).to_do == ("scene", "calibration", "attributes", "confidence")
+    assert plan_build(request_).to_do == ("scene", "calibration", "attributes", "confidence", "editing")
     result = build_pack(request_)
-    assert tuple(result.seconds) == ("scene", "calibration", "attributes", "confidence")
+    assert tuple(result.seconds) == ("scene", "calibration", "attributes", "confidence", "editing")
     assert plan_build(request_).to_do == ()
     assert build_pack(request_).seconds == {}
     outlines_are_learnt_when_named(request_)
@@ -165,7 +167,7 @@ def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, c
     assert pretrained_networks(generator.prior, config) is not None
     assert {path.name for path in request_.pack.iterdir()} == {
         "prior.safetensors", "card.json", "calibration.json", "samples.png", "attributes.safetensors",
-        "confidence.safetensors",
+        "confidence.safetensors", "editing.safetensors",
     }  # fmt: skip
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -186,7 +188,7 @@ def outlines_are_learnt_when_named(request: BuildRequest) -> None:
     with pytest.raises(UserError, match="have learnt cut outlines already"):
         plan_build(named)
     again = replace(request, only=("scene", "outlines"))
-    assert plan_build(again).to_do == ("scene", "outlines", "calibration", "confidence")
+    assert plan_build(again).to_do == ("scene", "outlines", "calibration", "confidence", "editing")
 
 
 def test_a_pack_of_objects_that_seeds_draw_no_more_is_not_built_on(tmp_path) -> None:
@@ -224,6 +226,7 @@ def test_only_makes_steps_anew_and_never_the_gan() -> None:
         "scene",
         "calibration",
         "confidence",
+        "editing",
         "card",
     )
 

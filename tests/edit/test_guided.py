@@ -107,12 +107,12 @@ def test_through_e_alone_nothing_is_guided(egg) -> None:
     read = replace(egg.generator, prior=replace(egg.generator.prior, attributes=Reader()))
     poses = [Pose(yaw_deg=20)]
     rendered = render_poses(egg, poses)
-    plain, alone, steered = (
+    plain, refined, alone, steered = (
         project_poses(one, rendered, poses, n_refine=n).latents
-        for one, n in ((egg, 10), (replace(egg, generator=read), 0), (replace(egg, generator=read), 10))
+        for one, n in ((egg, 0), (egg, 10), (replace(egg, generator=read), 0), (replace(egg, generator=read), 10))
     )
     assert torch.equal(plain, alone)
-    assert not torch.equal(plain, steered)
+    assert not torch.equal(refined, steered)
 
 
 def test_effect_3d_in_the_inputs_view_is_the_input_and_far_from_it_the_render(egg) -> None:
