@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.core.devices import upload
+from gan2shape.scene.reframe import INSIDE, box_ends
+
 KINDS = ("bottom", "top", "oval", "line", "box")
 EDGE_PX = 1.0  # over which a cut falls from 1 to 0
 # What is taken away at the least and at the most: parts of the box's height; of the ellipse's and the box's axes; of
@@ -25,46 +28,48 @@ def cut_masks(
     """Each mask less what its kind of cut takes away.
 
     amounts in [0, 1], 0 is the least and 1 the most: how much; for "box" and "oval" along x and along y. The last one
-    is a direction ("line") or a place ("box"). Raises ValueError for an unknown kind.
+    is a direction ("line") or a place ("box"). Raises ValueError for an unknown kind. Nothing waits for the device.
     """
-    size = masks.shape[-1]
-    centres = torch.arange(size, device=masks.device, dtype=masks.dtype) + 0.5
-    kept = []
-    for mask, kind, amount in zip(masks, kinds, amounts.tolist(), strict=True):
-        kept.append(mask * _keep(mask[0], kind, amount, centres))
-    return torch.stack(kept)
-
-
-def _keep(mask: Tensor, kind: str, amount: list[float], centres: Tensor) -> Tensor:
-    """What a cut leaves, [S, S] in [0, 1]."""
-    x, y = centres[None, :], centres[:, None]
-    inside = mask > 0.5
-    if not bool(inside.any()):
-        return torch.ones_like(mask)
-    columns, rows = centres[inside.any(0)], centres[inside.any(1)]
-    left, right, top, bottom = columns[0], columns[-1], rows[0], rows[-1]
-    middle, half = ((left + right) / 2, (top + bottom) / 2), ((right - left) / 2 + 0.5, (bottom - top) / 2 + 0.5)
-    first, second = (LEAST + (MOST - LEAST) * one for one in amount[:2])
-    if kind == "bottom":
-        return _soft(bottom - first * 2 * half[1] - y).expand_as(mask)
-    if kind == "top":
-        return _soft(y - top - first * 2 * half[1]).expand_as(mask)
-    if kind == "oval":
-        across, down = (1 - first) * half[0], (1 - second) * half[1]
-        reach = (((x - middle[0]) / across).square() + ((y - middle[1]) / down).square()).sqrt()
-        return _soft((1 - reach) * min(across, down))
-    if kind == "line":
-        angle = 2 * math.pi * amount[2]
-        along = math.cos(angle) * x + math.sin(angle) * y
-        return _soft(along[inside].quantile(1 - first) - along)
-    if kind == "box":
-        across, down = (1 - first) * half[0], (1 - second) * half[1]
-        place = 2 * amount[2] - 1
-        x0, y0 = middle[0] + place * (half[0] - across), middle[1] - place * (half[1] - down)
-        return _soft(across - (x - x0).abs()) * _soft(down - (y - y0).abs())
-    raise ValueError(f"unknown kind of cut {kind!r}: {', '.join(KINDS)}")
+    if unknown := set(kinds) - set(KINDS):
+        raise ValueError(f"unknown kind of cut {sorted(unknown)[0]!r}: {', '.join(KINDS)}")
+    left, top, right, bottom = (one[:, None, None] for one in box_ends(masks).unbind(1))
+    x0, y0, half_x, half_y = (left + right) / 2, (top + bottom) / 2, (right - left) / 2, (bottom - top) / 2
+    centres = torch.arange(masks.shape[-1], device=masks.device, dtype=masks.dtype) + 0.5
+    x, y = centres[None, None, :], centres[None, :, None]
+    amounts = amounts.to(masks)[:, :, None, None]
+    first, second = (LEAST + (MOST - LEAST) * amounts[:, i] for i in (0, 1))
+    across, down = (1 - first) * half_x, (1 - second) * half_y
+    reach = (((x - x0) / across).square() + ((y - y0) / down).square()).sqrt()
+    angle, place = 2 * math.pi * amounts[:, 2], 2 * amounts[:, 2] - 1
+    along = angle.cos() * x + angle.sin() * y
+    column, row = x0 + place * (half_x - across), y0 - place * (half_y - down)
+    kept = {
+        "bottom": _soft(bottom - 0.5 - first * 2 * half_y - y),  # from the middle of the last row
+        "top": _soft(y - top - 0.5 - first * 2 * half_y),
+        "oval": _soft((1 - reach) * torch.minimum(across, down)),
+        "line": _soft(_level(along, masks[:, 0], 1 - first) - along),
+        "box": _soft(across - (x - column).abs()) * _soft(down - (y - row).abs()),
+    }
+    kept = torch.stack(torch.broadcast_tensors(*(kept[kind] for kind in KINDS)), 1)
+    chosen = upload(torch.tensor([KINDS.index(kind) for kind in kinds]), masks.device)
+    rows = torch.arange(len(kinds), device=masks.device)
+    return masks * kept[rows, chosen, None]
 
 
 def _soft(distance_px: Tensor) -> Tensor:
     """1 inside, 0 outside, over `EDGE_PX` about the edge."""
     return (distance_px / EDGE_PX + 0.5).clamp(0, 1)
+
+
+def _level(
+    values: Float[Tensor, "B S S"], masks: Float[Tensor, "B S S"], share: Float[Tensor, "B 1 1"]
+) -> Float[Tensor, "B 1 1"]:
+    """What this share of each mask's pixels lies below, interpolated."""
+    inside = masks > INSIDE
+    beyond = 4.0 * values.shape[-1]  # of all pixels; an empty mask has a level too
+    ordered = torch.where(inside, values, beyond).flatten(1).sort(1).values
+    last = (inside.sum((1, 2)) - 1).clamp_min(0)
+    place = (share.flatten() * last)[:, None]
+    below = place.floor().long()
+    low, high = (ordered.gather(1, index) for index in (below, (below + 1).minimum(last[:, None])))
+    return torch.lerp(low, high, place - below)[..., None]

@@ -23,10 +23,8 @@ from gan2shape.scene.camera import focal_px, pixel_slopes, rotation, rotation_to
 INSIDE = 0.5  # level of a mask from which a pixel belongs to its box
 
 
-def boxes(masks: Float[Tensor, "B 1 S S"]) -> Float[Tensor, "B 3"]:
-    """Middle x, middle y and longer side of the box around the pixels of each mask, in pixels; the whole picture's for
-    an empty one.
-    """
+def box_ends(masks: Float[Tensor, "B 1 S S"]) -> Float[Tensor, "B 4"]:
+    """Left, top, right and bottom of the box around each mask's pixels, in pixels; the picture's for an empty one."""
     inside, size = masks[:, 0] > INSIDE, masks.shape[-1]
     ends = []
     for axis in (1, 2):  # columns, then rows
@@ -35,6 +33,12 @@ def boxes(masks: Float[Tensor, "B 1 S S"]) -> Float[Tensor, "B 3"]:
         first, last = any_inside.argmax(1), size - any_inside.flip(1).argmax(1)
         ends.append((torch.where(is_empty, 0, first).float(), torch.where(is_empty, size, last).float()))
     (left, right), (top, bottom) = ends
+    return torch.stack([left, top, right, bottom], 1)
+
+
+def boxes(masks: Float[Tensor, "B 1 S S"]) -> Float[Tensor, "B 3"]:
+    """Middle x, middle y and longer side of these boxes."""
+    left, top, right, bottom = box_ends(masks).unbind(1)
     return torch.stack([(left + right) / 2, (top + bottom) / 2, torch.maximum(right - left, bottom - top)], 1)
 
 

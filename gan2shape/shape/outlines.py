@@ -140,13 +140,16 @@ def cut_images(some: Seen, usual: Float[Tensor, " 3"], plan: OutlinePlan, rng: t
     """
     n, device, size = len(some.images), some.images.device, some.images.shape[-1]
     kinds = [KINDS[i] for i in torch.randint(len(KINDS), (n,), generator=rng).tolist()]
-    amounts, jitter = torch.rand(n, 3, generator=rng), upload(torch.rand(n, 3, generator=rng) * 2 - 1, device)
+    amounts, jitter = (upload(torch.rand(n, 3, generator=rng), device) for _ in range(2))
+    jitter = 2 * jitter - 1
     chance = upload(torch.rand(n, generator=rng), device)[:, None]
     is_whole = (chance < plan.whole_share).float()[..., None, None]
     cut = is_whole * some.masks + (1 - is_whole) * cut_masks(some.masks, kinds, amounts)
     shares = usual[2] * (1 + SIZE_JITTER * jitter[:, 2])
     squares = squares_around(boxes(cut), shares, usual[:2] + PLACE_JITTER * jitter[:, :2])
-    squares = torch.where(chance < plan.whole_share / 2, squares.new_tensor([0.0, 0.0, size]), squares)
+    still = torch.zeros_like(squares)
+    still[:, 2] = size
+    squares = torch.where(chance < plan.whole_share / 2, still, squares)
     images = reframed(cut * some.images + (1 - cut) * some.backgrounds, squares)
     return Cuts(images, reframed(cut, squares, "zeros"), squares)
 
