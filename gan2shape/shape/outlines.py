@@ -20,6 +20,7 @@ from gan2shape.core.devices import upload
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.schedules import linear_fall
+from gan2shape.nn.averages import average_weights
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.packs import freeze
@@ -105,7 +106,7 @@ def learn_outlines(
         return outline_loss(student, some, redrawn(cuts, generator, plan.drawn_share), upright, config, plan)
 
     def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        follow(average, student, min(plan.average_decay, step.index / (step.index + 10)))
+        average_weights(average, student, min(plan.average_decay, step.index / (step.index + 10)))
 
     stage = Stage("outlines", plan.n_steps, linear_fall(plan.lr, plan.lr_decay_from))
     shared = Plan((stage,), betas=config.steps.betas, remedy="try a lower lr")
@@ -204,10 +205,3 @@ def agreement_error(
         both = masks.narrow(dim, 1, n) * masks.narrow(dim, 0, n)
         loss = loss + gradient_weight * (both * error.diff(dim=dim).abs()).sum() / both.sum().clamp_min(1.0)
     return loss
-
-
-@torch.no_grad()
-def follow(average: SceneNetworks, student: SceneNetworks, decay: float) -> None:
-    """The average's weights become decay x their own + (1 - decay) x the student's."""
-    theirs = [p.detach() for p in student.parameters()]
-    torch._foreach_lerp_([p.data for p in average.parameters()], theirs, 1 - decay)

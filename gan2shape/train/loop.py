@@ -21,6 +21,7 @@ from torch import Tensor
 from gan2shape.core.devices import choose_dtype, choose_threads, upload
 from gan2shape.core.errors import UserError
 from gan2shape.core.progress import PlainReporter, Reporter, say, silent
+from gan2shape.nn.averages import average_weights
 from gan2shape.nn.layers import full_precision, n_parameters
 from gan2shape.prior.packs import load_pack
 from gan2shape.train import autoencoding, objectives
@@ -180,9 +181,9 @@ def train_step(
     state.step += 1
     state.n_images += config.batch
     beta = objectives.ema_beta(config.batch, state.n_images, config.ema_half_life_kimg, config.ema_ramp)
-    objectives.average_weights(state.average, state.generator, beta)
+    average_weights(state.average, state.generator, beta)
     if state.encoder is not None:
-        objectives.average_weights(state.encoder_average, state.encoder, beta)
+        average_weights(state.encoder_average, state.encoder, beta)
     return losses | logged
 
 

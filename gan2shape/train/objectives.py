@@ -197,15 +197,6 @@ def discriminator_gradients(
     return loss.detach(), logit_real.detach().mean(), logit_fake.detach().mean()
 
 
-def average_weights(average: nn.Module, module: nn.Module, beta: float) -> None:
-    """average <- beta average + (1 - beta) module for parameters; buffers are copied."""
-    with torch.no_grad():
-        ours, theirs = list(average.parameters()), [p.detach() for p in module.parameters()]
-        torch._foreach_lerp_(ours, theirs, 1.0 - beta)
-        for target, source in zip(average.buffers(), module.buffers(), strict=True):
-            target.copy_(source)
-
-
 def ema_beta(batch: int, n_images: int, half_life_kimg: float, ramp: float) -> float:
     """Decay of the weight average per step: half-life `half_life_kimg`, at most `ramp` times the images seen so far."""
     half_life = min(half_life_kimg * 1000.0, max(n_images * ramp, batch))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gan2shape.core.errors import UserError
+from gan2shape.nn.averages import average_weights
 from gan2shape.prior.packs import freeze
 from gan2shape.prior.scene import category_networks
 from gan2shape.scene.reframe import boxes, reframed, reframed_depth, reframed_view, zooms
@@ -20,7 +21,6 @@ from gan2shape.shape.outlines import (
     Seen,
     agreement_error,
     cut_images,
-    follow,
     learn_outlines,
     mean_image,
     outline_loss,
@@ -114,7 +114,7 @@ def test_the_result_is_an_average_that_forgets() -> None:
     torch.manual_seed(0)
     average, student = category_networks(CONFIG), category_networks(CONFIG)
     before, theirs = copy.deepcopy(average), copy.deepcopy(student)
-    follow(average, student, 0.75)
+    average_weights(average, student, 0.75)
     four = (average, before, theirs, student)
     for now, then, other, same in zip(*(one.parameters() for one in four), strict=True):
         torch.testing.assert_close(now, 0.75 * then + 0.25 * other)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gan2shape.nn.averages import average_weights
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.train import objectives
@@ -193,7 +194,7 @@ def test_average_has_the_asked_half_life() -> None:
         nn.init.ones_(parameter)
     beta = objectives.ema_beta(batch=10, n_images=10**9, half_life_kimg=0.1, ramp=0.05)
     for _ in range(10):  # 100 images
-        objectives.average_weights(average, module, beta)
+        average_weights(average, module, beta)
     torch.testing.assert_close(average.weight, torch.full((3, 3), 0.5))
 
 

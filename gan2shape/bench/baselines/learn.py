@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan2shape.bench.baselines.taught import TrueDepths, taught_terms
 from gan2shape.bench.baselines.unsup3d import unsup3d_terms
@@ -24,6 +24,7 @@ from gan2shape.core.config import Finite, need, need_training
 from gan2shape.core.devices import choose_dtype, upload
 from gan2shape.core.network_files import load_network, save_network
 from gan2shape.core.progress import Reporter, silent
+from gan2shape.nn.averages import average_weights
 from gan2shape.nn.depth_baselines import TAUGHT, UNSUP3D, BaselineConfig, TaughtDepth, Unsup3d, build_baseline
 from gan2shape.nn.feature_metric import FeatureMetric
 from gan2shape.scene.render import render_depth
@@ -104,7 +105,7 @@ def train_baseline(
         optimizer.zero_grad(set_to_none=True)
         sum(terms.values()).backward()
         optimizer.step()
-        follow(average, network, min(plan.average_decay, (index + 1) / (index + 1 + WARM_STEPS)))
+        average_weights(average, network, min(plan.average_decay, (index + 1) / (index + 1 + WARM_STEPS)))
         found = {name: term.detach() for name, term in terms.items()}
         if (index + 1) % plan.score_every == 0 or index + 1 == plan.n_steps:
             found |= {name: torch.tensor(value) for name, value in parts_of_flat(average, scored).items()}
@@ -137,12 +138,6 @@ def terms_of(
     seen, depth, covered = (upload(part, device) for part in images.rows(rows, plan.flips and rng.random() < 0.5))
     found = network.canonical_depth(seen.contiguous(memory_format=torch.channels_last))
     return taught_terms(found, depth, covered)
-
-
-@torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """average <- decay average + (1 - decay) network."""
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
 
 
 @torch.no_grad()
