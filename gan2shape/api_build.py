@@ -50,7 +50,7 @@ def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
     from gan2shape.train.grow import grown_settings
     from gan2shape.train.loop import TrainConfig
     from gan2shape.train.loop import train as train_gan
-    from gan2shape.train.state import trained_prior
+    from gan2shape.train.state import CHECKPOINT_NAME, trained_prior
 
     began = time.perf_counter()
     refuse_options(request.overrides, ("kimg", "device", "size", "images"))
@@ -71,6 +71,11 @@ def train(request: TrainRequest, report: Reporter = silent) -> RunResult:
         )
     state = train_gan(data, request.out, config, request.resume, request.grow or request.start_from, report)
     kimg = state.n_images / 1000
+    if not (request.out / CHECKPOINT_NAME).is_file():
+        raise UserError(
+            f"{request.grow or request.start_from} has seen {kimg:.0f} thousand images already, which count: ask for "
+            "more than that with --kimg."
+        )
     if process_rank() == 0:
         card = {**card, "training": {"kimg": kimg}, "licence": "that of the training images"}
         card |= {CLASSES_KEY: list(class_names(data[0]))} if labels else {}

@@ -8,6 +8,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -18,6 +19,7 @@ from gan2shape.cli import app
 from gan2shape.cli_options import format_rows
 from gan2shape.core.errors import UserError
 from gan2shape.core.requests import RunRequest, RunResult
+from gan2shape.core.resources import pack_dir
 
 runner = CliRunner()
 HEAVY = ("torch", "numpy", "hydra", "omegaconf", "trimesh", "kornia", "PIL", "jinja2", "jaxtyping")
@@ -350,6 +352,17 @@ def test_synth_writes_pictures_and_truth(tmp_path) -> None:
     unknown = runner.invoke(app, ["synth", "--category", "crate", "--out", str(tmp_path / "no")])
     assert unknown.exit_code == 2
     assert not (tmp_path / "no").exists()
+
+
+def test_a_pack_that_has_seen_as_many_images_already_is_named(tmp_path) -> None:
+    np.save(tmp_path / "images_0.npy", np.zeros((64, 64, 64, 3), np.uint8))
+    pack = str(pack_dir("car"))
+    arguments = ["--data", str(tmp_path), "--start-from", pack, "--kimg", "300", "--out", str(tmp_path / "out")]
+    result = runner.invoke(app, ["train", *arguments])
+    assert result.exit_code == 2
+    said = " ".join(result.output.split())
+    assert "has seen 560 thousand images already" in said
+    assert "--kimg" in said
 
 
 def test_train_without_images_is_one_sentence(tmp_path) -> None:
