@@ -41,12 +41,12 @@ class OutlinePlan:
     """How much, and of what."""
 
     n_objects: int = 1900  # images that are cut
-    n_steps: int = 1200
+    n_steps: int = 3000
     batch: int = 16
     lr: float = 7e-4  # falls to 0 from `lr_decay_from` of the steps on
     lr_decay_from: float = 0.2
     average_decay: float = 0.99  # a step, of the average of weights that is the result
-    whole_share: float = 0.5  # of images whose outline stays whole; every other of them is not moved either
+    whole_share: float = 0.6  # of images whose outline stays whole; every other of them is not moved either
     drawn_share: float = 0.5  # of images that are seen as the generator reproduces them
     gradient_weight: float = 2.0  # of the depth's steps between neighbours, beside depth
     view_weight: float = 0.1  # of the view's angles
