@@ -24,8 +24,9 @@ def code_of(size: int) -> Float[Tensor, "1 C S S"]:
 
 
 def _convolved(n_in: int, n_out: int, stride: int = 1) -> nn.Sequential:
-    """3 x 3 convolution, each channel's own mean and deviation over the picture, leaky ReLU. (What batch normalisation is
-    for one picture. With one mean for all channels, many pictures are never fitted.)
+    """3 x 3 convolution, each channel's own mean and deviation over the picture, leaky ReLU.
+
+    That is batch normalisation of one picture. With one mean for all channels some pictures are never fitted.
     """
     convolution = nn.Conv2d(n_in, n_out, 3, stride, padding=1, padding_mode="reflect")
     return nn.Sequential(convolution, nn.GroupNorm(n_out, n_out), nn.LeakyReLU(0.2))
