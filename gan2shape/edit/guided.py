@@ -33,7 +33,11 @@ def guided(
     network: AttributeNetwork,
     prior: Prior,
 ) -> Float[Tensor, "N *L D"]:
-    """Latents near the given ones in whose images the network reads the poses, and the input's object."""
+    """Latents near the given ones in whose images the network reads the poses, and the input's object.
+
+    Light is left to the pack's editing network where it has one: moved until that reads right as well, a strong light
+    from the side becomes a patch of another colour.
+    """
     part = turned_part(poses, latents)
     turned = [i for i in range(len(poses)) if poses[i].yaw_deg]
     if not turned:
@@ -41,7 +45,7 @@ def guided(
     start, own = latents[turned].detach(), network.read(observation.image)
     yaw_rad = start.new_tensor([math.radians(poses[i].yaw_deg) for i in turned])
     lights, is_lit = wanted_lights([poses[i] for i in turned], own.light)
-    free = nn.Parameter(start.clone())
+    free, light_weight = nn.Parameter(start.clone()), LIGHT_WEIGHT if prior.editing is None else 0.0
 
     def loss_of(step: Step) -> Tensor:
         seen = network.read(prior.generator.synthesis(free).clamp(-1, 1))
@@ -49,7 +53,7 @@ def guided(
         light = is_lit * (seen.light - lights)[:, 2:].square().sum(1)
         identity = 1 - (seen.embedding * own.embedding).sum(1)
         near = ((free - start) / prior.w_std).square().flatten(1).mean(1)
-        terms = ((HEADING_WEIGHT, heading), (LIGHT_WEIGHT, light), (IDENTITY_WEIGHT, identity), (NEAR_WEIGHT, near))
+        terms = ((HEADING_WEIGHT, heading), (light_weight, light), (IDENTITY_WEIGHT, identity), (NEAR_WEIGHT, near))
         return sum(weight * term for weight, term in terms).sum()
 
     optimise([free], loss_of, Plan((Stage("guidance", N_STEPS, LR),)))

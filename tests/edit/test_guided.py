@@ -12,6 +12,7 @@ from gan2shape.edit.controls import Pose
 from gan2shape.edit.effects import own_of, pose_like, project_poses, render_poses, with_own_detail
 from gan2shape.edit.guided import guided, wanted_lights
 from gan2shape.measure.attributes import AttributeConfig, AttributeNetwork, Attributes
+from gan2shape.nn.editing import EditingConfig, EditingNetwork
 from tests.edit.egg import Egg, make_egg
 from tests.export.objects import LIGHT
 from tests.shape.tiny import SIZE
@@ -85,6 +86,17 @@ def test_many_are_guided_as_each_alone(egg) -> None:
     together = guided(start, poses, egg.observation, network, egg.generator.prior)
     alone = guided(start[1:], poses[1:], egg.observation, network, egg.generator.prior)
     assert torch.allclose(together[1:], alone, atol=1e-5)
+
+
+def test_light_is_left_to_an_editing_network(egg) -> None:
+    prior, start, network = egg.generator.prior, egg.observation.latent, Reader()
+    poses = [Pose(yaw_deg=15, direction=(lx, 0.0)) for lx in (-0.9, 0.9)]
+    left, right = (guided(start, [pose], egg.observation, network, prior) for pose in poses)
+    assert not torch.allclose(left, right, atol=1e-4)
+    with_network = replace(prior, editing=EditingNetwork(EditingConfig(start.shape[-1])))
+    left, right = (guided(start, [pose], egg.observation, network, with_network) for pose in poses)
+    assert torch.equal(left, right)
+    assert not torch.equal(left, start)
 
 
 def test_what_the_inversion_misses_is_the_inputs_and_goes_with_the_angle(egg) -> None:
