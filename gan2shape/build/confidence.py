@@ -7,7 +7,6 @@ scale it states. Every other object has the mask that the generator shows instea
 measured without fusion, as preset instant does.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +15,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gan2shape.build.shards import on_disk
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import UNREADABLE_ARRAYS, write_arrays_atomic
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
@@ -123,31 +122,8 @@ def judged_on_disk(
     """n objects from `first_seed` on: read from shards in the folder where they are, reconstructed and written
     otherwise. Shards belong to one pack: whoever changes it empties the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = []
-    for start in range(0, n, SHARD):
-        seeds = list(range(first_seed + start, first_seed + min(n, start + SHARD)))
-        path = folder / f"judged_{config.render.resolution}_{seeds[0]:06d}_{len(seeds)}.npz"
-        shards.append(_shard(category, seeds, generator, config, path))
-        report("reconstructed", min(n, start + SHARD), n)
-    return joined(shards)
-
-
-def joined(parts: Iterable[Judged]) -> Judged:
-    """One after the other."""
-    parts = list(parts)
-    return Judged(*(torch.cat([getattr(part, name) for part in parts]) for name in Judged.__dataclass_fields__))
-
-
-def _shard(category: str, seeds: list[int], generator: MaskedGenerator, config: ShapeConfig, path: Path) -> Judged:
-    names = tuple(Judged.__dataclass_fields__)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return Judged(*(torch.from_numpy(stored[name]) for name in names))
-    except UNREADABLE_ARRAYS:  # missing or damaged
-        made = judge(category, seeds, generator, config)
-        write_arrays_atomic(path, {name: getattr(made, name).numpy() for name in names})
-        return made
+    seeds, stem = range(first_seed, first_seed + n), folder / f"judged_{config.render.resolution}"
+    return on_disk(Judged, lambda some: judge(category, some, generator, config), seeds, SHARD, stem, report)
 
 
 def train_confidence(

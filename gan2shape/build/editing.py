@@ -10,20 +10,18 @@ The attribute network has learnt from labels. So T serves edits alone: nothing o
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gan2shape.build.shards import joined, on_disk
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
 from gan2shape.core.devices import upload
 from gan2shape.core.errors import UserError
-from gan2shape.core.files import UNREADABLE_ARRAYS, write_arrays_atomic
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.records import Render, Scene
 from gan2shape.core.seeding import seeded
@@ -149,31 +147,12 @@ def pool_on_disk(
     """n objects from `first_seed` on: read from shards in the folder where they are, reconstructed and written
     otherwise. Shards belong to one pack: whoever changes it empties the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = []
-    for start in range(0, n, SHARD):
-        seeds = list(range(first_seed + start, first_seed + min(n, start + SHARD)))
-        path = folder / f"pool_{config.render.resolution}_{seeds[0]:06d}_{len(seeds)}.npz"
-        shards.append(_shard(category, seeds, generator, config, path))
-        report("reconstructed", min(n, start + SHARD), n)
-    return joined(shards)
+    seeds, stem = range(first_seed, first_seed + n), folder / f"pool_{config.render.resolution}"
 
+    def make(some: list[int]) -> EditingPool:
+        return reconstructed(category, some, generator, config)
 
-def joined(parts: Iterable[EditingPool]) -> EditingPool:
-    """One after the other."""
-    parts = list(parts)
-    return EditingPool(*(torch.cat([getattr(one, name) for one in parts]) for name in EditingPool.__dataclass_fields__))
-
-
-def _shard(category: str, seeds: list[int], generator: MaskedGenerator, config: ShapeConfig, path: Path) -> EditingPool:
-    names = tuple(EditingPool.__dataclass_fields__)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return EditingPool(*(torch.from_numpy(stored[name]) for name in names))
-    except UNREADABLE_ARRAYS:  # missing or damaged
-        made = reconstructed(category, seeds, generator, config)
-        write_arrays_atomic(path, {name: getattr(made, name).numpy() for name in names})
-        return made
+    return on_disk(EditingPool, make, seeds, SHARD, stem, report)
 
 
 def sample_changes(

@@ -176,7 +176,7 @@ class BuildPlan:
 MADE_ANEW = dict.fromkeys(STEPS, ()) | {
     "masks": ("card",),
     "scene": ("calibration", "confidence", "editing", "card"),
-    "outlines": ("calibration", "confidence"),
+    "outlines": ("calibration", "confidence", "editing"),
 }
 
 

@@ -178,7 +178,7 @@ def outlines_are_learnt_when_named(request: BuildRequest) -> None:
     """From the pack's scene networks, whose calibration and confidence are renewed; once."""
     before = load_pack(request.pack)
     named = replace(request, only=("outlines",))
-    assert plan_build(named).to_do == ("outlines", "calibration", "confidence")
+    assert plan_build(named).to_do == ("outlines", "calibration", "confidence", "editing")
     build_pack(named)
     after = load_pack(request.pack)
     assert after.card["outlines"]["n_steps"] == OUTLINES.n_steps
