@@ -29,8 +29,9 @@ from gan2shape.nn.layers import Conv, n_parameters, upsample_bilinear
 
 RESTORERS = ("glean", "gfpgan", "gpen", "unet")
 HIDDEN = 128  # of the vector that rows of W+ are read from
+BANK_HIDDEN = 64  # of the same in GLEAN, whose rows steer a bank of features alone
 Z_HIDDEN = 256  # of the one that z is read from: a pack's encoder has as many
-COARSE = 8  # GPEN: up to this resolution features are mixed pixel by pixel
+COARSE = 8  # GPEN, GLEAN: up to this resolution features are mixed pixel by pixel
 N_EXTRACTED = 2  # residual convolutions of GLEAN's extractor (published: 23 dense blocks)
 Pictures = tuple[Tensor, list[Tensor]]
 
@@ -204,9 +205,9 @@ class Fusion(nn.Module):
     are.
     """
 
-    def __init__(self, n_own: int, n_beside: int) -> None:
+    def __init__(self, n_own: int, n_beside: int, kernel: int = 3) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(n_own + n_beside, n_own, 3, padding=1)
+        self.convolution = nn.Conv2d(n_own + n_beside, n_own, kernel, padding=kernel // 2)
         nn.init.zeros_(self.convolution.weight)
         nn.init.zeros_(self.convolution.bias)
         nn.init.dirac_(self.convolution.weight[:, :n_own])
@@ -231,14 +232,16 @@ class GLEAN(nn.Module):
         self.extract = nn.ModuleList(Conv(own[size], own[size], 3) for _ in range(N_EXTRACTED))
         trunk = replace(config.trunk, image_channels=own[size])
         self.pyramid = Pyramid(trunk)
-        self.rows = VectorHead(trunk.channels[0], HIDDEN, n_rows_of(config.generator), config.generator.w_dim)
+        self.rows = VectorHead(trunk.channels[0], BANK_HIDDEN, n_rows_of(config.generator), config.generator.w_dim)
         self.register_buffer("w_mean", torch.zeros(config.generator.w_dim))
         channels = {size: own[size]} | dict(zip(trunk.resolutions[:-1], trunk.channels[:-1], strict=True))
-        self.fuse = nn.ModuleDict({str(r): Fusion(width_at[r], n) for r, n in channels.items()})
+        self.fuse = nn.ModuleDict(
+            {str(r): Fusion(width_at[r], n, 1 if r <= COARSE else 3) for r, n in channels.items()}
+        )
         finer = [r for r in own if r > size]
         pairs = list(itertools.pairwise([size, *finer]))
-        self.grow = nn.ModuleDict({str(b): Conv(own[a], 4 * 2 * own[b], 3) for a, b in pairs})
-        self.draw = nn.ModuleDict({str(r): Conv(2 * own[r] + width_at[r], own[r], 3) for r in finer})
+        self.grow = nn.ModuleDict({str(b): Conv(own[a], 4 * own[b], 3) for a, b in pairs})
+        self.draw = nn.ModuleDict({str(r): Conv(own[r] + width_at[r], own[r], 3) for r in finer})
         self.out = silent_conv(own[finer[-1]], 3)
 
     def forward(self, given: Float[Tensor, "B 3 s s"], generator: Generator) -> Pictures:
