@@ -82,7 +82,8 @@ def test_gradients_and_views_work_on_the_pretended_device() -> None:
 
 
 @pytest.mark.parametrize(
-    ("category", "preset"), [("car", "draft"), ("head", "draft"), ("car", "full"), ("head", "paper")]
+    ("category", "preset"),
+    [("car", "draft"), ("head", "draft"), ("car", "full"), pytest.param("head", "paper", marks=pytest.mark.slow)],
 )
 def test_a_run_does_not_mix_devices(category: str, preset: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path))

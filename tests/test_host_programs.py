@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import torch
 
 import gan2shape
@@ -14,6 +15,7 @@ def depth(category: str) -> torch.Tensor:
     return gan2shape.reconstruct(category=category, seed=3, overrides=FEW, device="cpu").scene.depth
 
 
+@pytest.mark.slow
 def test_threads_find_what_one_thread_finds() -> None:
     alone = {category: depth(category) for category in ("car", "head")}
     asked = ["car", "head"] * 4

@@ -64,6 +64,7 @@ def test_sample_to_files_and_the_same_again(packs, tmp_path, monkeypatch) -> Non
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_the_published_preset_works_at_the_bundled_generator_s_resolution(packs, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(packs))
     quick = ["steps_scale=0.001", "steps.batch=2", "n_stages=1"]

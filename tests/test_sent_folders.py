@@ -168,6 +168,7 @@ def test_a_lost_input_is_one_sentence(home, tmp_path) -> None:
         assert "given.npz is" in line
 
 
+@pytest.mark.slow
 def test_a_custom_generator_is_found_by_its_contents(home, cache, tmp_path) -> None:
     """By the note in the user's cache; where it has moved, by the path that is given anew, and from then on again."""
     run, mine = tmp_path / "run", tmp_path / HOME / "mine.pt"

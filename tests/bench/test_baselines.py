@@ -168,6 +168,7 @@ def truths() -> TrueDepths:
     return TrueDepths(image, truth.depth.numpy(), (truth.mask > 0.999).numpy())
 
 
+@pytest.mark.slow
 def test_taught_depth_is_learnt_resumed_and_opened(truths, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(learn, "TrainingSession", partial(TrainingSession, checkpoint_seconds=0.0))
     plan = replace(KINDS[TAUGHT], n_steps=40, batch=8, n_images=8, n_scored=2, score_every=20, average_decay=0.5)
@@ -205,6 +206,7 @@ def test_unsup3d_lowers_its_objective(truths) -> None:
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
 
 
+@pytest.mark.slow
 def test_rows_of_the_exam(truths, tmp_path) -> None:
     plan = replace(KINDS[TAUGHT], n_steps=1, batch=2, n_images=8, n_scored=1, score_every=1)
     path = train_baseline(TAUGHT, "car", plan, tmp_path / "net", images=truths)

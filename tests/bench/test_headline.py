@@ -9,6 +9,7 @@ import pytest
 from tests.bench.headline import BOUNDS, validation_errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category", sorted(BOUNDS))
 def test_depth_of_all_validation_objects_is_as_good_as_what_ships(category: str) -> None:
     errors = validation_errors(category)

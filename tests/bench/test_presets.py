@@ -17,6 +17,7 @@ def test_a_bundled_generator_is_used_at_its_own_resolution() -> None:
     assert config.n_stages == 4  # the rest of the preset stays
 
 
+@pytest.mark.slow
 def test_the_ladder_runs_under_the_published_preset() -> None:
     quick = ("n_stages=1", "steps.n_projection=[1]", "steps.n_joint=[1]", "steps.batch=2", "steps.n_collect=2",
              "steps.n_albedo=[1]", "invert.n_steps=2", "invert.n_starts=1", "invert.n_tracks=1",

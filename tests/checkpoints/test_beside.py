@@ -109,7 +109,9 @@ def ring() -> dict:
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
-@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.slow) if one == "long list" else one for one in BESIDE]
+)
 def test_things_beside_the_weights(name: str, place: str, tmp_path: Path) -> None:
     state = lookalike.rosinality_state(*SMALL)
     thing = {"thing": BESIDE[name]()}

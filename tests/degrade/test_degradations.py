@@ -179,7 +179,7 @@ def test_what_cannot_be_is_refused(make, words: str) -> None:
         make()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from([phi for phi in ALL if not isinstance(phi, Crop | Mask)]), min_size=1, max_size=4))
 def test_any_composition_is_finite_differentiable_and_says_what_is_known(steps: list[Degradation]) -> None:
     phi: Degradation = steps[0]

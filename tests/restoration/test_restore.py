@@ -134,6 +134,7 @@ def test_morphing_begins_and_ends_at_its_pictures_and_jitter_0_stays() -> None:
         morphed(first, {"latent0": first["latent0"]}, method.space, prior)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_pictures_are_combined(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What W+ found stays where it is wanted; around it the given pictures come back."""

@@ -260,6 +260,7 @@ def test_the_depth_network_is_fitted_to_the_ellipsoid(setup) -> None:
     torch.testing.assert_close(model.base.initial, model.free_depth(target.image))
 
 
+@pytest.mark.slow
 def test_a_tiny_run_ends_finite_with_files_that_name_the_substitution(setup, tmp_path) -> None:
     generator, observation, *_ = setup
     made = reconstruct(observation, generator, TINY, silent)

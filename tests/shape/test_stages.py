@@ -86,7 +86,7 @@ def die_before_step(stop_after, monkeypatch, observation, generator, config, fol
     monkeypatch.setattr(method, "run_step", original)
 
 
-@pytest.mark.parametrize("stop_after", [2, 4])
+@pytest.mark.parametrize("stop_after", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_an_interrupted_run_of_a_bundled_pack_continues_bit_for_bit(tmp_path, monkeypatch, stop_after):
     """Its generator's images lie channels_last in memory, which chooses other convolutions than the plain order."""
     generator, config = open_prior("head", overrides=("n_stages=2", "steps_scale=0.02", "steps.batch=4"), device="cpu")
