@@ -173,15 +173,20 @@ def _of(rows: Rows, task: str) -> list[str]:
 def features(rows: Rows) -> list[str]:
     """DGP with one data term alone, and both orders of the weights; the gain is against the discriminator, at once."""
     lines = []
-    for row in sorted(rows.by_row, key=lambda row: ABLATIONS.index(row) if row in ABLATIONS else len(ABLATIONS)):
-        if match := FEATURES.fullmatch(row):
-            first = re.sub(r"\+\w+\+\w+", f"+{LOSSES[0]}+{ORDERS[1]}", row, count=1)
-            value = rows.mean(row, HOLE) or rows.mean(row, PSNR)
-            label = (row.partition("=")[0], COMPARED_BY[match[1]], FREED[match[2]])
-            perceptual = rows.mean(row, "perceptual", 3, True)
-            lines.append((*label, value, perceptual, rows.mean(row, "paint_lab"), rows.gain(row, first)))
+    for row in sorted(filter(FEATURES.fullmatch, rows.by_row), key=_feature_place):
+        match = FEATURES.fullmatch(row)
+        first = re.sub(r"\+\w+\+\w+", f"+{LOSSES[0]}+{ORDERS[1]}", row, count=1)
+        value = rows.mean(row, HOLE) or rows.mean(row, PSNR)
+        label = (row.partition("=")[0], COMPARED_BY[match[1]], FREED[match[2]])
+        perceptual = rows.mean(row, "perceptual", 3, True)
+        lines.append((*label, value, perceptual, rows.mean(row, "paint_lab"), rows.gain(row, first)))
     heads = ("task", "compared by", "weights are freed", "PSNR (of the hole), dB", "perceptual", "paint", "gain, dB")
     return table(heads, lines)
+
+
+def _feature_place(row: str) -> tuple[str, int, int]:
+    match = FEATURES.fullmatch(row)
+    return row.partition("=")[0], LOSSES.index(match[1]), ORDERS.index(match[2])
 
 
 def ladder(rows: Rows) -> list[str]:
