@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan2shape.nn import layers
+from gan2shape.nn.averages import average_weights
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.layers import n_parameters
@@ -82,7 +83,7 @@ def make_step(variant: Variant) -> Callable[[int], None]:
             penalty = objectives.gradient_penalty(discriminator, real)
             (penalty * (0.5 * config.r1_gamma * config.r1_interval)).backward()
             adam_d.step()
-        objectives.average_weights(average, generator, 0.998)
+        average_weights(average, generator, 0.998)
 
     return step
 
