@@ -14,14 +14,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gan2shape.core.errors import UserError
-from gan2shape.core.network_files import load_network, save_network
+from gan2shape.core.network_files import load_network, read_network_card, save_network
 from gan2shape.invert.method import MethodConfig, StageConfig
 from gan2shape.invert.solver import Problem, Solved
 from gan2shape.invert.start import naive
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.restorers import RESTORERS, RestorerConfig, build_restorer
-from gan2shape.prior.identity import generator_hash, trained_file
+from gan2shape.prior.identity import generator_hash, pack_folder, trained_file
 from gan2shape.prior.packs import Prior
 from gan2shape.restoration.blind import BLIND
 from gan2shape.restoration.picture_restorers import TITLES as PICTURE_RESTORERS
@@ -98,7 +98,7 @@ def open_restorer(method: str, damage: Damage, prior: Prior) -> OpenRestorer | P
         return open_picture_restorer(path, damage, prior.resolution, prior.w_mean.device)
     kind, path = "KIND", Path(method)
     if not method.endswith(SUFFIX):
-        kind, path = method, trained_file(method, prior, f"restorer-{method}{SUFFIX}")
+        kind, path = method, trained_file(method, prior, shipped_name(method))
     command = f"gan2shape train-restorer --kind {kind}"
     network = load_network(path, _built, FORMAT, "restorer", command).to(prior.w_mean.device)
     config, own = network.config, generator_hash(prior.generator)
@@ -116,6 +116,22 @@ def open_restorer(method: str, damage: Damage, prior: Prior) -> OpenRestorer | P
             f"{damage.task}`."
         )
     return OpenRestorer(network, prior)
+
+
+def shipped_name(kind: str) -> str:
+    """The file of a restorer beside the bundled pack that it was trained for."""
+    return f"restorer-{kind}{SUFFIX}"
+
+
+def shipped_restorer(damage: Damage, prior: Prior) -> str | None:
+    """The kind of the restorer that this task has unless a method is named, where one comes with the prior's pack and
+    was trained for its generator; None elsewhere.
+    """
+    kind, folder = damage.kind.restorer, pack_folder(prior)
+    path = None if folder is None or not kind else folder / shipped_name(kind)
+    if path is None or not path.is_file():
+        return None
+    return kind if read_network_card(path).get("generator") == generator_hash(prior.generator) else None
 
 
 def serves(trained_for: str, damage: Damage) -> bool:

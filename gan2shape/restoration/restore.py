@@ -22,7 +22,7 @@ from gan2shape.nn.latent_encoder import LatentEncoder
 from gan2shape.prior.packs import Prior
 from gan2shape.restoration.composition import composed
 from gan2shape.restoration.edits import mixed, posterior
-from gan2shape.restoration.feedforward import is_restorer, open_restorer
+from gan2shape.restoration.feedforward import is_restorer, open_restorer, shipped_restorer
 from gan2shape.restoration.networks import networks_of
 from gan2shape.restoration.tasks import Damage, degradations, hole_of
 from gan2shape.restoration.variants import load_variant
@@ -81,6 +81,7 @@ def restore_images(
     """
     if degrade and damage.kind.is_learnt:
         raise UserError(f"{damage.task} is no damage of a picture: give what the encoder has to see.")
+    method = method or shipped_restorer(damage, prior)
     network = open_restorer(method, damage, prior) if isinstance(method, str) and is_restorer(method) else None
     if network is not None:
         config = network.method

@@ -33,6 +33,7 @@ class Task:
 
     summary: str  # for people
     method: str  # unless one is named
+    restorer: str = ""  # kind of one that is better, where it comes with the prior's pack
     compose: str = "none"  # restoration/composition.py
     # Its number unless one is given: factor, blur in pixels, noise of values in [-1, 1], severity of restoration.blind
     strength: float | None = None
@@ -48,7 +49,7 @@ TASKS: dict[str, Task] = {
     "denoise": Task("a noisy picture", "brgm", strength=0.2),
     "deblur": Task("a blurred picture", "tv", strength=2.0),
     "hybrid": Task("half the resolution, grey, and a hole", "brgm", has_hole=True),
-    "blind": Task("a blurred, small, noisy picture, compressed by JPEG", "brgm", strength=2.0),
+    "blind": Task("a blurred, small, noisy picture, compressed by JPEG", "brgm", restorer="gpen", strength=2.0),
     "frontal": Task("the object from its category's standard view", "", is_learnt=True),
     "silhouette": Task("an object that fills a mask", "", is_learnt=True),
 }

@@ -14,8 +14,10 @@ from gan2shape.build.restorers import KINDS, RestorerPlan, new_restorer, optimiz
 from gan2shape.core.errors import UserError
 from gan2shape.core.network_files import read_network_card
 from gan2shape.measure.metrics import psnr_db
+from gan2shape.prior import identity
 from gan2shape.prior.identity import generator_hash
-from gan2shape.restoration.feedforward import open_restorer, serves
+from gan2shape.restoration import feedforward
+from gan2shape.restoration.feedforward import open_restorer, save_restorer, serves, shipped_name, shipped_restorer
 from gan2shape.restoration.restore import restore_images
 from gan2shape.restoration.tasks import Damage, parse_damage
 from gan2shape.train.image_source import image_source
@@ -50,6 +52,23 @@ def test_every_kind_trains_and_restores_like_a_method(kind: str, prior, source, 
     assert restored.solved.n_steps == 0
     card = read_network_card(path)
     assert card["generator"] == ("" if kind == "unet" else generator_hash(prior.generator))
+
+
+def test_a_task_takes_the_restorer_that_comes_with_its_pack(prior, tmp_path: Path, monkeypatch) -> None:
+    for module in (feedforward, identity):
+        monkeypatch.setattr(module, "pack_folder", lambda prior: tmp_path)
+    blind, sharp = parse_damage("blind:2"), parse_damage("deblur:2")
+    assert shipped_restorer(blind, prior) is None
+    network, path = new_restorer("gpen", prior, KINDS["gpen"]), tmp_path / shipped_name("gpen")
+    save_restorer(path, network, {"generator": "another"})
+    assert shipped_restorer(blind, prior) is None
+    save_restorer(path, network, {"generator": generator_hash(prior.generator)})
+    assert shipped_restorer(blind, prior) == "gpen"
+    assert shipped_restorer(sharp, prior) is None
+    images = torch.rand(2, 3, SIZE, SIZE)
+    taken = restore_images(images, blind, None, prior, degrade=True)
+    assert torch.equal(taken.image, restore_images(images, blind, str(path), prior, degrade=True).image)
+    assert taken.method.title == feedforward.TITLES["gpen"][0]
 
 
 def test_a_restorer_learns_to_restore(prior, source, tmp_path: Path) -> None:
