@@ -85,7 +85,7 @@ def choose_with_true_depth(
     sides: dict[tuple[float, float], float] = {}
 
     def side(scale: float, tilt: float) -> float:
-        shape = replace(config.initial, network_depth_scale=scale, network_tilt=(0.0, tilt))
+        shape = replace(config.initial, network_depth_scale=scale, network_tilt=(0.0, tilt), relit_cutoff=0.0)
         sides[scale, tilt] = mean_side(networks, generator, replace(config, initial=shape), items)
         report("calibration", len(sides), n_trials, side=sides[scale, tilt])
         return sides[scale, tilt]

@@ -92,7 +92,7 @@ def judge(category: str, seeds: list[int], generator: MaskedGenerator, config: S
     truth, prior = render_set(category, seeds, config.render.resolution).truth, generator.prior
     device = prior.w_mean.device
     known, state = pretrained_networks(prior, config), new_state(config, prior.w_mean.shape[-1], device)
-    bare = replace(config, initial=replace(config.initial, fusion_yaws_deg=()))
+    bare = replace(config, initial=replace(config.initial, fusion_yaws_deg=(), relit_cutoff=0.0))
     images = truth.image.to(device)
     made, predicted = generator(prior.guess_latent(images))
     depths, masks, rows = [], [], []

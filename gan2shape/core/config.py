@@ -89,7 +89,7 @@ class RenderConfig(Finite):
 class InitialShapeConfig(Finite):
     """The initial depth: an ellipsoid on the mask's box (published), or what a pack's depth network sees.
 
-    The last five describe a pack's weights: its calibration sets them (prior/calibration.py).
+    The last six describe a pack's weights: its calibration sets them (prior/calibration.py).
     """
 
     depth_scale: float = 0.6  # of the ellipsoid, as a fraction of the published cap
@@ -109,6 +109,7 @@ class InitialShapeConfig(Finite):
     # view network reads in the input. They make up for the response of projections to view changes, which is below 1.
     network_tilt: tuple[float, float] = (0.0, 0.0)
     fusion_yaws_deg: tuple[float, ...] = ()  # yaws of multi-view fusion; () measures the input alone
+    relit_cutoff: float = 0.0  # part of the width below which form is that of relit pictures; 0 does without them
     # Where the initial depth is a depth network's, each stage keeps only a share of its change that is finer than this
     # part of the image's width (sd of a Gaussian), and undoes the coarser rest. 0 keeps everything.
     highpass_cutoff: float = 0.0625
@@ -118,7 +119,7 @@ class InitialShapeConfig(Finite):
         need(len(self.slants_deg) > 0, "initial.slants_deg is empty: write [0.0] for no slant")
         need(self.slant_steps >= 0, f"initial.slant_steps={self.slant_steps} is negative")
         need(self.slant_judged > 0, f"initial.slant_judged={self.slant_judged} has to be above 0")
-        for name in ("highpass_cutoff", "highpass_share"):
+        for name in ("relit_cutoff", "highpass_cutoff", "highpass_share"):
             need(0 <= getattr(self, name) <= 1, f"initial.{name}={getattr(self, name)} has to lie between 0 and 1")
 
 

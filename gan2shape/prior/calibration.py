@@ -1,10 +1,10 @@
 """What describes one set of weights and is no weight: `calibration.json` beside `prior.safetensors`.
 
-The scale of the depth network's shapes, their tilt, the yaws of multi-view fusion, the high-pass filter of a stage,
-the lights of the training images, how they frame their object, and the limits of what the prior knows
-(shape/verdict.py). For each value the file states whether true depth was used to choose it. A value that is missing, or
-a pack without this file, leaves the typed default of the configuration; without limits there is no verdict, without a
-frame photos are cut as they are.
+The scale of the depth network's shapes, their tilt, the yaws of multi-view fusion, how fine the form is that relit
+pictures tell, the high-pass filter of a stage, the lights of the training images, how they frame their object, and the
+limits of what the prior knows (shape/verdict.py). For each value the file states whether true depth was used to choose
+it. A value that is missing, or a pack without this file, leaves the typed default of the configuration; without limits
+there is no verdict, without a frame photos are cut as they are.
 
     {"format": "gan2shape-calibration-1",
      "depth_scale": {"value": 1.1, "chosen_with_true_depth": true}, …}
@@ -36,6 +36,7 @@ KEYS = {  # value of the calibration -> key of `ShapeConfig`
     "depth_scale": "initial.network_depth_scale",
     "tilt": "initial.network_tilt",
     "fusion_yaws_deg": "initial.fusion_yaws_deg",
+    "relit_cutoff": "initial.relit_cutoff",
     "highpass_cutoff": "initial.highpass_cutoff",
     "highpass_share": "initial.highpass_share",
     "light_lx": "lights.lx",
@@ -55,6 +56,7 @@ class Calibration(Finite):
     depth_scale: float | None = None  # factor on the depth network's depth range, which images do not fix
     tilt: tuple[float, float] | None = None  # slopes of depth per radian of estimated pitch and yaw
     fusion_yaws_deg: tuple[float, ...] | None = None  # yaws of multi-view fusion; () measures the input alone
+    relit_cutoff: float | None = None  # part of the width below which form is that of relit pictures
     highpass_cutoff: float | None = None  # of what a stage adds to the start, as a part of the resolution
     highpass_share: float | None = None  # of the rest, which part is kept
     light_lx: tuple[float, float] | None = None  # lights of the training images: see `LightPriorConfig`
@@ -77,7 +79,7 @@ class Calibration(Finite):
     def check(self) -> None:
         if self.depth_scale is not None:
             need(0 < self.depth_scale <= GREATEST_SCALE, f"depth_scale={self.depth_scale} is no factor")
-        for name in ("highpass_cutoff", "highpass_share"):
+        for name in ("relit_cutoff", "highpass_cutoff", "highpass_share"):
             value = getattr(self, name)
             need(value is None or 0 <= value <= 1, f"{name}={value} has to lie between 0 and 1")
         for name in ("light_lx", "light_ly", "light_gain"):

@@ -133,9 +133,9 @@ def render_scene(
 
 
 def render_input_view(
-    albedo: Float[Tensor, "1 3 S S"], shading: Float[Tensor, "1 1 S S"], canvas: Canvas
-) -> Float[Tensor, "1 3 S S"]:
-    """The scene in the input's own view. The canonical frame is that view, so nothing has to be warped."""
+    albedo: Float[Tensor, "#B 3 S S"], shading: Float[Tensor, "#B 1 S S"], canvas: Canvas
+) -> Float[Tensor, "B 3 S S"]:
+    """The scene in the input's own view, under one light or B. The canonical frame is that view, so nothing has to be warped."""
     texture = apply_light(albedo, shading)
     return (canvas.mask * texture + (1 - canvas.mask) * canvas.background).clamp(-1, 1)
 

@@ -1,7 +1,8 @@
 """Many images in one pass: each gets what `reconstruct` gives it alone where nothing is optimised.
 
-That is so where the inversion is the encoder's guess, the initial depth is the depth network's without fusion, and no
-stage follows (preset instant). The networks then see whole batches; what depends on one image's mask is done for each.
+That is so where the inversion is the encoder's guess, the initial depth is the depth network's without fusion and relit
+pictures, and no stage follows (preset instant). The networks then see whole batches; what depends on one image's mask
+is done for each.
 """
 
 import time
@@ -32,8 +33,8 @@ BATCH = 32  # images that the networks see at once
 def is_one_pass(generator: MaskedGenerator, config: ShapeConfig) -> bool:
     """Whether nothing is optimised for an image under this configuration."""
     shape = config.initial
-    is_bare = config.n_stages == 0 and config.invert.n_steps == 0 and not shape.fusion_yaws_deg
-    is_bare = is_bare and not config.invert.encoder
+    is_bare = config.n_stages == 0 and config.invert.n_steps == 0 and not config.invert.encoder
+    is_bare = is_bare and not shape.fusion_yaws_deg and not shape.relit_cutoff
     return is_bare and generator.prior.encoder is not None and category_networks_of(generator, config) is not None
 
 

@@ -1,9 +1,9 @@
 """The initial depth: an ellipsoid with a slant, or the estimate of a pack's depth network.
 
 A pack's networks have learnt from thousands of single images (shape/pretrain.py). Their depth is the mean over the
-image and its mirror image, over a few views of the object where that helps (shape/fusion.py), and is tilted by the
-view that their view network estimates. Depth scale and tilt are numbers of the pack's calibration. Where there are
-such networks, no ellipsoid is computed.
+image and its mirror image, over a few views of the object where that helps (shape/fusion.py), is tilted by the view
+that their view network estimates, and gets fine form from relit pictures (shape/relit.py). Depth scale and tilt are
+numbers of the pack's calibration. Where there are such networks, no ellipsoid is computed.
 """
 
 import time
@@ -22,6 +22,7 @@ from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.ellipsoid import choose_slant, ellipsoid_model, fit_to_ellipsoid
 from gan2shape.shape.fusion import fused_depth
 from gan2shape.shape.gauge import depth_base
+from gan2shape.shape.relit import with_relit_form
 from gan2shape.shape.state import ObjectState, Progress, SceneModel, Target
 
 ELLIPSOID, DEPTH_NETWORK = "ellipsoid", "depth network"  # `Progress.initial`
@@ -69,6 +70,8 @@ def from_depth_network(
     if shape.fusion_yaws_deg and prior.encoder is not None:
         depth = fused_depth(depth, measure, target, generator, shape.fusion_yaws_deg, config.render)
     depth = tilted_by_view(depth, target.image, known, prior, shape.network_tilt)
+    if shape.relit_cutoff > 0 and prior.encoder is not None:
+        depth = with_relit_form(depth, target, known, generator, config)
     take_view_and_light(model, known)
     return replace(model, base=depth_base(depth, config.render.depth_half_range))
 

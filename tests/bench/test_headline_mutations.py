@@ -66,6 +66,11 @@ def fusion_off(patch: Patch, category: str) -> None:
     configured(patch, fusion_yaws_deg=())
 
 
+def relit_off(patch: Patch, category: str) -> None:
+    """No form is taken from relit pictures."""
+    configured(patch, relit_cutoff=0.0)
+
+
 def fusion_signs(patch: Patch, category: str) -> None:
     """Multi-view fusion takes views from the left for views from the right."""
     original = fusion.to_canonical
@@ -73,7 +78,7 @@ def fusion_signs(patch: Patch, category: str) -> None:
 
 
 NOTICED: list[tuple[str, Callable[[Patch, str], None]]] = [
-    *((category, mutation) for category in BOUNDS for mutation in (plane, mirrored, other_networks)),
+    *((category, mutation) for category in BOUNDS for mutation in (plane, mirrored, other_networks, relit_off)),
     ("head", view_signs),
     ("head", tilt_off),
     ("car", view_signs),
