@@ -324,7 +324,8 @@ def calibration_of(generator: MaskedGenerator, category: str | None) -> Calibrat
     the weights of the category's own pack is left out.
     """
     known = bundled_calibration(category)
-    values = {name: value for name, value in known.values.items() if not name.startswith((LIMIT, FRAME))}
+    own = (LIMIT, FRAME, "relit_cutoff")
+    values = {name: value for name, value in known.values.items() if not name.startswith(own)}
     values |= {"tilt": (0.0, 0.0)} if "tilt" in values else {}
     chosen = tuple(name for name in known.chosen_with_true_depth if name in values and name != "tilt")
     z_dim = generator.prior.generator.config.z_dim
