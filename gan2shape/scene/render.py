@@ -135,7 +135,7 @@ def render_scene(
 def render_input_view(
     albedo: Float[Tensor, "#B 3 S S"], shading: Float[Tensor, "#B 1 S S"], canvas: Canvas
 ) -> Float[Tensor, "B 3 S S"]:
-    """The scene in the input's own view, under one light or B. The canonical frame is that view, so nothing has to be warped."""
+    """The scene in the input's own view, under one light or B. The canonical frame is that view: nothing is warped."""
     texture = apply_light(albedo, shading)
     return (canvas.mask * texture + (1 - canvas.mask) * canvas.background).clamp(-1, 1)
 
