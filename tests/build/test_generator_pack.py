@@ -171,7 +171,7 @@ def test_the_calibration_has_the_category_s_constants_and_the_samples_frame(requ
     assert found.frame.size[1] == pytest.approx(0.5, abs=0.05)
     assert found.frame.background == (0.0, 0.0, 0.0)
     assert (found.depth_scale, found.light_gain) == (bundled.depth_scale, bundled.light_gain)
-    assert (found.limits, found.tilt) == ({}, (0.0, 0.0))
+    assert (found.limits, found.tilt, found.relit_cutoff) == ({}, (0.0, 0.0), None)
     assert set(found.chosen_with_true_depth) < set(bundled.chosen_with_true_depth)
 
 
