@@ -83,8 +83,8 @@ class EncoderPlan(Finite):
 
 
 KINDS: Mapping[str, EncoderPlan] = {
-    "psp": EncoderPlan(),
-    "e4e": EncoderPlan(head="delta", delta_weight=0.02, free_from=0.1, free_until=0.5, latent_weight=0.05),
+    "psp": EncoderPlan(n_steps=3000),
+    "e4e": EncoderPlan(n_steps=3000, head="delta", delta_weight=0.2, free_from=0.1, free_until=0.5, latent_weight=0.05),
     "restyle": EncoderPlan(head="residual", n_passes=3, n_steps=700),
     "idinvert": EncoderPlan(head="flat+", adversarial_weight=0.05),
 }

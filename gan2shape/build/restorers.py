@@ -68,10 +68,10 @@ class RestorerPlan(Finite):
 
 
 KINDS: Mapping[str, RestorerPlan] = {
-    "glean": RestorerPlan(task="superres:4"),
+    "glean": RestorerPlan(task="superres:4", n_steps=3000),
     "gfpgan": RestorerPlan(pyramid_weight=1.0),
-    "gpen": RestorerPlan(generator_share=0.05),
-    "unet": RestorerPlan(),
+    "gpen": RestorerPlan(generator_share=0.05, n_steps=2500),
+    "unet": RestorerPlan(lr=8e-3),
 }
 
 
