@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from gan2shape.bench.frechet import FrechetRequest, run_frechet
+from gan2shape.bench.frechet import FrechetRequest, real_features, run_frechet
 from gan2shape.core.files import append_lines, read_lines
 from gan2shape.core.progress import PlainReporter
 from gan2shape.nn.discriminator import DiscriminatorConfig
@@ -56,6 +56,7 @@ def main() -> None:
     report = PlainReporter(sys.stderr, 30.0)
     source = image_source(options.category, 2 * options.count, SIZE, options.out / "x", report=report)
     (images,), rows = source.images.folders, options.out / "rows.jsonl"
+    known = real_features(FrechetRequest(options.out, images, options.count), SIZE, report)
     done = {(row["objective"], row["seed"], row["kimg"]) for row in read_lines(rows)}
     for seed in options.seeds:
         for name in options.objective or OBJECTIVES:
@@ -64,7 +65,7 @@ def main() -> None:
                 if (name, seed, kimg) in done:
                     continue
                 state = train(images, folder, config_for(name, seed, kimg), report=report)
-                found = run_frechet(FrechetRequest(folder, images, options.count), report)
+                found = run_frechet(FrechetRequest(folder, images, options.count), report, known)
                 steps = next(iter(state.generator_optimizer.state.values()))["step"]
                 row = {"objective": name, "seed": seed, "kimg": kimg, "generator_steps": int(steps)}
                 row |= {"frechet": found["frechet"], "floor": found.get("floor"), "n": found["n"]}

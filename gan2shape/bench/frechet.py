@@ -42,27 +42,45 @@ class FrechetRequest:
     device: str = "auto"
 
 
-def run_frechet(request: FrechetRequest, report: Reporter = silent) -> dict[str, float | int | str]:
+@dataclass(frozen=True)
+class RealFeatures:
+    """What generators are compared with: the first images of a folder, and as many others where there are such."""
+
+    features: Float[Tensor, "N D"]
+    others: Float[Tensor, "N D"] | None
+
+
+def run_frechet(
+    request: FrechetRequest, report: Reporter = silent, known: RealFeatures | None = None
+) -> dict[str, float | int | str]:
     """{"frechet", "floor", "n", …}; `floor`: the same distance of two sets of real images, where there are enough.
 
-    The images are the first ones of the folder. Raises UserError where it has fewer, where the generator cannot be
-    read, and where the network of the extra `perceptual` is missing.
+    The images are the first ones of the folder; `known`: what `real_features` gave for them, which saves most of the
+    time for a second generator. Raises UserError as `real_features` does, and where the generator cannot be read.
+    """
+    device = choose_device(request.device)
+    generator = _generator(request.generator, device)
+    known = known or real_features(request, generator.config.resolution, report)
+    n = request.count
+    made = _features(load_perceptual(device), _made(generator, n, request.seed), n, "samples", report)
+    row = {"generator": str(request.generator), "n": n, "frechet": frechet_distance(made, known.features)}
+    return row if known.others is None else row | {"floor": frechet_distance(known.others, known.features)}
+
+
+def real_features(request: FrechetRequest, resolution: int, report: Reporter = silent) -> RealFeatures:
+    """Features of the request's images at a resolution. Raises UserError where there are fewer than asked for, and
+    where the network of the extra `perceptual` is missing.
     """
     if request.count < 2:
         raise UserError(f"{request.count} images have no covariance: give --count {ADVISED}.")
-    device = choose_device(request.device)
-    network, generator = load_perceptual(device), _generator(request.generator, device)
-    images = ShardedImages(request.data, generator.config.resolution)
+    network, images = load_perceptual(choose_device(request.device)), ShardedImages(request.data, resolution)
     if len(images) < request.count:
         raise UserError(f"{request.data} holds {len(images)} images: give --count {len(images)}, or render more.")
     n = request.count
     real = _features(network, _reals(images, 0, n), n, "real images", report)
-    made = _features(network, _made(generator, n, request.seed), n, "samples", report)
-    row = {"generator": str(request.generator), "n": n, "frechet": frechet_distance(made, real)}
-    if len(images) >= 2 * n:
-        others = _features(network, _reals(images, n, 2 * n), n, "other real images", report)
-        row["floor"] = frechet_distance(others, real)
-    return row
+    if len(images) < 2 * n:
+        return RealFeatures(real, None)
+    return RealFeatures(real, _features(network, _reals(images, n, 2 * n), n, "other real images", report))
 
 
 def _generator(path: Path, device: torch.device) -> Generator:

@@ -52,6 +52,13 @@ def test_a_generator_is_not_far_from_its_own_samples(request_: frechet.FrechetRe
     assert row["frechet"] < frechet.run_frechet(replace(request_, seed=4))["frechet"]
 
 
+def test_real_images_are_looked_at_once_for_several_generators(request_: frechet.FrechetRequest, monkeypatch) -> None:
+    alone = frechet.run_frechet(request_)
+    known = frechet.real_features(request_, 16)
+    monkeypatch.setattr(frechet, "real_features", None)
+    assert frechet.run_frechet(request_, known=known) == alone
+
+
 def test_too_few_images_are_named(request_: frechet.FrechetRequest) -> None:
     with pytest.raises(UserError, match="holds 120 images: give --count 120"):
         frechet.run_frechet(replace(request_, count=121))
