@@ -56,7 +56,7 @@ def main() -> None:
     report = PlainReporter(sys.stderr, 30.0)
     source = image_source(options.category, 2 * options.count, SIZE, options.out / "x", report=report)
     (images,), rows = source.images.folders, options.out / "rows.jsonl"
-    known = real_features(FrechetRequest(options.out, images, options.count), SIZE, report)
+    known = None  # features of the real images, looked at once, where anything is left to measure
     done = {(row["objective"], row["seed"], row["kimg"]) for row in read_lines(rows)}
     for seed in options.seeds:
         for name in options.objective or OBJECTIVES:
@@ -65,7 +65,9 @@ def main() -> None:
                 if (name, seed, kimg) in done:
                     continue
                 state = train(images, folder, config_for(name, seed, kimg), report=report)
-                found = run_frechet(FrechetRequest(folder, images, options.count), report, known)
+                request = FrechetRequest(folder, images, options.count)
+                known = known or real_features(request, SIZE, report)
+                found = run_frechet(request, report, known)
                 steps = next(iter(state.generator_optimizer.state.values()))["step"]
                 row = {"objective": name, "seed": seed, "kimg": kimg, "generator_steps": int(steps)}
                 row |= {"frechet": found["frechet"], "floor": found.get("floor"), "n": found["n"]}
