@@ -84,3 +84,28 @@ def test_jobs_that_go_on_by_themselves_say_so(home, tmp_path) -> None:
     training = started(home, tmp_path, *words)
     assert stopped(training, tmp_path / "t" / "checkpoint.pt", signal.SIGTERM) == (143, sentence)
     assert not [path.name for path in (tmp_path / "t").iterdir() if path.name.startswith(".")]
+
+
+IN_THE_WRITER = """
+import sys
+from pathlib import Path
+import torch
+from gan2shape.core.files import write_state_atomic
+
+def stopped(self, *rest):
+    raise KeyboardInterrupt
+
+torch.serialization._open_zipfile_writer_buffer.__exit__ = stopped  # before the archive's last bytes
+try:
+    write_state_atomic(Path(sys.argv[1]), {"a": torch.zeros(1000)})
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_stop_within_torch_save_does_not_abort_the_process(tmp_path) -> None:
+    known = {**os.environ, "PYTHONPATH": str(Path(gan2shape.__file__).parent.parent)}
+    command = [sys.executable, "-c", IN_THE_WRITER, str(tmp_path / "state.pt")]
+    ended = subprocess.run(command, env=known, capture_output=True, text=True, check=False, timeout=120)
+    assert (ended.returncode, ended.stdout) == (0, "interrupted\n"), ended.stderr
+    assert not list(tmp_path.iterdir())

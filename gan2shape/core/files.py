@@ -1,5 +1,6 @@
 """Run folders and atomic files: claimed early, so that an unwritable place is found before any work is done."""
 
+import io
 import json
 import math
 import os
@@ -171,14 +172,16 @@ def write_arrays_atomic(path: Path, arrays: Mapping[str, Any], compressed: bool 
 
 
 def write_state_atomic(path: Path, state: Mapping[str, Any]) -> Path:
-    """What `torch.save` writes, at `path`, whole or not at all; the bytes do not depend on the temporary name."""
+    """What `torch.save` writes, at `path`, whole or not at all; the bytes do not depend on the temporary name.
+
+    It is put together in memory, since torch's writer, when Ctrl-C stops it before its last bytes, writes them as it is
+    destroyed: into a file that is closed by then, which aborts the process.
+    """
     import torch
 
-    def save(temporary: Path) -> None:
-        with temporary.open("wb") as stream:
-            torch.save(state, stream)
-
-    return write_atomic(path, save)
+    whole = io.BytesIO()
+    torch.save(state, whole)
+    return write_atomic(path, lambda temporary: temporary.write_bytes(whole.getbuffer()))
 
 
 def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
