@@ -88,11 +88,10 @@ def score_object(
     bench = replace(open_bench(seen, generator, config, report), item=item)
     observed = time.perf_counter() - began
     scenes, made = real_loop(bench, report)
+    inside, observation = seen.mask > 0.5, bench.observation
+    state, _ = ellipsoid_state(bench)  # it may train E
     with torch.no_grad():
-        step_1 = ellipsoid_state(bench)[0].model.depth(bench.target.image)
-    inside = seen.mask > 0.5
-    observation = bench.observation
-    with torch.no_grad():
+        step_1 = state.model.depth(bench.target.image)
         inverted = generator.prior.generator.synthesis(observation.latent)
     scores = {
         **rivals.scores(item, config),

@@ -14,8 +14,10 @@ from gan2shape.bench.run_ladder import run_ladder
 from gan2shape.cli import app
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import pack_dir
-from gan2shape.prior.cache import keep_estimated
+from gan2shape.prior.cache import EstimatedPrior, keep_estimated
 from gan2shape.prior.checkpoint import convert
+from gan2shape.prior.made import MASK_NAME
+from gan2shape.prior.packs import load_pack, write_prior
 from tests.bench.test_card import TINY
 from tests.build.test_custom import an_estimate
 from tests.prior.test_open import thin
@@ -56,6 +58,16 @@ def test_the_table_keeps_generators_apart(copied, tmp_path, monkeypatch) -> None
     assert rows(copied.rename(tmp_path / "renamed.safetensors")), "the same contents go on"
     with pytest.raises(UserError, match="other settings"):
         rows(None)
+
+
+def test_the_table_takes_a_generator_without_an_encoder(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(table, "mean_depth", lambda *given: torch.ones(1, 1, 64, 64))  # hundreds of renders
+    path, whole = tmp_path / "bare.safetensors", load_pack(pack_dir("head"))
+    write_prior(path, replace(whole, networks={}, network_configs={}, card={}), torch.float32)
+    keep_estimated(path, EstimatedPrior(whole.network_configs[MASK_NAME], whole.networks[MASK_NAME], "head"))
+    quick = (*QUICK, "initial.slant_steps=1", "initial.slants_deg=[0.0,10.0]")
+    rows = table.run_table(BenchRequest("head", "smoke", 1, "cpu", quick, path), "val", tmp_path / "rows")
+    assert "step 1" in [row["method"] for row in rows]
 
 
 def test_a_larger_generator_is_measured_at_the_resolution_of_the_exam(tmp_path) -> None:
