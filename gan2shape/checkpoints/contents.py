@@ -80,10 +80,10 @@ def flatten(value: Any) -> Contents:
             part = part.tensor if isinstance(part, ArrayClaim) else part
             if len(inner) > MAX_NAME or depth == MAX_DEPTH:
                 continue
-            if isinstance(part, StoredTensor):
-                contents.tensors.setdefault(inner, part)
-            elif key == INIT_KWARGS or key.endswith(PLAIN_NAMES):
+            if key == INIT_KWARGS or key.endswith(PLAIN_NAMES):
                 contents.plain.setdefault(inner, part)
+            elif isinstance(part, StoredTensor):
+                contents.tensors.setdefault(inner, part)
             elif isinstance(part, dict | list | tuple | Stub):
                 queue.append((part, inner, depth + 1))
     return contents
@@ -97,9 +97,13 @@ def _parts(value: Any, contents: Contents, depth: int) -> Iterator[tuple[str, An
                 contents.top.append(shown(str(key)))
             yield ("" if key in MODULE_PARTS else str(key)), part
     elif isinstance(value, Stub):
-        if depth < 2 and "_modules" in value.state:
+        is_module = "_modules" in value.state
+        if depth < 2 and is_module:
             contents.classes.append(shown(value.kind))
-        yield from _parts(value.state, contents, depth + 1)
+        for key, part in _parts(value.state, contents, depth + 1):
+            # Gains that a layer has computed are numbers of numpy's: weights are among the parameters and buffers.
+            if not (is_module and isinstance(part, StoredTensor | ArrayClaim)) or key.endswith(PLAIN_NAMES):
+                yield key, part
         yield from _parts((*value.items, *value.args), contents, 1)
     elif isinstance(value, list | tuple):
         for i, part in enumerate(value):

@@ -74,6 +74,7 @@ def module_tree(state: dict[str, Tensor], name: str, class_name: str, source: st
     parts: dict[str, dict[str, Tensor]] = {}
     own: dict[str, Any] = {"training": False, "_parameters": OrderedDict(), "_buffers": OrderedDict(), **attributes}
     own |= {"_non_persistent_buffers_set": set(), "_backward_hooks": OrderedDict(), "_is_full_backward_hook": None}
+    own.setdefault("weight_gain", np.sqrt(0.5))  # layers keep what they computed as a number of numpy's
     for key, tensor in state.items():
         child, _, rest = key.partition(".")
         if rest:
