@@ -52,8 +52,8 @@ DECAY_FROM = 2 / 3  # of the steps, after which the learning rate falls
 class ImageEncoderPlan(Finite):
     """How much is learnt, and what counts."""
 
-    n_samples: int = 6000  # that are made once
-    n_steps: int = 1500  # on latents
+    n_samples: int = 15_000  # that are made once
+    n_steps: int = 3000  # on latents
     batch: int = 16
     n_image_steps: int = 1500  # with images
     image_batch: int = 16
