@@ -22,7 +22,7 @@ from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.ellipsoid import choose_slant, ellipsoid_model, fit_to_ellipsoid
 from gan2shape.shape.fusion import fused_depth
 from gan2shape.shape.gauge import depth_base
-from gan2shape.shape.relit import with_relit_form
+from gan2shape.shape.relit import takes_relit_form, with_relit_form
 from gan2shape.shape.state import ObjectState, Progress, SceneModel, Target
 
 ELLIPSOID, DEPTH_NETWORK = "ellipsoid", "depth network"  # `Progress.initial`
@@ -70,7 +70,7 @@ def from_depth_network(
     if shape.fusion_yaws_deg and prior.encoder is not None:
         depth = fused_depth(depth, measure, target, generator, shape.fusion_yaws_deg, config.render)
     depth = tilted_by_view(depth, target.image, known, prior, shape.network_tilt)
-    if shape.relit_cutoff > 0 and prior.encoder is not None:
+    if takes_relit_form(generator, config):
         depth = with_relit_form(depth, target, known, generator, config)
     take_view_and_light(model, known)
     return replace(model, base=depth_base(depth, config.render.depth_half_range))

@@ -38,6 +38,7 @@ from gan2shape.shape.confidence import confidence_of
 from gan2shape.shape.initialize import DEPTH_NETWORK, initialize, read_pitch_yaw_rad
 from gan2shape.shape.observe import MIN_MASK_LEVEL
 from gan2shape.shape.projection import project, refine
+from gan2shape.shape.relit import takes_relit_form
 from gan2shape.shape.stages import STEP_NAMES, run_step
 from gan2shape.shape.state import (
     STATE_NAME,
@@ -225,7 +226,7 @@ class Reconstruction:
             notes=[
                 *(() if self.verdict is None else (self.verdict.sentence,)),
                 *self.notes,
-                origin_note(self.progress, len(self.scenes) - 1),
+                origin_note(self.progress, len(self.scenes) - 1, takes_relit_form(self.generator, self.config)),
                 *substitutions(self.config),
                 *self.generator.notes,
             ],
@@ -334,10 +335,11 @@ def note_to(notes: list[dict], report: Reporter, stage: str) -> Reporter:
     return noted
 
 
-def origin_note(progress: Progress, n_stages: int) -> str:
+def origin_note(progress: Progress, n_stages: int, is_relit: bool) -> str:
     """The initial depth and the number of stages on this object, in a sentence."""
     if progress.initial == DEPTH_NETWORK:
-        return f"Initial depth: the pack's own depth network; stages on this object: {n_stages}."
+        further = ", with fine form from relit pictures" if is_relit else ""
+        return f"Initial depth: the pack's own depth network{further}; stages on this object: {n_stages}."
     return f"Initial depth: an ellipsoid with a slant of {progress.slant_deg:g} degrees; stages: {n_stages}."
 
 

@@ -24,6 +24,11 @@ N_ACROSS, N_DOWN = 4, 4  # lights, over the box of the category's
 NEARNESS = 0.02  # of normals to those of the coarse depth
 
 
+def takes_relit_form(generator: MaskedGenerator, config: ShapeConfig) -> bool:
+    """Whether an initial depth gets fine form from relit pictures."""
+    return config.initial.relit_cutoff > 0 and generator.prior.encoder is not None
+
+
 @torch.no_grad()
 def with_relit_form(
     depth: Float[Tensor, "1 1 S S"],

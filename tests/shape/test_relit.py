@@ -68,10 +68,13 @@ def test_errors_that_the_mirror_image_turns_around_cancel(generator, monkeypatch
 def test_a_run_takes_fine_form_from_relit_pictures_and_keeps_the_distance(generator) -> None:
     opened = with_networks(generator)
     observation = tiny_observation(opened)
-    depths = [
-        reconstruct(observation, opened, replace(with_initial(relit_cutoff=cutoff), n_stages=0), silent).scene.depth
+    results = [
+        reconstruct(observation, opened, replace(with_initial(relit_cutoff=cutoff), n_stages=0), silent)
         for cutoff in (0.0, 0.1, 0.1)
     ]
+    depths = [result.scene.depth for result in results]
+    said = [any("relit pictures" in note for note in result.bundle().notes) for result in results]
+    assert said == [False, True, True]
     change = depths[1] - depths[0]
     assert torch.equal(depths[1], depths[2])
     inside = observation.mask > 0.5
