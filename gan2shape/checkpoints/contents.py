@@ -180,13 +180,23 @@ def ignored(contents: Contents, taken: Place, others: list[Place], used: tuple[s
         if is_average(contents, taken):
             reason = "another average" if is_average(contents, place) else TRAINED
         lines.append(f"{shown(place.prefix) or 'without a prefix'}: {reason}")
-    rest = [name for name in contents.top if not any(_overlap(f"{name}.", prefix) for prefix in known)]
+    names = dict.fromkeys((*contents.top, *_siblings(contents, taken.prefix)))
+    rest = [name for name in names if not any(_overlap(f"{name}.", prefix) for prefix in known)]
     if rest:
         more = f" and {len(rest) - MAX_LISTED} more" if rest[MAX_LISTED:] else ""
-        lines.append(f"{', '.join(rest[:MAX_LISTED])}{more}: no part of a generator or discriminator")
+        lines.append(f"{', '.join(rest[:MAX_LISTED])}{more}: no part of a generator or discriminator that is read here")
     if not contents.is_whole:
         lines.append("what comes after a great number of other things")
     return lines
+
+
+def _siblings(contents: Contents, prefix: str) -> Iterator[str]:
+    """What lies beside a network, within what holds it: `models.discriminator` beside `models.generator.`."""
+    holders = [m.end() for m in re.finditer(r"\.", prefix)][:-1]
+    for end in holders:
+        for name in contents.tensors:
+            if name.startswith(prefix[:end]):
+                yield shown(prefix[:end] + name[end:].partition(".")[0])
 
 
 def _overlap(name: str, prefix: str) -> bool:

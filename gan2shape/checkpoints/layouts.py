@@ -11,7 +11,6 @@ from gan2shape.checkpoints.stored import StoredTensor
 
 GOLDEN = "exact: compared with numbers of the published code"
 SHAPES_ONLY = "shapes only: no published numbers were at hand to compare with"
-UNTESTED = "untested: written from the publisher's public code; no file of theirs was at hand"
 ASSUMED = "exact only if the assumed settings are right"
 DEFAULT, FROM_FILE = "published default", "from the file"
 

@@ -34,7 +34,7 @@ from gan2shape.checkpoints.containers import map_file, read_container
 from gan2shape.checkpoints.contents import part
 from gan2shape.checkpoints.errors import NoFileError, UnreadableError, remedy_of_networks
 from gan2shape.checkpoints.foreign import read_foreign
-from gan2shape.checkpoints.layouts import GOLDEN, SHAPES_ONLY, Foreign
+from gan2shape.checkpoints.layouts import GOLDEN, Foreign
 from gan2shape.checkpoints.summary import summary
 from gan2shape.core.errors import UserError
 from gan2shape.core.requests import address_of
@@ -132,11 +132,8 @@ def _foreign(found: Foreign, n_bytes: int, wanted: int | None) -> Checkpoint:
     config = generator_config(generator, found.generator_settings)
     notes = list(found.notes)
     critic, critic_config = _critic(found, class_index if n_classes else None, notes)
-    if "mapping.w_avg" not in generator:
-        notes.append("The mean of w is not in the file; it is measured over random latents.")
     if n_classes and wanted is None:
         notes.append(f"The network has the classes 0 to {n_classes - 1}; class 0 is used unless --class names another.")
-    is_beyond_golden = found.tested == GOLDEN and (n_classes or config.clamp is not None)
     return Checkpoint(
         kind=found.kind,
         n_bytes=n_bytes,
@@ -146,7 +143,7 @@ def _foreign(found: Foreign, n_bytes: int, wanted: int | None) -> Checkpoint:
         discriminator=critic,
         n_classes=n_classes,
         class_index=class_index if n_classes else None,
-        tested=SHAPES_ONLY if is_beyond_golden else found.tested,
+        tested=found.tested,
         notes=tuple(notes),
         taken=found.taken,
         ignored=tuple(found.ignored),

@@ -7,11 +7,8 @@ from gan2shape.checkpoints.contents import Contents
 KINDS = (  # what it is, and patterns that must all occur among the tensors' names
     ("an EG3D network", (r"(^|\.)backbone\.(synthesis|mapping)\.",)),
     ("a StyleGAN3 network (or StyleGAN-XL)", (r"(^|\.)synthesis\.(L\d+_|input\.freqs)",)),
-    (
-        "a network of lucidrains' stylegan2-pytorch, which differs from StyleGAN2",
-        (r"\.initial_block$", r"\.to_style1\."),
-    ),
-    ("GFPGAN's clean decoder, which differs from StyleGAN2", (r"(^|\.)style_conv1\.bias$", r"(^|\.)style_mlp\.")),
+    ("a network of lucidrains' stylegan2-pytorch (no StyleGAN2)", (r"\.initial_block$", r"\.to_style1\.")),
+    ("GFPGAN's clean decoder (no StyleGAN2)", (r"(^|\.)style_conv1\.bias$", r"(^|\.)style_mlp\.")),
     ("a SWAGAN network", (r"\.(iwt|dwt)\.(ll|lh|hl|hh)$",)),
     ("a StyleSDF or StyleNeRF network", (r"(^|\.)(renderer|fg_nerf|nerf)\.",)),
     ("a StyleSwin network", (r"\.attn\.\d\.relative_position_bias_table|\.relative_position_bias_table",)),

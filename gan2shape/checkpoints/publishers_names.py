@@ -68,7 +68,7 @@ def genforce_generator(state: State) -> dict[str, StoredTensor]:
     for name, tensor in state.items():
         if name.endswith((*FILTER_NAMES, *COUNTERS)):
             continue
-        if name == "mapping.label_weight":
+        if name == "mapping.label_weight" or name.startswith("mapping.LabelEmbed."):
             raise UnreadableError("holds a class-conditional network in genforce's layout, which is not supported")
         if match := re.fullmatch(r"mapping\.dense(\d\d?)\.(weight|bias)", name):
             found[f"mapping.fc{match[1]}.{match[2]}"] = tensor

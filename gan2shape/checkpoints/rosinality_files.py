@@ -11,7 +11,7 @@ import torch
 from gan2shape.checkpoints.assemble import STDDEV_GROUP, shape_of
 from gan2shape.checkpoints.contents import Contents, Place, beside, part, without_filters
 from gan2shape.checkpoints.errors import UnreadableError
-from gan2shape.checkpoints.layouts import ASSUMED, DEFAULT, GOLDEN, SHAPES_ONLY, UNTESTED, Foreign
+from gan2shape.checkpoints.layouts import ASSUMED, DEFAULT, GOLDEN, Foreign
 from gan2shape.checkpoints.multiplier import ORIGIN, estimated_multiplier
 from gan2shape.checkpoints.publishers_names import BASICSR, MMGENERATION, genforce_generator, renamed
 from gan2shape.checkpoints.rosinality_names import rosinality_discriminator, rosinality_generator
@@ -42,7 +42,7 @@ def read_rosinality(contents: Contents, place: Place, critic: Place | None, _: s
     found = _of_rosinality(contents, place, rosinality_generator(state), critic, "rosinality/stylegan2-pytorch")
     outer = place.prefix.removesuffix("generator.")
     if outer != place.prefix and any(name.startswith(outer + DUAL_STYLE) for name in contents.tensors):
-        found.kind, found.tested = "DualStyleGAN", UNTESTED
+        found.kind = "DualStyleGAN"
         found.notes.append("Only the intrinsic path is read: images are those of the StyleGAN2 in it, without a style.")
     return found
 
@@ -52,7 +52,7 @@ def read_basicsr(contents: Contents, place: Place, critic: Place | None, _: str)
     state = own_part(contents, place, BASICSR_PARTS)
     generator = rosinality_generator(renamed(state, BASICSR))
     found = _of_rosinality(contents, place, generator, critic, "BasicSR (or GFPGAN)")
-    found.tested = SHAPES_ONLY
+    found.notes.append("Images are wrong if this is BasicSR's bilinear variant, whose weights have the same names.")
     return found
 
 
@@ -62,7 +62,6 @@ def read_mmgeneration(contents: Contents, place: Place, critic: Place | None, _:
     without_filters(state)
     generator = rosinality_generator(renamed(state, MMGENERATION))
     found = _of_rosinality(contents, place, generator, critic, "mmgeneration")
-    found.tested = UNTESTED
     found.notes.append("Networks that mmgeneration trained itself may generate BGR; the file does not state it.")
     return found
 
@@ -76,7 +75,8 @@ def read_genforce(contents: Contents, place: Place, critic: Place | None, _: str
     multiplier, origin = estimated_multiplier(generator)
     origins = {"clamp": DEFAULT, ORIGIN: origin}
     settings = {"mapping_lr_multiplier": multiplier}
-    return Foreign("genforce", generator, None, settings, {}, UNTESTED, notes, origins, names_used=GENFORCE_PARTS)
+    tested = ASSUMED if origin.startswith("assumed") else GOLDEN
+    return Foreign("genforce", generator, None, settings, {}, tested, notes, origins, names_used=GENFORCE_PARTS)
 
 
 def own_part(contents: Contents, place: Place, parts: tuple[str, ...]) -> dict[str, StoredTensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan2shape.checkpoints.layouts import GOLDEN, SHAPES_ONLY
+from gan2shape.checkpoints.layouts import GOLDEN
 from gan2shape.checkpoints.open import OUR_OWN, inspect, open_checkpoint
 from gan2shape.checkpoints.summary import describe
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
@@ -193,7 +193,7 @@ def test_settings_from_constructor_arguments_and_layers(tmp_path: Path) -> None:
     found = open_checkpoint(path)
     assert (found.generator_config.clamp, found.generator_config.mapping_lr_multiplier) == (256.0, 0.02)
     assert found.discriminator_config.clamp == 64.0
-    assert found.tested == SHAPES_ONLY
+    assert found.tested == GOLDEN
     assert load_generator(path).generator(torch.randn(1, 48)).shape == (1, 3, 32, 32)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from gan2shape.checkpoints.layouts import SHAPES_ONLY
+from gan2shape.checkpoints.layouts import GOLDEN
 from gan2shape.checkpoints.open import inspect
 from gan2shape.cli import app
 from gan2shape.core.errors import UserError
@@ -39,7 +39,7 @@ def test_class_is_put_into_the_mapping(tmp_path: Path) -> None:
         x = torch.nn.functional.leaky_relu(y, 0.2) * 2**0.5
     torch.testing.assert_close(load_generator(path, class_index=2).generator.mapping(z), x, atol=1e-5, rtol=0)
     found = inspect(path, 2)["source"]
-    assert (found["n_classes"], found["class_index"], found["tested"]) == (3, 2, SHAPES_ONLY)
+    assert (found["n_classes"], found["class_index"], found["tested"]) == (3, 2, GOLDEN)
     with pytest.raises(UserError, match=r"no class 3: give a --class up to 2\.$"):
         load_generator(path, class_index=3)
 
