@@ -82,8 +82,9 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 def announcement(seconds: float, generator: MaskedGenerator, config: ShapeConfig) -> str:
     """The expected time in a sentence, with the device, and what would make a long run shorter."""
-    device, ways = generator.prior.w_mean.device.type, []
-    what = f"this CPU ({torch.get_num_threads()} threads)" if device == "cpu" else f"this GPU ({device})"
+    device, ways, n_threads = generator.prior.w_mean.device.type, [], torch.get_num_threads()
+    threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
+    what = f"this CPU ({threads})" if device == "cpu" else f"this GPU ({device})"
     sentence = f"This will take about {format_seconds(seconds)} on {what}."
     if seconds < LONG_S:
         return sentence

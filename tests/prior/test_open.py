@@ -281,7 +281,9 @@ def test_the_estimate_counts_the_schedule():
 def test_a_long_run_names_the_device_and_the_ways_out():
     generator, large = tiny_generator(), replace(CONFIG, render=replace(CONFIG.render, resolution=128))
     slanted = replace(large, initial=replace(CONFIG.initial, slants_deg=(-25.0, 25.0)))
-    assert announcement(30.0, generator, slanted).startswith("This will take about 30 s on this CPU (")
+    n_threads = torch.get_num_threads()
+    threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
+    assert announcement(30.0, generator, slanted) == f"This will take about 30 s on this CPU ({threads})."
     assert "Shorter" not in announcement(30.0, generator, slanted)
     long = announcement(1000.0, generator, slanted)
     assert all(way in long for way in ("render.resolution=64", "initial.slants_deg=[0]", "--device cuda"))
