@@ -38,15 +38,18 @@ def learn_baseline(request: FeedForwardRequest, report: Reporter = silent) -> Ru
 
 
 def _metric(request: FeedForwardRequest, category: str, plan: BaselinePlan) -> FeatureMetric | None:
-    """What compares pictures; nothing where nothing does."""
+    """What compares pictures; nothing where nothing does. Raises UserError for a class that nobody would ask for."""
     if request.kind == TAUGHT or plan.feature_weight == 0:
+        if request.class_index is not None:
+            raise UserError("No discriminator of a class compares pictures in this training: leave out --class.")
         return None
     if request.generator is None and not pack_dir(category).is_dir():
         raise UserError(
             f"There is no pack of {category} whose discriminator compares pictures: make one with "
             f"`gan2shape build {category}`, name one with --generator, or set feature_weight=0."
         )
-    return open_prior(category, request.generator, device=request.device)[0].prior.discriminator
+    further = {"device": request.device, "class_index": request.class_index}
+    return open_prior(category, request.generator, **further)[0].prior.discriminator
 
 
 def _images(

@@ -38,6 +38,7 @@ class FeedForwardRequest:
     resume: bool = True
     device: str = "auto"
     overrides: tuple[str, ...] = ()  # key=value of the plan
+    class_index: int | None = None  # of a class-conditional `generator`
 
 
 def plan_of(kinds: Mapping[str, Plan], kind: str, overrides: tuple[str, ...]) -> Plan:
@@ -140,7 +141,8 @@ def train_text(request: FeedForwardRequest, report: Reporter = silent) -> RunRes
 
 def opened(request: FeedForwardRequest) -> tuple[Prior, str]:
     """(the prior, the category whose ranges and objects go with it). Raises UserError as `open_prior` does."""
-    generator, config = open_prior(request.category, request.generator, device=request.device)
+    further = {"device": request.device, "class_index": request.class_index}
+    generator, config = open_prior(request.category, request.generator, **further)
     return generator.prior, config.category
 
 

@@ -42,7 +42,11 @@ def conditional_pack(path: Path | None, device: str) -> Prior:
 
 
 def train_icgan(request: FeedForwardRequest, report: Reporter = silent) -> RunResult:
-    """Train the encoders into the request's folder, or go on. Raises UserError as `build.icgan.train_icgan` does."""
+    """Train the encoders into the request's folder, or go on. Raises UserError as `build.icgan.train_icgan` does, and
+    for a class of its own.
+    """
+    if request.class_index is not None:
+        raise UserError("IcGAN learns all classes of the generator at once: leave out --class.")
     began, plan = time.perf_counter(), plan_of(icgan.KINDS, request.kind, request.overrides)
     prior = conditional_pack(request.generator, request.device)
     category = request.category or prior.card.get("category", "car")

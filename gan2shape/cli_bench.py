@@ -105,6 +105,7 @@ def bench_learn(
     kind: Annotated[str, typer.Option(help="unsup3d; supervised: our depth network, taught true depth.")] = "unsup3d",
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
     data: Annotated[Path | None, typer.Option(help="Shards of images [default: the category's, rendered].")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the network [default: runs/KIND-CATEGORY].")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")] = True,
@@ -125,9 +126,8 @@ def bench_learn(
         from gan2shape.api_baselines import FeedForwardRequest, learn_baseline
         from gan2shape.core.progress import open_reporter
 
-        request = FeedForwardRequest(
-            kind, folder, category, generator, data, None, resume, device, tuple(settings or ())
-        )
+        further = (data, None, resume, device, tuple(settings or ()), class_index)
+        request = FeedForwardRequest(kind, folder, category, generator, *further)
         with open_reporter() as report:
             result = learn_baseline(request, report)
     lines = [f"{name:20s} {value:.3f}" for name, value in result.metrics.items()]

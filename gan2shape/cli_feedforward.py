@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from gan2shape.cli_errors import as_messages
-from gan2shape.cli_options import RUNS, CustomGenerator, Device, Json, MaybeCategory, Settings, claimed, emit
+from gan2shape.cli_options import (
+    RUNS,
+    ClassIndex,
+    CustomGenerator,
+    Device,
+    Json,
+    MaybeCategory,
+    Settings,
+    claimed,
+    emit,
+)
 
 Data = Annotated[Path | None, typer.Option(help="Shards of images [default: rendered objects of the category].")]
 Resume = Annotated[bool, typer.Option(help="Go on from the checkpoint in --out.")]
@@ -24,6 +34,7 @@ def train_encoder(
     ] = "psp",
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
     data: Data = None,
     out: Out = None,
     resume: Resume = True,
@@ -48,9 +59,8 @@ def train_encoder(
     else:
         from gan2shape.api_feedforward import train_encoder as run_training
 
-    _trained(
-        "train-encoder", run_training, kind, category, generator, data, None, out, resume, device, as_json, settings
-    )
+    named = (category, generator, class_index)
+    _trained("train-encoder", run_training, kind, *named, data, None, out, resume, device, as_json, settings)
 
 
 @as_messages
@@ -88,6 +98,7 @@ def train_restorer(
     ] = None,
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
     data: Data = None,
     out: Out = None,
     resume: Resume = True,
@@ -109,9 +120,8 @@ def train_restorer(
     """
     from gan2shape.api_feedforward import train_restorer as run_training
 
-    _trained(
-        "train-restorer", run_training, kind, category, generator, data, task, out, resume, device, as_json, settings
-    )
+    named = (category, generator, class_index)
+    _trained("train-restorer", run_training, kind, *named, data, task, out, resume, device, as_json, settings)
 
 
 @as_messages
@@ -135,10 +145,13 @@ def train_text(
     """
     from gan2shape.api_feedforward import train_text as run_training
 
-    _trained("train-text", run_training, "text", category, None, data, None, out, resume, device, as_json, settings)
+    named = (category, None, None)
+    _trained("train-text", run_training, "text", *named, data, None, out, resume, device, as_json, settings)
 
 
-def _trained(verb, run_training, kind, category, generator, data, task, out, resume, device, as_json, settings) -> None:
+def _trained(
+    verb, run_training, kind, category, generator, class_index, data, task, out, resume, device, as_json, settings
+) -> None:
     """Train in a folder that is ours, and print where the network is."""
     name = generator.stem if generator else category or "car"
     out = out or Path("runs") / f"{kind}-{name}"
@@ -147,7 +160,8 @@ def _trained(verb, run_training, kind, category, generator, data, task, out, res
         from gan2shape.core.progress import open_reporter
 
         overrides = tuple(settings or ())
-        request = FeedForwardRequest(kind, out, category, generator, data, task, resume, device, overrides)
+        further = (data, task, resume, device, overrides, class_index)
+        request = FeedForwardRequest(kind, out, category, generator, *further)
         with open_reporter() as report:
             result = run_training(request, report)
     lines = [f"{what:18s} {path}" for what, path in result.files.items()]

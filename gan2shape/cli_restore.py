@@ -155,6 +155,7 @@ def morph(
     count: Annotated[int, typer.Option(min=2, max=200, help="Pictures between them, ends included.")] = 11,
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -166,7 +167,7 @@ def morph(
     """
     from gan2shape.api_restore import morph as run_morph
 
-    request = _of_prior(category, generator, seed, device)
+    request = _of_prior(category, generator, class_index, seed, device)
     _shown("morph", as_json, out, lambda folder, report: run_morph(first, second, _at(request, folder), count, report))
 
 
@@ -175,6 +176,7 @@ def jitter(
     image: Annotated[Path, typer.Argument(help="A picture.")],
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -186,7 +188,7 @@ def jitter(
     """
     from gan2shape.api_restore import jitter as run_jitter
 
-    request = _of_prior(category, generator, seed, device)
+    request = _of_prior(category, generator, class_index, seed, device)
     _shown("jitter", as_json, out, lambda folder, report: run_jitter(image, _at(request, folder), report=report))
 
 
@@ -206,11 +208,9 @@ def transfer(
 
     Example:  gan2shape transfer van.png --class 3 --to 0 --generator packs/conditional-car
     """
-    from dataclasses import replace
-
     from gan2shape.api_restore import transfer as run_transfer
 
-    request = replace(_of_prior(category, generator, seed, device), class_index=class_index)
+    request = _of_prior(category, generator, class_index, seed, device)
     _shown("transfer", as_json, out, lambda folder, report: run_transfer(image, _at(request, folder), to, report))
 
 
@@ -222,6 +222,7 @@ def combine(
     kind: Annotated[str, typer.Option(help="crossover, style or scribble.")] = "crossover",
     category: MaybeCategory = None,
     generator: CustomGenerator = None,
+    class_index: ClassIndex = None,
     seed: Seed = 0,
     device: Device = "auto",
     out: Out = None,
@@ -234,16 +235,17 @@ def combine(
     """
     from gan2shape.api_restore import combine as run_combine
 
-    request = _of_prior(category, generator, seed, device)
+    request = _of_prior(category, generator, class_index, seed, device)
     _shown(
         "combine", as_json, out, lambda at, report: run_combine(first, second, mask, kind, _at(request, at), report)
     )
 
 
-def _of_prior(category: str | None, generator: Path | None, seed: int, device: str):
+def _of_prior(category: str | None, generator: Path | None, class_index: int | None, seed: int, device: str):
     from gan2shape.api_restore import RestoreRequest
 
-    return RestoreRequest((), Path(), category=category, generator=generator, seed=seed, device=device)
+    prior = {"category": category, "generator": generator, "class_index": class_index, "device": device}
+    return RestoreRequest((), Path(), **prior, seed=seed)
 
 
 def _at(request, folder: Path):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from gan2shape.checkpoints.layouts import GOLDEN
 from gan2shape.checkpoints.open import inspect
 from gan2shape.cli import app
 from gan2shape.core.errors import UserError
+from gan2shape.core.images import write_png
 from gan2shape.prior.cache import cache_name
 from gan2shape.prior.checkpoint import convert, load_generator
 from tests.checkpoints import hostile_parts, lookalike
@@ -86,16 +88,33 @@ VERBS = (
     "bench shape --category car --class 1 --out {folder}",
     "bench ladder --generator {path} --category car --rung O3 --class 1",
     "bench card --generator {path} --category car --class 1",
+    "bench edit --generator {path} --category car --class 1 --out {folder}",
+    "bench restore --generator {path} --category car --class 1 --out {folder}",
+    "bench defence --generator {path} --category car --class 1 --out {folder}",
+    "bench learn --generator {path} --category car --class 1 --out {folder}",
+    "bench learn --kind supervised --category car --class 1 --out {folder}",
+    "build car --generator {path} --class 1 --out {folder}",
+    "restore {image} --generator {path} --class 1 --out {folder}",
+    "invert {image} --generator {path} --class 1 --out {folder}",
+    "morph {image} {image} --generator {path} --class 1 --out {folder}",
+    "jitter {image} --generator {path} --class 1 --out {folder}",
+    "combine {image} {image} --mask {image} --generator {path} --class 1 --out {folder}",
+    "transfer {image} --class 1 --to 0 --generator {path} --out {folder}",
+    "train-encoder --generator {path} --category car --class 1 --out {folder}",
+    "train-encoder --kind alae --generator {path} --category car --class 1 --out {folder}",
+    "train-encoder --kind icgan --class 1 --out {folder}",
+    "train-restorer --generator {path} --category car --class 1 --out {folder}",
 )
 
 
 @pytest.mark.parametrize("command", VERBS)
 def test_every_verb_with_a_generator_takes_a_class_and_refuses_a_missing_one(command: str, tmp_path: Path) -> None:
     path = saved(lookalike.rosinality_state(*hostile_parts.SMALL), tmp_path)
-    places = {"path": path, "out": tmp_path / "out.safetensors", "folder": tmp_path / "run"}
+    image = write_png(tmp_path / "image.png", np.full((16, 16, 3), 128, np.uint8))
+    places = {"path": path, "image": image, "out": tmp_path / "out.safetensors", "folder": tmp_path / "run"}
     result = CliRunner().invoke(app, [word.format(**places) for word in command.split()])
     assert result.exit_code == 2, result.output
-    assert "--class" in result.stderr.splitlines()[-1]
+    assert "leave out --class" in result.stderr.splitlines()[-1]
     assert not any(places[name].exists() for name in ("out", "folder"))
 
 
