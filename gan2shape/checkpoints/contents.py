@@ -33,6 +33,9 @@ AVERAGED = re.compile(r"(net)?g?ema")  # written together with the name of the n
 GENERATOR_NAMES = ("decoder", "generator", "G", "g")
 SWA_COUNT = "n_averaged"  # what torch.optim.swa_utils.AveragedModel keeps beside its module
 TRAINED = "the generator being trained, not its average"
+ANOTHER, ANOTHER_AVERAGE = "another generator", "another average"
+NO_PART = "no part of a generator or discriminator that is read here"
+NO_AVERAGE = "No name in the file says that this generator is an average; it may be the one being trained."
 MAX_LISTED = 8  # names in a line of what was ignored
 
 
@@ -176,18 +179,21 @@ def ignored(contents: Contents, taken: Place, others: list[Place], used: tuple[s
         if place.prefix == taken.prefix:
             continue
         known.append(place.prefix)
-        reason = "another generator"
-        if is_average(contents, taken):
-            reason = "another average" if is_average(contents, place) else TRAINED
+        reason = reason_of(is_average(contents, taken), is_average(contents, place))
         lines.append(f"{shown(place.prefix) or 'without a prefix'}: {reason}")
     names = dict.fromkeys((*contents.top, *_siblings(contents, taken.prefix)))
     rest = [name for name in names if not any(_overlap(f"{name}.", prefix) for prefix in known)]
     if rest:
         more = f" and {len(rest) - MAX_LISTED} more" if rest[MAX_LISTED:] else ""
-        lines.append(f"{', '.join(rest[:MAX_LISTED])}{more}: no part of a generator or discriminator that is read here")
+        lines.append(f"{', '.join(rest[:MAX_LISTED])}{more}: {NO_PART}")
     if not contents.is_whole:
         lines.append("what comes after a great number of other things")
     return lines
+
+
+def reason_of(is_taken_average: bool, is_average: bool) -> str:
+    """Why a further generator is not used."""
+    return ANOTHER if not is_taken_average else ANOTHER_AVERAGE if is_average else TRAINED
 
 
 def _siblings(contents: Contents, prefix: str) -> Iterator[str]:

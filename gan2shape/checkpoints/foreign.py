@@ -2,7 +2,15 @@
 
 from typing import Any
 
-from gan2shape.checkpoints.contents import Contents, best_discriminator, best_generator, flatten, is_average, places
+from gan2shape.checkpoints.contents import (
+    NO_AVERAGE,
+    Contents,
+    best_discriminator,
+    best_generator,
+    flatten,
+    is_average,
+    places,
+)
 from gan2shape.checkpoints.errors import UnreadableError, remedy_of_networks
 from gan2shape.checkpoints.inert import shown
 from gan2shape.checkpoints.layouts import Foreign
@@ -49,9 +57,7 @@ def read_foreign(container: str, value: Any) -> Foreign:
         foreign = READERS[taken.tail](contents, taken, critic, container)
     others = [place for place in found if place.prefix != taken.prefix]
     if not is_average(contents, taken) and critic is not None:
-        foreign.notes.append(
-            "No name in the file says that this generator is an average; it may be the one being trained."
-        )
+        foreign.notes.append(NO_AVERAGE)
     if contents.classes and "." in contents.classes[0]:
         foreign.notes.append(
             f"Networks lie in it as whole objects ({contents.classes[0]}); only their numbers were read."

@@ -4,11 +4,13 @@ Each network carries source text that builds its graph; the published loader exe
 shapes and the arguments beside them suffice.
 """
 
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from gan2shape.checkpoints.assemble import MAPPING_LR_MULTIPLIER, STDDEV_GROUP
-from gan2shape.checkpoints.contents import TRAINED
+from gan2shape.checkpoints.contents import MAX_NAME, MAX_STEPS, NO_AVERAGE, NO_PART, Place, joined, reason_of
 from gan2shape.checkpoints.errors import UnreadableError
 from gan2shape.checkpoints.inert import ArrayClaim, Stub, shown
 from gan2shape.checkpoints.layouts import DEFAULT, FROM_FILE, SHAPES_ONLY, Foreign, checked_group, positive
@@ -18,22 +20,65 @@ from gan2shape.checkpoints.tensorflow_names import tensorflow_discriminator, ten
 from gan2shape.checkpoints.unpickle import TENSORFLOW_NETWORK
 
 MAX_DEPTH = 4  # of networks in networks
+MAX_NETWORKS = 100  # that are looked at; a published file has three
+CRITIC_NAME = "D"
+GENERATOR_PART, CRITIC_VARIABLE = "synthesis/", "Output/weight"  # that only a generator or a discriminator has
 
 
-def tensorflow_networks(value: Any) -> list[Stub]:
-    """The networks of a TensorFlow pickle, none if it is none."""
-    members = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
-    return [member for member in members if isinstance(member, Stub) and member.kind.endswith(TENSORFLOW_NETWORK)]
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network where it lies in its file."""
+
+    stub: Stub
+    keys: str  # of the dictionaries around it, dotted
+
+    @property
+    def own_name(self) -> str:
+        """What it was called when it was built."""
+        name = self.stub.state.get("name")
+        return name if isinstance(name, str) else ""
+
+    @property
+    def label(self) -> str:
+        """What it is called in its file: by the dictionaries around it, and by its own name."""
+        is_same = self.keys.rpartition(".")[2] == self.own_name
+        return shown(self.keys if is_same else joined(self.keys, self.own_name)) or "without a name"
+
+    @property
+    def named_average(self) -> tuple[bool, bool]:
+        """Whether the names around it, and its own, call its weights an average."""
+        return Place(self.keys, "").is_named_average, Place(self.own_name, "").is_named_average
+
+
+def tensorflow_networks(value: Any) -> list[Network]:
+    """The networks in the lists and dictionaries of a TensorFlow pickle, in their order; none if it is none."""
+    found, known, queue, n_steps = [], set(), deque([(value, "")]), 0
+    while queue and n_steps < MAX_STEPS and len(found) < MAX_NETWORKS:
+        value, keys = queue.popleft()
+        n_steps += 1
+        if id(value) in known or len(keys) > MAX_NAME:
+            continue
+        known.add(id(value))
+        if isinstance(value, Stub) and value.kind.endswith(TENSORFLOW_NETWORK):
+            found.append(Network(value, keys))
+        elif isinstance(value, dict):
+            queue.extend((part, joined(keys, str(key))) for key, part in value.items())
+        elif isinstance(value, list | tuple):
+            queue.extend((part, keys) for part in value)
+    return found
 
 
 def variables(network: Stub) -> dict[str, StoredTensor]:
     """Arrays of a network and its components, `synthesis/4x4/Conv/weight`."""
     found: dict[str, StoredTensor] = {}
-    _collect(network, "", found, MAX_DEPTH)
+    _collect(network, "", found, MAX_DEPTH, set())
     return found
 
 
-def _collect(network: Stub, prefix: str, found: dict[str, StoredTensor], depth: int) -> None:
+def _collect(network: Stub, prefix: str, found: dict[str, StoredTensor], depth: int, known: set[int]) -> None:
+    if id(network) in known:
+        return
+    known.add(id(network))
     own, components = network.state.get("variables"), network.state.get("components")
     for entry in own if isinstance(own, list) else ():
         if isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[0], str):
@@ -42,7 +87,7 @@ def _collect(network: Stub, prefix: str, found: dict[str, StoredTensor], depth: 
                 found[prefix + entry[0]] = array
     for name, component in components.items() if isinstance(components, dict) else ():
         if isinstance(component, Stub) and depth > 0:
-            _collect(component, f"{prefix}{name}/", found, depth - 1)
+            _collect(component, f"{prefix}{name}/", found, depth - 1, known)
 
 
 def static_settings(network: Stub) -> Mapping[str, Any]:
@@ -51,32 +96,38 @@ def static_settings(network: Stub) -> Mapping[str, Any]:
     return kwargs if isinstance(kwargs, dict) else {}
 
 
-def read_tensorflow(networks: list[Stub]) -> Foreign:
-    """The averaged generator comes last; with three networks the discriminator is the second."""
-    taken = networks[-1]
-    own = static_settings(taken)
+def read_tensorflow(networks: list[Network]) -> Foreign:
+    """The generator that is called an average (Gs), else the last one: published are G, D and Gs, in this order."""
+    names = {network: variables(network.stub).keys() for network in networks}
+    generators = [one for one in networks if any(name.startswith(GENERATOR_PART) for name in names[one])]
+    critics = [one for one in networks if CRITIC_VARIABLE in names[one]]
+    taken = max(reversed(generators or networks), key=lambda one: one.named_average)
+    found = _read_generator(taken.stub)
+    found.taken = taken.label
+    critic = max(critics, key=lambda one: one.own_name == CRITIC_NAME, default=None)
+    if critic is not None:
+        _add_discriminator(found, critic.stub)
+        if not any(taken.named_average):
+            found.notes.append(NO_AVERAGE)
+    for one in networks:
+        reason = reason_of(any(taken.named_average), any(one.named_average)) if one in generators else NO_PART
+        if one not in (taken, critic):
+            found.ignored.append(f"{one.label}: {reason}")
+    return found
+
+
+def _read_generator(network: Stub) -> Foreign:
+    own = static_settings(network)
     require_usual(own)
     multiplier = positive(own.get("mapping_lrmul", MAPPING_LR_MULTIPLIER), "mapping multiplier")
     clamp = positive(own.get("conv_clamp"), "activation clamp")
-    generator = tensorflow_generator(variables(taken))
+    generator = tensorflow_generator(variables(network))
     if own.get("label_size") and "mapping.embed.weight" not in generator:
         raise UnreadableError("holds a class-conditional TensorFlow network without its classes")
     origins = {"clamp": FROM_FILE if "conv_clamp" in own else DEFAULT}
     origins[ORIGIN] = FROM_FILE if "mapping_lrmul" in own else DEFAULT
     settings = {"mapping_lr_multiplier": multiplier, "clamp": clamp}
-    found = Foreign("NVIDIA, TensorFlow", generator, None, settings, {}, SHAPES_ONLY, [], origins)
-    if len(networks) == 3:
-        _add_discriminator(found, networks[1])
-    found.taken = named(taken)
-    others = [network for network in networks[:-1] if len(networks) < 3 or network is not networks[1]]
-    found.ignored = [f"{named(network)}: {TRAINED}" for network in others]
-    return found
-
-
-def named(network: Stub) -> str:
-    """What a network is called in its file."""
-    name = network.state.get("name")
-    return shown(name) if isinstance(name, str) else "without a name"
+    return Foreign("NVIDIA, TensorFlow", generator, None, settings, {}, SHAPES_ONLY, [], origins)
 
 
 def require_usual(own: Mapping[str, Any]) -> None:

@@ -61,6 +61,63 @@ def test_networks_in_other_collections(wrap: object, tmp_path: Path) -> None:
     close(load_generator(written(tmp_path, wrap=wrap)).generator(io["z"]), io["image"])
 
 
+def trained_apart(networks: tuple) -> tuple:
+    """G, D and Gs, where G has other numbers than its average: whose images are made shows which one was taken."""
+    trained, critic, averaged = networks
+    parts = dict(trained.components)
+    arrays = [
+        (name, 2 * array if name.endswith("Const/const") else array) for name, array in parts["synthesis"].variables
+    ]
+    parts["synthesis"] = lookalike.Network("synthesis", dict(arrays), {})
+    return lookalike.Network("G", dict(trained.variables), parts, **trained.static_kwargs), critic, averaged
+
+
+def nameless(networks: tuple) -> tuple:
+    """The same networks, as somebody built them who gave them no names."""
+    for network in networks:
+        network.name = None
+    return networks
+
+
+TRAINED = "the generator being trained, not its average"
+ARRANGED = {  # how G, D and Gs lie in a file, what is printed as taken, and as ignored
+    "average first": (lambda g, d, gs: [gs, g], "Gs", [f"G: {TRAINED}"]),
+    "average first, all": (lambda g, d, gs: (gs, d, g), "Gs", [f"G: {TRAINED}"]),
+    "without its average": (lambda g, d, gs: (gs, d), "Gs", []),
+    "dictionary": (lambda g, d, gs: {"Gs": gs, "G": g, "D": d}, "Gs", [f"G: {TRAINED}"]),
+    "nested": (lambda g, d, gs: [0, {"nets": {"all": (gs, g, d)}}], "nets.all.Gs", [f"nets.all.G: {TRAINED}"]),
+    "twice": (lambda g, d, gs: {"nets": [g, d, gs], "Gs": gs}, "Gs", [f"nets.G: {TRAINED}"]),
+    "keys": (
+        lambda g, d, gs: dict(zip(("G_ema", "G", "D"), nameless((gs, g, d)), strict=True)),
+        "G_ema",
+        [f"G: {TRAINED}"],
+    ),
+    "order": (lambda g, d, gs: nameless((g, d, gs)), "without a name", ["without a name: another generator"]),
+}
+
+
+@pytest.mark.parametrize("name", ARRANGED)
+def test_averaged_generator_is_taken_wherever_it_lies(name: str, tmp_path: Path) -> None:
+    arrange, taken, ignored = ARRANGED[name]
+    path = written(tmp_path, wrap=lambda networks: arrange(*trained_apart(networks)))
+    io, found = golden.load("nvidia_ada_skip_32_io.npz"), open_checkpoint(path)
+    assert (found.taken, list(found.ignored)) == (taken, ignored)
+    assert any("may be the one being trained" in note for note in found.notes) == (name == "order")
+    assert (found.discriminator is None) == (name in ("average first", "keys, average first"))
+    prior = load_generator(path)
+    close(prior.generator(io["z"]), io["image"])
+    if prior.discriminator is not None:
+        close(prior.discriminator(io["images8"]), io["discriminator_logit8"])
+
+
+def test_only_generator_is_taken_though_a_discriminator_comes_after_it(tmp_path: Path) -> None:
+    found = open_checkpoint(written(tmp_path, wrap=lambda networks: networks[:2]))
+    assert (found.taken, found.discriminator is None) == ("G", False)
+    assert any("may be the one being trained" in note for note in found.notes)
+    with pytest.raises(UserError, match="no StyleGAN2 generator"):
+        inspect(written(tmp_path, wrap=lambda networks: {"D": networks[1]}))
+
+
 def test_classes_of_the_ada_repository(tmp_path: Path) -> None:
     """LabelEmbed is read like the embedding of the PyTorch implementation."""
     state = golden.load("nvidia_ada_skip_32_state.npz")
