@@ -1,7 +1,7 @@
 """IcGAN: training its encoders for a class-conditional pack, and giving pictures another class."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gan2shape.api_feedforward import FeedForwardRequest, plan_of
@@ -16,7 +16,7 @@ from gan2shape.core.requests import RunResult
 from gan2shape.core.resources import pack_dir
 from gan2shape.edit.icgan import load_icgan, require_classes, swapped
 from gan2shape.export.inputs import read_image
-from gan2shape.prior.packs import Prior, load_pack
+from gan2shape.prior.packs import Origin, Prior, load_pack
 from gan2shape.train.image_source import image_source
 
 TILE_PX = 192  # of a picture on the sheet
@@ -37,6 +37,7 @@ class SwapRequest:
 def conditional_pack(path: Path | None, device: str) -> Prior:
     """The whole conditional generator of a pack. Raises UserError for a file that is none, or has no classes."""
     prior = load_pack(path or pack_dir("car"), choose_device(device))
+    prior = replace(prior, origin=Origin("car" if path is None else None, path))
     require_classes(prior)
     return prior
 

@@ -77,8 +77,17 @@ def network_format(path: Path) -> str:
 
 def read_network_card(path: Path) -> dict[str, Any]:
     """What a network's file says of its training; nothing where it says nothing. Raises UserError for another file."""
+    return _page(path, "card")
+
+
+def read_network_config(path: Path) -> dict[str, Any]:
+    """The configuration's fields, without building the network. Raises UserError as `read_network_card` does."""
+    return _page(path, "config")
+
+
+def _page(path: Path, name: str) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as stored:
-            return json.loads((stored.metadata() or {}).get("card", "{}"))
+            return json.loads((stored.metadata() or {}).get(name, "{}"))
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"{path} holds no network: name a file that a training has written.") from error

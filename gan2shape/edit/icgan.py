@@ -13,12 +13,11 @@ from torch.nn import functional as F
 from gan2shape.core.errors import UserError
 from gan2shape.core.network_files import load_network, save_network
 from gan2shape.nn.icgan import IcganConfig, IcganEncoders, build_icgan
-from gan2shape.prior.identity import generator_hash
+from gan2shape.prior.identity import generator_hash, training_command
 from gan2shape.prior.packs import Prior
 
 FORMAT = "gan2shape-icgan-1"
 FILE_NAME = "icgan.safetensors"
-COMMAND = "gan2shape train-encoder --kind icgan --generator PACK"
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,12 @@ def load_icgan(path: Path, prior: Prior) -> IcganEncoders:
     def build(fields: dict[str, Any]) -> IcganEncoders:
         return build_icgan(IcganConfig(**fields))
 
-    encoders = load_network(path, build, FORMAT, "pair of IcGAN's encoders", COMMAND)
+    command = training_command("train-encoder", "icgan", prior)
+    encoders = load_network(path, build, FORMAT, "pair of IcGAN's encoders", command)
     own = generator_hash(prior.generator)
     if encoders.config.generator_hash != own:
         raise UserError(
             f"{path} was trained for another generator ({encoders.config.generator_hash}; this one is {own}): train "
-            f"with `{COMMAND}`."
+            f"with `{command}`."
         )
     return encoders.to(prior.w_mean.device)

@@ -8,6 +8,7 @@ How far the latent may go is `locality`: greater is nearer to the picture as it 
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.latent_mapper import LatentMapper
 from gan2shape.nn.text_pair import TextPair, TextPairConfig
 from gan2shape.prior.identity import trained_file
-from gan2shape.prior.packs import Prior
+from gan2shape.prior.packs import Origin, Prior
 
 FORMAT = "gan2shape-text-pair-1"
 TEXT_NAME = "text.safetensors"  # beside a pack
@@ -48,8 +49,10 @@ def save_text_pair(path: Path, pair: TextPair, card: Mapping[str, Any]) -> Path:
 
 def open_text_pair(path: Path | None, prior: Prior) -> TextPair:
     """The pair in a file, or beside the bundled pack, or where it was trained. Raises UserError where there is none."""
-    command = COMMAND.format(prior.card.get("category", "CATEGORY"))
-    path = path or trained_file("text", prior, TEXT_NAME)
+    category = prior.origin.category or prior.card.get("category", "car")
+    command = COMMAND.format(category)
+    of_objects = replace(prior, origin=Origin(category), card={"category": category})  # whatever their generator
+    path = path or trained_file("text", of_objects, TEXT_NAME)
 
     def build(fields: dict[str, Any]) -> TextPair:
         own = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.pop("trunk").items()}

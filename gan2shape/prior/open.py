@@ -34,7 +34,7 @@ from gan2shape.prior.checkpoint import load_generator
 from gan2shape.prior.coarse import choose_last_blocks
 from gan2shape.prior.made import MadePack, find_made, is_made, with_made
 from gan2shape.prior.masked_generator import MaskedGenerator, build_head, masked_generator, require_fitting_head
-from gan2shape.prior.packs import Prior, load_pack, of_class
+from gan2shape.prior.packs import Origin, Prior, load_pack, of_class
 from gan2shape.prior.ranges import KEYS
 from gan2shape.prior.scene import NETWORK_NAME
 from gan2shape.scene.pytorch3d_raster import require_backend
@@ -102,7 +102,7 @@ def _open_bundled(
         raise UserError(
             f"There are no weights for {category} in {folder.parent}: make them with `gan2shape build {category}`."
         )
-    prior = load_pack(folder, device)
+    prior = replace(load_pack(folder, device), origin=Origin(category, None, class_index))
     if prior.generator.config.n_classes:
         prior = of_class(prior, class_index or 0)
     elif class_index is not None:
@@ -152,7 +152,7 @@ def _open_custom(
     class_index: int | None,
     with_pack: bool,
 ) -> tuple[MaskedGenerator, ShapeConfig]:
-    made = find_made(path, device, class_index) if is_made(path) else None
+    named, made = path, find_made(path, device, class_index) if is_made(path) else None
     if made is not None:
         path, class_index = made.generator, made.class_index
     whole = load_generator(path, device, class_index)
@@ -176,7 +176,8 @@ def _open_custom(
     centre = truncation_centre(whole)
     middle = whole.w_mean if centre is None else centre
     is_coarse, drawn_how = choose_last_blocks(whole.generator, middle, size, config.render.last_blocks)
-    sized = replace(at_resolution(whole, size, is_coarse, is_bfloat16), discriminator=metric)
+    sized = at_resolution(whole, size, is_coarse, is_bfloat16)
+    sized = replace(sized, discriminator=metric, origin=Origin(chosen, named, class_index))
     if made is not None:
         sized = with_made(sized, made, size)
     opened, masks_from = with_masks(masked_generator(sized), kept)

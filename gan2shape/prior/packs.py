@@ -39,6 +39,15 @@ STATISTICS_BATCH = 2_000
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How a command names a prior; nothing of it is stored with one."""
+
+    category: str | None = None  # whose pack, or whose ranges a generator is used with
+    generator: Path | None = None  # in the place of the category's pack
+    class_index: int | None = None  # of a class-conditional one
+
+
+@dataclass(frozen=True)
 class Prior:
     """The frozen GAN of one category, and what was learnt about it."""
 
@@ -54,6 +63,7 @@ class Prior:
     confidence: ConfidenceNetwork | None = None  # how far its depth may be off, where the pack can tell
     attributes: AttributeNetwork | None = None  # reads heading, light and identity, where the pack can
     editing: EditingNetwork | None = None  # turns and relights latents in one pass, where the pack can
+    origin: Origin = field(default_factory=Origin)  # as it was named, for remedies and for where its networks lie
 
     @property
     def resolution(self) -> int:

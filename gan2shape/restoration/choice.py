@@ -49,8 +49,8 @@ def chosen(text: str, task: str) -> Choice:
     is_learnt = task in TASKS and TASKS[task].is_learnt
     if is_learnt and not name.startswith(PREFIX):
         raise UserError(
-            f"{task} is learnt, not solved for: give --method encoder:FILE, a file of "
-            f"`gan2shape train-encoder --kind psp task={task}`."
+            f"{task} is learnt, not solved for: give --method encoder:psp, once `gan2shape train-encoder --kind psp "
+            f"task={task}` has made one for the same --category or --generator."
         )
     if name.startswith(PREFIX):
         plain = inversion_in("W+")

@@ -14,14 +14,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gan2shape.core.errors import UserError
-from gan2shape.core.network_files import load_network, read_network_card, save_network
+from gan2shape.core.network_files import (
+    load_network,
+    network_format,
+    read_network_card,
+    read_network_config,
+    save_network,
+)
 from gan2shape.invert.method import MethodConfig, StageConfig
 from gan2shape.invert.solver import Problem, Solved
 from gan2shape.invert.start import naive
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
 from gan2shape.nn.restorers import RESTORERS, RestorerConfig, build_restorer
-from gan2shape.prior.identity import generator_hash, pack_folder, trained_file
+from gan2shape.prior.identity import generator_hash, pack_folder, trained_file, training_command
 from gan2shape.prior.packs import Prior
 from gan2shape.restoration.blind import BLIND
 from gan2shape.restoration.picture_restorers import TITLES as PICTURE_RESTORERS
@@ -30,6 +36,7 @@ from gan2shape.restoration.picture_restorers import (
     is_picture_restorer,
     open_picture_restorer,
     picture_file,
+    picture_training,
 )
 from gan2shape.restoration.tasks import Damage, parse_damage
 
@@ -94,14 +101,14 @@ def open_restorer(method: str, damage: Damage, prior: Prior) -> OpenRestorer | P
     Raises UserError for a file that is missing or damaged, and for a restorer of another generator or another task.
     """
     if is_picture_restorer(method):
-        path = picture_file(method, prior.card.get("category"))
-        return open_picture_restorer(path, damage, prior.resolution, prior.w_mean.device)
-    kind, path = "KIND", Path(method)
-    if not method.endswith(SUFFIX):
-        kind, path = method, trained_file(method, prior, shipped_name(method))
-    command = f"gan2shape train-restorer --kind {kind}"
+        path = picture_file(method, damage, prior)
+        command = picture_training(path, damage, prior)
+        return open_picture_restorer(path, damage, prior.resolution, prior.w_mean.device, command)
+    own = generator_hash(prior.generator)
+    path, kind = _located(method, damage, prior, own)
+    command = training_command("train-restorer", kind, prior, path, _trained_with(kind, damage, prior))
     network = load_network(path, _built, FORMAT, "restorer", command).to(prior.w_mean.device)
-    config, own = network.config, generator_hash(prior.generator)
+    config = network.config
     if config.generator_hash not in ("", own):
         raise UserError(
             f"{path} was trained for another generator ({config.generator_hash}; this one is {own}): train one for it "
@@ -111,11 +118,30 @@ def open_restorer(method: str, damage: Damage, prior: Prior) -> OpenRestorer | P
         size = config.generator.resolution
         raise UserError(f"{path} restores pictures of {size} x {size} pixels: train one with `{command}`.")
     if not serves(config.task, damage):
-        raise UserError(
-            f"{path} was trained for {config.task}, not for {damage.task}: train one with `{command} --task "
-            f"{damage.task}`."
-        )
+        raise UserError(f"{path} was trained for {config.task}, not for {damage.named}: train one with `{command}`.")
     return OpenRestorer(network, prior)
+
+
+def _located(method: str, damage: Damage, prior: Prior, own: str) -> tuple[Path, str]:
+    """(file of a restorer, its kind)."""
+    if method.endswith(SUFFIX):
+        path = Path(method)
+        kind = read_network_config(path).get("kind") if network_format(path) == FORMAT else path.stem
+        return path, kind if kind in RESTORERS else "gpen"
+
+    def fits(path: Path) -> bool:
+        config = read_network_config(path) if network_format(path) == FORMAT else {}
+        return config.get("generator_hash") in ("", own) and serves(config["task"], damage)
+
+    return trained_file(method, prior, shipped_name(method), fits), method
+
+
+def _trained_with(kind: str, damage: Damage, prior: Prior) -> str:
+    """Further words of the command that trains a kind for this damage. Raises UserError for a kind that cannot."""
+    if kind == "glean" and damage.task != "superres":
+        raise UserError(f"GLEAN enlarges pictures, and does nothing about {damage.task}: name another --method.")
+    images = "" if prior.origin.generator is None else " --data IMAGES"
+    return ("" if damage.task in SERVED_BLINDLY and damage.factor == 1 else f" --task {damage.named}") + images
 
 
 def shipped_name(kind: str) -> str:

@@ -1,6 +1,6 @@
 """Networks that restore without a prior (`nn.picture_networks`), from files, used like methods of restoration.
 
-    restorer = open_picture_restorer(picture_file("srgan", "car"), Damage("superres", 4), 64)
+    restorer = open_picture_restorer(picture_file("srgan", damage, prior), damage, 64)
     solved = restorer.solved(problem)                 what `invert.solver.solve` gives of an optimiser
 """
 
@@ -13,10 +13,18 @@ import torch
 from torch import nn
 
 from gan2shape.core.errors import UserError
-from gan2shape.core.network_files import load_network, network_format, read_network_card, save_network
+from gan2shape.core.network_files import (
+    load_network,
+    network_format,
+    read_network_card,
+    read_network_config,
+    save_network,
+)
 from gan2shape.invert.method import MethodConfig, StageConfig
 from gan2shape.invert.solver import Problem, Solved
 from gan2shape.nn.picture_networks import PictureConfig, build_picture_network
+from gan2shape.prior.identity import trained_file, training_command
+from gan2shape.prior.packs import Prior
 from gan2shape.restoration.tasks import Damage
 
 FORMAT = "gan2shape-picture-network-1"
@@ -28,6 +36,7 @@ TITLES = {  # name on the card -> (title, source)
     "inpaintgan": ("Patch and global inpainting GAN, in one pass", "Demir and Unal 2018"),
 }
 TRAINED_AS = {"srresnet": "srgan"}  # the kind of training that leaves a network, where it has another name
+KIND_OF = {"superres": "srgan", "inpaint": "inpaintgan"}  # kind of training, of a task
 TASK = {"srresnet": "superres", "inpainter": "inpaint"}  # of a kind of network
 
 
@@ -74,32 +83,51 @@ def is_picture_restorer(method: str) -> bool:
     return method in TITLES or (method.endswith(SUFFIX) and network_format(Path(method)) == FORMAT)
 
 
-def picture_file(method: str, category: str | None) -> Path:
-    """The file of a network: the one that is named, or where `train-restorer` leaves it for a category."""
+def picture_file(method: str, damage: Damage, prior: Prior) -> Path:
+    """The file of a network: the one that is named, or where `train-restorer` leaves it for a prior."""
     if method.endswith(SUFFIX):
         return Path(method)
-    kind = TRAINED_AS.get(method, method)
-    return Path("runs") / f"{kind}-{category or 'car'}" / f"{method}{SUFFIX}"
+
+    def fits(path: Path) -> bool:
+        return network_format(path) == FORMAT and _does(PictureConfig(**read_network_config(path))) == damage.named
+
+    file = f"{method}{SUFFIX}"
+    return trained_file(TRAINED_AS.get(method, method), prior, file, fits, file)
+
+
+def picture_training(path: Path, damage: Damage, prior: Prior) -> str | None:
+    """The command that trains a network for this damage and prior; None where no kind does it."""
+    if damage.task not in KIND_OF:
+        return None
+    further = f" --task {damage.named}" + ("" if prior.origin.generator is None else " --data IMAGES")
+    return training_command("train-restorer", KIND_OF[damage.task], prior, path, further)
 
 
 def open_picture_restorer(
-    path: Path, damage: Damage, resolution: int, device: torch.device | str = "cpu"
+    path: Path, damage: Damage, resolution: int, device: torch.device | str = "cpu", command: str | None = None
 ) -> PictureRestorer:
-    """The network in a file. Raises UserError where it is missing or damaged, or was trained for something else."""
-    kind = "srgan" if damage.task == "superres" else "inpaintgan"
-    command = f"gan2shape train-restorer --kind {kind}"
-    network = load_network(path, _built, FORMAT, "restorer", command)
+    """The network in a file. command: makes one for this damage (`picture_training`), for refusals.
+
+    Raises UserError where it is missing or damaged, or was trained for something else.
+    """
+    if command is None and damage.task in KIND_OF:
+        command = f"gan2shape train-restorer --kind {KIND_OF[damage.task]} --task {damage.named}"
+    remedy = "name another --method" if command is None else f"train one with `{command}`"
+    network = load_network(path, _built, FORMAT, "restorer", command or "gan2shape train-restorer --kind srgan")
     config = network.config
-    if TASK[config.kind] != damage.task or config.factor != damage.factor:
-        does = f"{TASK[config.kind]}:{config.factor}" if config.factor > 1 else TASK[config.kind]
-        wanted = f"{damage.task}:{damage.factor}" if damage.factor > 1 else damage.task
-        raise UserError(f"{path} was trained for {does}, not for {wanted}: train one with `{command}`.")
+    if _does(config) != damage.named:
+        raise UserError(f"{path} was trained for {_does(config)}, not for {damage.named}: {remedy}.")
     if config.resolution != resolution:
         raise UserError(
             f"{path} restores pictures of {config.resolution} x {config.resolution} pixels, not of {resolution} x "
-            f"{resolution}: train one with `{command}`."
+            f"{resolution}: {remedy}."
         )
     return PictureRestorer(network.to(device), read_network_card(path))
+
+
+def _does(config: PictureConfig) -> str:
+    task = TASK[config.kind]
+    return f"{task}:{config.factor}" if config.factor > 1 else task
 
 
 def _built(fields: dict[str, Any]) -> nn.Module:

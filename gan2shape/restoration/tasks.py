@@ -82,6 +82,11 @@ class Damage:
             raise UserError(f"the factor {self.amount:g} is no whole number from 2 on: use 2, 4 or 8.")
         return int(self.amount)
 
+    @property
+    def named(self) -> str:
+        """The task as a training is asked for it: with its factor, if it has one."""
+        return f"{self.task}:{self.factor}" if self.factor > 1 else self.task
+
 
 def parse_damage(text: str) -> Damage:
     """`colorize`, `superres:4`, `deblur:1.5`. Raises UserError for an unknown task, or a number that is none."""

@@ -186,7 +186,7 @@ def test_networks_without_a_prior_are_trained_and_used_by_name(tmp_path: Path, m
     monkeypatch.chdir(pack)
     missing = CliRunner().invoke(app, ["restore", str(tiny), "--task", "superres:2", "--method", "srgan", *common])
     assert missing.exit_code == 2
-    assert "make it with `gan2shape train-restorer --kind srgan`" in missing.stderr
+    assert "make it with `gan2shape train-restorer --kind srgan --generator" in missing.stderr
 
 
 def test_tasks_that_are_learnt_need_an_encoder_of_their_pairs(pack: Path, encoder_file: Path, tmp_path: Path) -> None:
