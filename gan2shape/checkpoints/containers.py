@@ -167,6 +167,8 @@ def read_safetensors(data: memoryview) -> tuple[dict[str, StoredTensor], dict[st
 def _safe_tensor(entry: dict, body: memoryview) -> StoredTensor:
     start, end = entry["data_offsets"]
     shape = entry["shape"]
-    if not (is_index(start) and is_index(end) and start <= end <= len(body)) or not is_index_tuple(tuple(shape)):
+    if not (is_index(start) and is_index(end) and start <= end) or not is_index_tuple(tuple(shape)):
         raise ValueError("offsets or shape")
+    if end > len(body):
+        raise UnreadableError("is truncated (its header names more numbers than it holds)", DOWNLOAD_AGAIN)
     return packed_tensor(body[start:end], SAFE_TYPES[entry["dtype"]], tuple(shape))

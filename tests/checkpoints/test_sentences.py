@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 from typer.testing import CliRunner
@@ -47,6 +48,10 @@ def arrays(write: Callable = np.savez) -> bytes:
     return stream.getvalue()
 
 
+def safe() -> bytes:
+    return safetensors.torch.save({"g_ema.input.input": torch.zeros(1, 4, 4, 4), "g_ema.style.1.bias": torch.zeros(8)})
+
+
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "web page": (lambda: b"<!DOCTYPE html><html><body>Quota exceeded</body></html>", "web page.*: download it again"),
     "web page after blanks": (lambda: b"\xef\xbb\xbf\n  <HTML><head>", "web page.*: download it again"),
@@ -65,6 +70,8 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "zeros": (lambda: bytes(5000), "zeros only: download it again"),
     "text": (lambda: b"hello" * 100, "in no format that is known"),
     "cut in half": (lambda: good()[: len(good()) // 2], "damaged or cut off: download it again"),
+    "cut safetensors": (lambda: safe()[:-4], "is truncated .*: download it again"),
+    "cut header of safetensors": (lambda: safe()[:20], "ends too early.*: download it again"),
     "cut pickle": (lambda: hostile.truncated_pickle(Path("marker")), "ends too early.*: download it again"),
     "empty": (lambda: b"", "is empty: download it again"),
 }
