@@ -36,6 +36,11 @@ class SwapRequest:
 
 def conditional_pack(path: Path | None, device: str) -> Prior:
     """The whole conditional generator of a pack. Raises UserError for a file that is none, or has no classes."""
+    if path is not None and not path.exists():
+        raise UserError(
+            f"--generator {path} does not exist: give a pack with classes, which `gan2shape train --labels` and then "
+            "`gan2shape build --only gan labels=true` make."
+        )
     prior = load_pack(path or pack_dir("car"), choose_device(device))
     prior = replace(prior, origin=Origin("car" if path is None else None, path))
     require_classes(prior)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -129,7 +130,7 @@ def check_inputs(inputs: dict[str, Any], others: dict[str, Any], resume: Path | 
         if isinstance(path, Path) and address_of(path):
             raise UserError(f"{name} {address_of(path)} is an address, and nothing is downloaded: give a file's path.")
         if name in MUST_EXIST and isinstance(path, Path) and not path.exists():
-            raise UserError(f"{name} {path} does not exist: check the path.")
+            raise no_generator(path, others.get("--category"))
         is_kept = is_many or (name == "--mask" and path == AUTO_MASK)
         if name in MUST_BE_FILES and isinstance(path, Path) and not (path.is_file() or is_kept):
             raise UserError(f"{name} {path} is not a file: check the path.")
@@ -148,6 +149,12 @@ def require_inputs_kept(request: RunRequest) -> None:
                     f"--{field_name} {path} would be replaced by the run's own {output.name}: "
                     "choose another folder with --out."
                 )
+
+
+def no_generator(path: Path, category: str | None = None) -> UserError:
+    """For a `--generator` that is not there."""
+    make = f", or make a pack there with `gan2shape build {category or 'car'} --out {shlex.quote(path.as_posix())}`"
+    return UserError(f"--generator {path} does not exist: check the path{'' if path.suffix else make}.")
 
 
 def address_of(path: Path | str) -> str | None:

@@ -82,7 +82,7 @@ def load_perceptual(device: torch.device | str = "cpu", weights: Path | None = N
 def _fill(network: nn.Module, path: Path) -> None:
     """Weights from a file of somebody else's; it holds tensors alone, nothing in it runs."""
     if not path.is_file():
-        raise UserError(f"{path} is not a file: check the path.")
+        raise UserError(f"{path} is not a file: give a state dict of EfficientNet-Lite0, or leave it away.")
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
         network.load_state_dict(found)

@@ -91,9 +91,9 @@ def load_script(path: Path, size: int, device: torch.device | str = "cpu") -> Sc
 
     A TorchScript file holds CODE, which runs: load only one that you trust. Raises UserError for what cannot be used.
     """
-    if not Path(path).is_file():
-        raise UserError(f"--features {path} is not a file: check the path.")
     remedy = "give a TorchScript module that maps images [B, 3, S, S] to features"
+    if not Path(path).is_file():
+        raise UserError(f"--features {path} is not a file: {remedy}, or leave it away.")
     try:
         module = torch.jit.load(str(path), map_location=device).eval()
     except (RuntimeError, ValueError, OSError) as error:

@@ -24,6 +24,7 @@ from gan2shape.core.compose import compose
 from gan2shape.core.config import BF16, COARSE, FP32, FULL, ShapeConfig
 from gan2shape.core.devices import choose_device, has_fast_bfloat16
 from gan2shape.core.errors import UserError
+from gan2shape.core.requests import address_of, no_generator
 from gan2shape.core.resources import known_categories, pack_dir
 from gan2shape.nn.feature_metric import DiscriminatorMetric, FeatureMetric, load_script
 from gan2shape.nn.image_encoder import ENCODER_NAME
@@ -82,6 +83,8 @@ def open_prior(
     """
     overrides, device = tuple(overrides), choose_device(str(device))
     if generator is not None:
+        if not (address_of(generator) or Path(generator).exists()):
+            raise no_generator(Path(generator), category)
         script = None if features is None else Path(features)
         further = (script, device, class_index, with_pack)
         opened, config = _open_custom(Path(generator), category, preset, overrides, *further)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from gan2shape.build import encoders as encoder_training
 from gan2shape.build.restorers import KINDS, new_restorer, restorer_config
+from gan2shape.cli import app
 from gan2shape.core.errors import UserError
 from gan2shape.nn.picture_networks import PictureConfig, build_picture_network
 from gan2shape.nn.restorers import RESTORERS
@@ -18,8 +20,10 @@ from gan2shape.prior.identity import generator_hash
 from gan2shape.prior.packs import Origin, load_pack
 from gan2shape.restoration import feedforward
 from gan2shape.restoration.feedforward import open_restorer, save_restorer
+from gan2shape.restoration.networks import open_network
 from gan2shape.restoration.picture_restorers import save_picture_network
 from gan2shape.restoration.tasks import Damage, parse_damage
+from tests.restoration.test_cli import photo
 from tests.shape.tiny import SIZE, tiny_generator, with_encoder
 from tests.tiny_pack import write_tiny_pack
 
@@ -156,6 +160,31 @@ def test_an_encoder_that_was_trained_with_its_generator_names_that(prior) -> Non
     with pytest.raises(UserError, match=generator_hash(own.generator)) as wrong:
         open_encoder("alae", prior)
     assert "give its own with `--generator runs/alae-head/pack`, and encoder:runs/alae-head/alae" in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (["run", "--generator", "packs/none"], "or make a pack there with `gan2shape build car --out packs/none`"),
+        (
+            ["restore", "a.png", "--generator", "packs/none", "--category", "head"],
+            "or make a pack there with `gan2shape build head --out packs/none`",
+        ),
+        (["restore", "a.png", "--generator", "none.pkl"], "--generator none.pkl does not exist: check the path."),
+        (["swap", "a.png", "--to", "b", "--generator", "packs/none"], "which `gan2shape train --labels` and then"),
+    ],
+)
+def test_a_generator_that_is_not_there_is_named_with_what_makes_one(words: list[str], remedy: str) -> None:
+    photo(Path("a.png"), SIZE, SIZE)
+    refused = CliRunner().invoke(app, words)
+    assert (refused.exit_code, remedy in refused.stderr) == (2, True), refused.stderr
+
+
+def test_a_feature_network_that_is_not_there_says_what_would_do() -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    for path, kind in (("none.pt", "TorchScript module"), ("none.pth", "state dict of EfficientNet-Lite0")):
+        with pytest.raises(UserError, match=f"{path} is not a file: give a {kind}"):
+            open_network(path, SIZE)
 
 
 def test_an_opened_prior_knows_how_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
