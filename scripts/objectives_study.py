@@ -6,16 +6,20 @@ Each objective trains the same small generator at 32 x 32 pixels, adversarially 
 measured at a quarter, a half and all of the images, with `--count` images a side. `wgan-gp` updates both players alike;
 `wgan-gp, 5 critic steps` is the published ratio: as many images, a fifth of the generator's steps. `rows.jsonl` grows
 as it goes, and a second call goes on where the first was stopped. 40 kimg take some eight minutes of a core each.
+`--sheet PNG` puts the first two rows of each objective's last samples below each other (first seed).
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from gan2shape.bench.frechet import FrechetRequest, real_features, run_frechet
 from gan2shape.core.files import append_lines, read_lines
+from gan2shape.core.images import write_png
 from gan2shape.core.progress import PlainReporter
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
@@ -42,6 +46,21 @@ def config_for(name: str, seed: int, kimg: float) -> TrainConfig:
     )  # fmt: skip
 
 
+def folder_of(out: Path, name: str, seed: int) -> Path:
+    """Of a training."""
+    return out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+
+def sheet(out: Path, names: list[str], seed: int, path: Path) -> Path:
+    """The first two rows of samples of each training's last sheet, twice as large."""
+    parts = []
+    for name in names:
+        last = max(folder_of(out, name, seed).glob("fakes*.png"))
+        with Image.open(last) as opened:
+            parts.append(np.asarray(opened.convert("RGB"))[: 2 * SIZE])
+    return write_png(path, np.concatenate(parts).repeat(2, 0).repeat(2, 1))
+
+
 def main() -> None:
     """Train and measure what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -51,6 +70,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000, help="images a side")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--objective", action="append", choices=[*OBJECTIVES], help="these alone")
+    parser.add_argument("--sheet", type=Path, help="picture of their samples")
     options = parser.parse_args()
     torch.set_num_threads(1)
     report = PlainReporter(sys.stderr, 30.0)
@@ -60,7 +80,7 @@ def main() -> None:
     done = {(row["objective"], row["seed"], row["kimg"]) for row in read_lines(rows)}
     for seed in options.seeds:
         for name in options.objective or OBJECTIVES:
-            folder = options.out / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            folder = folder_of(options.out, name, seed)
             for kimg in (share * options.kimg for share in SHARES):
                 if (name, seed, kimg) in done:
                     continue
@@ -73,6 +93,8 @@ def main() -> None:
                 row |= {"frechet": found["frechet"], "floor": found.get("floor"), "n": found["n"]}
                 append_lines(rows, [row | {"training_seconds": round(state.seconds, 1)}])
                 print(row, flush=True)
+    if options.sheet is not None:
+        print(sheet(options.out, options.objective or [*OBJECTIVES], options.seeds[0], options.sheet))
 
 
 if __name__ == "__main__":
