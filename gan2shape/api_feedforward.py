@@ -20,7 +20,8 @@ from gan2shape.nn.image_encoder import ENCODER_NAME
 from gan2shape.prior.open import open_prior
 from gan2shape.prior.packs import Prior
 from gan2shape.synth.pairs import PAIRS
-from gan2shape.train.image_source import ImageSource, image_source, pair_source
+from gan2shape.train.image_source import ImageSource, image_source, n_unrendered, pair_source
+from gan2shape.train.session import announce
 
 Plan = TypeVar("Plan", bound=Finite)
 
@@ -65,6 +66,10 @@ def train_encoder(request: FeedForwardRequest, report: Reporter = silent) -> Run
     embedding = None if reader is None else (lambda images: reader(images)[3])
     with locked(request.out):
         is_own = request.generator is not None and request.data is None
+        kind = plan.task if plan.task in PAIRS else "images"
+        seconds = plan.seconds(prior.resolution)
+        if not is_own:
+            announced(request, category, prior, plan.n_images, seconds, report, kind)
         if plan.task in PAIRS:
             where = (prior.resolution, request.out, request.data)
             source = pair_source(category, plan.task, plan.n_images, *where, report)
@@ -86,6 +91,7 @@ def train_alae(request: FeedForwardRequest, report: Reporter = silent) -> RunRes
     if request.generator is not None and request.data is None:
         raise UserError("ALAE learns from real images: give a folder of shards with --data.")
     with locked(request.out):
+        announced(request, category, prior, plan.n_images, plan.seconds(prior.resolution), report)
         source = images_for(request, category, prior, plan.n_images, report)
         files = alae.train_alae(prior, source, plan, request.out, resume=request.resume, report=report)
     return RunResult(request.out, files, seconds=time.perf_counter() - began)
@@ -101,9 +107,12 @@ def train_restorer(request: FeedForwardRequest, report: Reporter = silent) -> Ru
         raise UserError("A restorer of a custom generator needs clean images: give a folder of shards with --data.")
     if isinstance(plan, classics.ClassicPlan):  # before any picture is rendered
         classics.require_fitting_task(request.kind, plan.task, prior.resolution)
+        seconds = plan.seconds(request.kind, prior.resolution)
     else:
+        seconds = plan.seconds(prior.resolution)
         restorers.restorer_config(request.kind, prior, plan)
     with locked(request.out):
+        announced(request, category, prior, plan.n_images, seconds, report)
         source = images_for(request, category, prior, plan.n_images, report)
         further = {"resume": request.resume, "report": report}
         if isinstance(plan, classics.ClassicPlan):
@@ -119,7 +128,7 @@ def train_text(request: FeedForwardRequest, report: Reporter = silent) -> RunRes
     """Train the toy pair of pictures and sentences of a category into `OUT/text.safetensors`, or go on with it, and
     measure it on combinations that were never said. Raises UserError for settings that cannot be used.
     """
-    from gan2shape.build.attribute_images import pairs_on_disk
+    from gan2shape.build.attribute_images import n_missing_pairs, pairs_on_disk
     from gan2shape.build.attributes import FIRST_SEED, HELD_OUT_FIRST_SEED
     from gan2shape.build.text_pair import TextPlan, measure_text_pair, train_text_pair
     from gan2shape.synth.registry import get_category
@@ -130,6 +139,9 @@ def train_text(request: FeedForwardRequest, report: Reporter = silent) -> RunRes
     prior, category = opened(request)
     spec, size, folder = get_category(category), prior.resolution, request.data or request.out / "pairs"
     with locked(request.out):
+        missing = n_missing_pairs(FIRST_SEED, plan.n_objects, size, folder)
+        missing += n_missing_pairs(HELD_OUT_FIRST_SEED, plan.n_held_out, size, folder)
+        announce(request.kind, 2 * missing, size, plan.seconds(), report)
         pairs = pairs_on_disk(category, FIRST_SEED, plan.n_objects, size, folder, report)
         trunk = prior.networks.get(ENCODER_NAME)
         device = prior.w_mean.device
@@ -144,6 +156,20 @@ def opened(request: FeedForwardRequest) -> tuple[Prior, str]:
     further = {"device": request.device, "class_index": request.class_index}
     generator, config = open_prior(request.category, request.generator, **further)
     return generator.prior, config.category
+
+
+def announced(
+    request: FeedForwardRequest,
+    category: str,
+    prior: Prior,
+    n_images: int,
+    training_s: float,
+    report: Reporter,
+    kind: str = "images",
+) -> None:
+    """Say how long rendering and training take, where pictures have to be rendered first."""
+    n = n_unrendered(category, n_images, prior.resolution, request.out, request.data, kind)
+    announce(request.kind, n, prior.resolution, training_s, report)
 
 
 def images_for(

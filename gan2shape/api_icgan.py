@@ -17,7 +17,8 @@ from gan2shape.core.resources import pack_dir
 from gan2shape.edit.icgan import load_icgan, require_classes, swapped
 from gan2shape.export.inputs import read_image
 from gan2shape.prior.packs import Origin, Prior, load_pack
-from gan2shape.train.image_source import image_source
+from gan2shape.train.image_source import LABELLED, image_source, n_unrendered
+from gan2shape.train.session import announce
 
 TILE_PX = 192  # of a picture on the sheet
 
@@ -58,6 +59,8 @@ def train_icgan(request: FeedForwardRequest, report: Reporter = silent) -> RunRe
     category = request.category or prior.card.get("category", "car")
     with locked(request.out):
         size = prior.generator.config.resolution
+        n = n_unrendered(category, plan.n_images, size, request.out, request.data, ending=LABELLED)
+        announce("icgan", n, size, plan.seconds(size), report)
         source = image_source(category, plan.n_images, size, request.out, request.data, labelled=True, report=report)
         path = icgan.train_icgan(prior, source, plan, request.out, resume=request.resume, report=report)
     return RunResult(request.out, {"encoder": path}, seconds=time.perf_counter() - began)

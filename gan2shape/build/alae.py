@@ -52,6 +52,10 @@ class AlaePlan(Finite):
     def check(self) -> None:
         need_training(self)
 
+    def seconds(self, size: int) -> float:
+        """Expected time of one core, for pictures of `size` pixels."""
+        return self.n_steps * self.batch * SECONDS_AN_IMAGE * (size / 64) ** 2
+
 
 KINDS: Mapping[str, AlaePlan] = {"alae": AlaePlan()}
 
@@ -131,7 +135,7 @@ def train_alae(
 
     begun = generator_hash(prior.generator)
     card = {"kind": "alae", "begun_from": begun, "plan": asdict(plan), "images": source.made_of}
-    each = SECONDS_AN_IMAGE * plan.batch * (prior.resolution / 64) ** 2
+    each = plan.seconds(prior.resolution) / plan.n_steps
     session = TrainingSession("alae", plan.n_steps, plan.batch, card, each)
     seconds = run_session(session, networks, optimizers, step, out, resume=resume, report=report)
     return written(generator, encoder, prior, {**card, "seconds": round(seconds, 1)}, out)

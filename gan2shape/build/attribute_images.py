@@ -80,16 +80,26 @@ def render_pairs_of(category: str, seeds: list[int], size: int) -> AttributePair
     )
 
 
+def n_missing_pairs(first_seed: int, n: int, size: int, folder: Path) -> int:
+    """Of how many objects `pairs_on_disk` has no file there."""
+    return sum(len(seeds) for seeds, path in _shards(first_seed, n, size, folder) if not path.exists())
+
+
+def _shards(first_seed: int, n: int, size: int, folder: Path) -> list[tuple[list[int], Path]]:
+    """(seeds, file) of each shard."""
+    parts = [list(range(first_seed + i, first_seed + min(n, i + SHARD))) for i in range(0, n, SHARD)]
+    return [(seeds, folder / f"pairs_{size}_{seeds[0]:06d}_{len(seeds)}.npz") for seeds in parts]
+
+
 def pairs_on_disk(
     category: str, first_seed: int, n: int, size: int, folder: Path, report: Reporter = silent
 ) -> AttributePairs:
     """n objects from `first_seed` on: read from shards in the folder where they are, rendered and written otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     shards = []
-    for start in range(0, n, SHARD):
-        seeds = list(range(first_seed + start, first_seed + min(n, start + SHARD)))
-        shards.append(_shard(category, seeds, size, folder / f"pairs_{size}_{seeds[0]:06d}_{len(seeds)}.npz"))
-        report("attribute images", min(n, start + SHARD), n)
+    for seeds, path in _shards(first_seed, n, size, folder):
+        shards.append(_shard(category, seeds, size, path))
+        report("attribute images", sum(len(shard.style) for shard in shards), n)
     columns = {name: [getattr(shard, name) for shard in shards] for name in AttributePairs.__dataclass_fields__}
     images = np.concatenate(columns.pop("images"))
     return AttributePairs(images=images, **{name: torch.cat(parts) for name, parts in columns.items()})

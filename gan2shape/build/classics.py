@@ -75,6 +75,12 @@ class ClassicPlan(Finite):
         need(self.width > 1 and self.n_blocks > 0, "width begins at 2 and n_blocks at 1")
         need(self.heads in HEADS, f"heads={self.heads} is unknown: {', '.join(HEADS)}")
 
+    def seconds(self, kind: str, size: int) -> float:
+        """Expected time of one core, for pictures of `size` pixels."""
+        each = SECONDS_AN_IMAGE[kind]
+        a_batch = (self.n_error_steps * each[0] + self.n_adversarial_steps * each[1])
+        return a_batch * self.batch * (size / 64) ** 2
+
 
 KINDS: Mapping[str, ClassicPlan] = {
     "srgan": ClassicPlan(),
@@ -160,9 +166,7 @@ def train_classic(
         return found
 
     n_steps = plan.n_error_steps + plan.n_adversarial_steps
-    each = [s * plan.batch * (size / 64) ** 2 for s in SECONDS_AN_IMAGE[kind]]
-    mean_s = (each[0] * plan.n_error_steps + each[1] * plan.n_adversarial_steps) / n_steps
-    session = TrainingSession(kind, n_steps, plan.batch, card, mean_s)
+    session = TrainingSession(kind, n_steps, plan.batch, card, plan.seconds(kind, size) / n_steps)
     seconds = run_session(
         session, {"network": network, "critic": critic}, optimizers, step, out, resume=resume, report=report
     )

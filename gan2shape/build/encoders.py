@@ -81,6 +81,11 @@ class EncoderPlan(Finite):
         need(0 <= self.own_share <= 1, f"own_share={self.own_share} has to lie between 0 and 1")
         need(0 <= self.free_from <= self.free_until <= 1, "free_from and free_until are fractions in this order")
 
+    def seconds(self, size: int) -> float:
+        """Expected time of one core, for pictures of `size` pixels."""
+        each = SECONDS_AN_IMAGE * self.n_passes * (JUDGED if self.adversarial_weight > 0 else 1.0)
+        return self.n_steps * self.batch * each * (size / 64) ** 2
+
 
 KINDS: Mapping[str, EncoderPlan] = {
     "psp": EncoderPlan(n_steps=3000),
@@ -328,8 +333,7 @@ def train_encoder(
         "plan": asdict(plan),
         "images": "the generator's own samples" if source is None else source.made_of,
     }
-    each = SECONDS_AN_IMAGE * plan.batch * plan.n_passes * (prior.resolution / 64) ** 2
-    each *= JUDGED if players.critic is not None else 1.0
+    each = plan.seconds(prior.resolution) / plan.n_steps
     session = TrainingSession(kind, plan.n_steps, plan.batch, card, each)
     seconds = run_session(session, players.networks, players.optimizers, step, out, resume=resume, report=report)
     return save_encoder(out / f"{kind}.safetensors", players.encoder, {**card, "seconds": round(seconds, 1)})

@@ -41,6 +41,10 @@ class IcganPlan(Finite):
     def check(self) -> None:
         need_training(self)
 
+    def seconds(self, size: int) -> float:
+        """Expected time of one core, for pictures of `size` pixels."""
+        return self.n_steps * self.batch * SECONDS_AN_IMAGE * (size / 64) ** 2
+
 
 KINDS: Mapping[str, IcganPlan] = {"icgan": IcganPlan()}
 
@@ -90,7 +94,7 @@ def train_icgan(
         return {"z": error.detach(), "class": entropy.detach(), "accuracy": accuracy(logits, labels)}
 
     card = {"kind": "icgan", "generator": config.generator_hash, "plan": asdict(plan), "images": source.made_of}
-    each = SECONDS_AN_IMAGE * plan.batch * (own.resolution / 64) ** 2
+    each = plan.seconds(own.resolution) / plan.n_steps
     session = TrainingSession("icgan", plan.n_steps, plan.batch, card, each)
     seconds = run_session(
         session, {"encoders": encoders}, {"encoders": optimizer}, step, out, resume=resume, report=report

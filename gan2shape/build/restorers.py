@@ -66,6 +66,10 @@ class RestorerPlan(Finite):
         need_training(self)
         need(self.like in LIKE, f"like={self.like} is unknown: {', '.join(LIKE)}")
 
+    def seconds(self, size: int) -> float:
+        """Expected time of one core, for pictures of `size` pixels."""
+        return self.n_steps * self.batch * SECONDS_AN_IMAGE * (size / 64) ** 2
+
 
 KINDS: Mapping[str, RestorerPlan] = {
     "glean": RestorerPlan(task="superres:4", n_steps=3000),
@@ -205,7 +209,7 @@ def train_restorer(
 
     config = network.config
     card = {"kind": kind, "generator": config.generator_hash, "plan": asdict(plan), "images": source.made_of}
-    each = SECONDS_AN_IMAGE * plan.batch * (prior.resolution / 64) ** 2
+    each = plan.seconds(prior.resolution) / plan.n_steps
     networks = {"restorer": network} | ({"critic": critic} if critic is not None else {})
     session = TrainingSession(kind, plan.n_steps, plan.batch, card, each)
     seconds = run_session(session, networks, optimizers, step, out, resume=resume, report=report)

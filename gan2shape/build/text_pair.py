@@ -46,6 +46,10 @@ class TextPlan(Finite):
         need_training(self)
         need(self.batch > 1, f"batch={self.batch} has to be 2 at least")
 
+    def seconds(self) -> float:
+        """Expected time of one core."""
+        return self.n_steps * self.batch * SECONDS_AN_IMAGE
+
 
 def agreement(
     similarity: Float[Tensor, "N M"], is_true: Bool[Tensor, "N M"], log_temperature: Float[Tensor, ""]
@@ -103,7 +107,7 @@ def train_text_pair(
         return {"contrast": loss.detach()}
 
     card = {"kind": "toy text pair", "category": spec.name, "plan": asdict(plan)}
-    session = TrainingSession("text", plan.n_steps, plan.batch, card, SECONDS_AN_IMAGE * plan.batch)
+    session = TrainingSession("text", plan.n_steps, plan.batch, card, plan.seconds() / plan.n_steps)
     seconds = run_session(session, {"pair": pair}, {"pair": optimizer}, step, out, resume=resume, report=report)
     return save_text_pair(out / "text.safetensors", pair, {**card, "seconds": round(seconds, 1)})
 

@@ -20,6 +20,7 @@ from gan2shape.synth.pairs import KIND_KEY, given_beside, prerender_pairs
 from gan2shape.train.dataset import SHARD_PATTERN, ShardedImages
 
 FIRST_SEED = 100_000  # of the images that are rendered here
+LABELLED = "-classes"  # ends the name of a folder whose images have classes
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,23 @@ class PairSource:
         return self.given.images_at(indices, rng, False), self.wanted.images_at(indices, rng, False)
 
 
+def n_unrendered(
+    category: str, count: int, size: int, beside: Path, data: Path | None = None, kind: str = "images", ending: str = ""
+) -> int:
+    """How many pictures `image_source` would have to render, or with a kind of pairs `pair_source`: those of
+    the shards that are missing.
+    """
+    if data is not None:
+        return 0
+    folder, shard = _folder(category, size, beside, kind, ending), min(count, SHARD)
+    return sum(shard for i in range(-(-count // shard)) if not (folder / f"images_{i:05d}.npy").exists())
+
+
+def _folder(category: str, size: int, beside: Path, kind: str = "images", ending: str = "") -> Path:
+    """Where pictures are rendered for a training in the folder `beside`."""
+    return beside.parent / f"{kind}-{category}-{size}{ending}"
+
+
 def pair_source(
     category: str, kind: str, count: int, size: int, beside: Path, data: Path | None = None, report: Reporter = silent
 ) -> PairSource:
@@ -65,7 +83,7 @@ def pair_source(
     Raises UserError as `image_source` does, and for a folder whose shards are not such pairs.
     """
     if data is None:
-        folder, shard = beside.parent / f"{kind}-{category}-{size}", min(count, SHARD)
+        folder, shard = _folder(category, size, beside, kind), min(count, SHARD)
         prerender_pairs(category, -(-count // shard) * shard, FIRST_SEED, folder, shard, size, kind, report)
     else:
         folder = data
@@ -96,7 +114,7 @@ def image_source(
     with fewer images than `count`.
     """
     if data is None:
-        folder = beside.parent / f"images-{category}-{size}{'-classes' if labelled else ''}"
+        folder = _folder(category, size, beside, ending=LABELLED if labelled else "")
         shard = min(count, SHARD)
         whole = -(-count // shard) * shard  # a shard that is there is never made longer
         prerender(category, whole, FIRST_SEED, folder, shard, 1, size, report, labels=labelled)

@@ -26,6 +26,8 @@ from gan2shape.core.progress import Reporter, format_seconds, say, silent
 from gan2shape.train.journal import STATS_NAME, Journal
 from gan2shape.train.state import CHECKPOINT_NAME, read_checkpoint, restore_moments
 
+RENDER_SECONDS = 0.02  # of one core, a picture of 64 x 64
+
 
 @dataclass(frozen=True)
 class TrainingSession:
@@ -43,6 +45,18 @@ class TrainingSession:
 def step_rng(seed: int, index: int) -> np.random.Generator:
     """All randomness of one step."""
     return np.random.default_rng([seed, index])
+
+
+def announce(name: str, n_pictures: int, size: int, training_s: float, report: Reporter = silent) -> None:
+    """Before pictures are rendered for a training: how long they take, and the training after them.
+
+    n_pictures: those that are not there yet; where all are, the training says itself how long it takes (`run_session`).
+    training_s: of one core, from its first step.
+    """
+    if n_pictures and report is not silent:
+        rendering = format_seconds(n_pictures * RENDER_SECONDS * size / 64)
+        say(f"{name}: {n_pictures} pictures are rendered first, about {rendering} of one core.")
+        say(f"{name}: the training after them takes about {format_seconds(training_s)} of one core.")
 
 
 def run_session(
