@@ -4,7 +4,7 @@ One pass of the generator is timed on this machine. The rest comes from known ra
 number of pixels; on a GPU it is quicker than the plan says.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ from gan2shape.prior.made import MASK_NAME, MadePack
 from gan2shape.prior.masked_generator import MaskedGenerator
 from gan2shape.prior.ranges import N_READ
 from gan2shape.prior.scene import NETWORK_NAME
-from gan2shape.shape.estimate import RECOMPUTED, WITH_GRADIENT, seconds_of
+from gan2shape.shape.estimate import LONG_S, ON_GPU, RECOMPUTED, WITH_GRADIENT, named_device, seconds_of
 from gan2shape.shape.pretrain import PretrainConfig
 
 STEPS = (MASK_NAME, ENCODER_NAME, NETWORK_NAME, "card")
@@ -48,6 +48,7 @@ FEATURES_IMAGE_S = 0.008  # more where images are compared
 SLANT_PASSES = 12  # passes of the generator for each object whose slant is chosen
 CARD_IMAGES = 256
 LEAST_RESOLUTION = 64  # masks are learnt at it
+SHORTER_JOINT = 500  # joint steps of a round that is shorter
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,25 @@ def plan_generator(
             continue
         seconds, disk = COSTS[name](sizes, forward_s, opened, config)
         steps.append(PlannedStep(name, True, NOTES[name], round(seconds, 1), disk))
-    return BuildPlan(folder, folder / "work", tuple(steps))
+    plan = BuildPlan(folder, folder / "work", tuple(steps))
+    if not plan.to_do:
+        return plan
+    return replace(plan, closing=(rates_of(plan, sizes, opened.resolution, opened.prior.w_mean.device),))
+
+
+def rates_of(plan: BuildPlan, sizes: GeneratorBuildSizes, resolution: int, device: torch.device) -> str:
+    """Which device the plan's times are for, and what would make a long build shorter."""
+    timed = f"Passes of the generator were timed on {named_device(device)}; the rest are rates of one CPU core"
+    sentence, ways = f"{timed}{'' if device.type == 'cpu' else ', and it will be quicker'}.", []
+    if plan.seconds < LONG_S:
+        return sentence
+    if NETWORK_NAME in plan.to_do and sizes.pretrain.n_joint > SHORTER_JOINT:
+        ways.append(f"pretrain.n_joint={SHORTER_JOINT}")
+    if resolution > LEAST_RESOLUTION:
+        ways.append(f"resolution={LEAST_RESOLUTION}")
+    if device.type == "cpu":
+        ways.append(ON_GPU)
+    return f"{sentence} Shorter: {', or '.join(ways)}." if ways else sentence
 
 
 def _mask_cost(

@@ -142,6 +142,7 @@ class BuildPlan:
     pack: Path
     work: Path
     steps: tuple[PlannedStep, ...]
+    closing: tuple[str, ...] = ()  # sentences: what the times are for, what makes it shorter
 
     @property
     def to_do(self) -> tuple[str, ...]:
@@ -165,7 +166,7 @@ class BuildPlan:
             cost = f"about {format_seconds(step.seconds)}, {format_bytes(step.disk_bytes)}; " if step.is_to_do else ""
             lines.append(f"{step.name:12s} {cost}{step.note}")
         total = f"about {format_seconds(self.seconds)}, {format_bytes(self.disk_bytes)}"
-        return [*lines, f"{'in all':12s} {total if self.to_do else 'nothing to do'}"]
+        return [*lines, f"{'in all':12s} {total if self.to_do else 'nothing to do'}", *self.closing]
 
     def as_json(self) -> dict[str, Any]:
         """Plain types for `--json`."""

@@ -19,6 +19,7 @@ FROZEN_WITH_GRADIENT = 2.1  # forward and backward against forward alone, of net
 WITH_GRADIENT = 3.0  # the same of what learns, renders among it
 RECOMPUTED = 1.0  # more, where large images are made a second time in the backward pass
 LONG_S = 120.0  # from here on the ways to a shorter run are named
+ON_GPU = "a GPU (--device cuda)"  # one of them
 
 
 def estimate_seconds(generator: MaskedGenerator, config: ShapeConfig, inverts: bool) -> float:
@@ -82,10 +83,8 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 
 def announcement(seconds: float, generator: MaskedGenerator, config: ShapeConfig) -> str:
     """The expected time in a sentence, with the device, and what would make a long run shorter."""
-    device, ways, n_threads = generator.prior.w_mean.device.type, [], torch.get_num_threads()
-    threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
-    what = f"this CPU ({threads})" if device == "cpu" else f"this GPU ({device})"
-    sentence = f"This will take about {format_seconds(seconds)} on {what}."
+    device, ways = generator.prior.w_mean.device, []
+    sentence = f"This will take about {format_seconds(seconds)} on {named_device(device)}."
     if seconds < LONG_S:
         return sentence
     if config.render.resolution > BASE_RESOLUTION:
@@ -94,6 +93,13 @@ def announcement(seconds: float, generator: MaskedGenerator, config: ShapeConfig
         ways.append("one slant (initial.slants_deg=[0])")
     if generator.needs_mask and "pack" not in generator.prior.card and ENCODER_NAME not in generator.prior.networks:
         ways.append(f"a pack, made once (gan2shape build --generator {generator.prior.card.get('checkpoint', 'FILE')})")
-    if device == "cpu":
-        ways.append("a GPU (--device cuda)")
+    if device.type == "cpu":
+        ways.append(ON_GPU)
     return f"{sentence} Shorter: {', or '.join(ways)}." if ways else sentence
+
+
+def named_device(device: torch.device) -> str:
+    """What an expected time is for."""
+    n_threads = torch.get_num_threads()
+    threads = "1 thread" if n_threads == 1 else f"{n_threads} threads"
+    return f"this CPU ({threads})" if device.type == "cpu" else f"this GPU ({device.type})"

@@ -1,6 +1,7 @@
 """`gan2shape build --generator`: gone on with after a kill, found by contents, refused in one sentence."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,8 +23,9 @@ from gan2shape.build.encoder import (
     train_encoder_on_samples,
 )
 from gan2shape.build.generator_pack import build_generator, calibration_of, clear, opened_at, remove_pack
-from gan2shape.build.generator_plan import STEPS, GeneratorBuildRequest
+from gan2shape.build.generator_plan import STEPS, GeneratorBuildRequest, GeneratorBuildSizes, rates_of
 from gan2shape.cli import app
+from gan2shape.core.compose import compose
 from gan2shape.core.errors import UserError
 from gan2shape.core.resources import pack_dir
 from gan2shape.nn.discriminator import DiscriminatorConfig
@@ -208,6 +210,19 @@ def test_a_generator_that_is_another_or_has_gone_is_one_sentence(copied, capsys)
     removed = remove_pack(path)
     assert [one.suffix for one in removed] == [".json"]
     assert open_prior("car", path, device="cpu")[0].prior.encoder is None
+
+
+def test_plan_says_what_its_times_are_for_and_what_is_shorter(request_) -> None:
+    plan = build_generator(replace(request_, dry_run=True)).plan
+    assert re.search(r"timed on this CPU \(\d+ threads?\); the rest are rates of one CPU core\.$", plan.lines()[-1])
+    sizes = GeneratorBuildSizes()
+    long = replace(plan, steps=(replace(plan.steps[2], is_to_do=True, seconds=5000.0),))
+    shown = rates_of(long, sizes, 128, torch.device("cpu"))
+    assert shown.endswith("Shorter: pretrain.n_joint=500, or resolution=64, or a GPU (--device cuda).")
+    assert rates_of(long, sizes, 64, torch.device("cuda")).endswith("quicker. Shorter: pretrain.n_joint=500.")
+    short = compose(GeneratorBuildSizes, overrides=("pretrain.n_joint=500",))
+    assert rates_of(long, short, 64, torch.device("cpu")).endswith("core. Shorter: a GPU (--device cuda).")
+    assert "timed on this GPU (cuda)" in rates_of(long, short, 64, torch.device("cuda"))
 
 
 def test_remove_and_force(copied) -> None:
