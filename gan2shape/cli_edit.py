@@ -7,11 +7,15 @@ import typer
 
 from gan2shape.cli_errors import as_messages
 from gan2shape.cli_options import DEFAULT_PRESET, RUNS, Device, Json, Preset, claimed, emit, format_rows
+from gan2shape.core.errors import UserError
 
 
 @as_messages
 def edit(
     source: Annotated[Path, typer.Argument(metavar="RUN|IMAGE", help="A run's folder, an edit's folder, or an image.")],
+    further: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE …]", help="After --set: more of the same.")
+    ] = None,
     yaw: Annotated[float, typer.Option(help="Degrees; positive brings the image-right side nearer.")] = 0.0,
     pitch: Annotated[float, typer.Option(help="Degrees; positive brings the top nearer.")] = 0.0,
     roll: Annotated[float, typer.Option(help="Degrees; positive rotates clockwise.")] = 0.0,
@@ -30,7 +34,7 @@ def edit(
     sliders: Annotated[Path | None, typer.Option(help="A file of `gan2shape directions`.")] = None,
     slide: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of one slider in it.")] = None,
     text: Annotated[str | None, typer.Option(help="What it should become, in a toy's words: 'a blue van'.")] = None,
-    words: Annotated[list[str] | None, typer.Option("--set", help="The same, one by one: colour=red.")] = None,
+    words: Annotated[list[str] | None, typer.Option("--set", help="The same: colour=red body=pickup.")] = None,
     pair: Annotated[Path | None, typer.Option(help="A file of `gan2shape train-text` [default: the pack's].")] = None,
     network: Annotated[
         list[Path] | None,
@@ -70,8 +74,11 @@ def edit(
 
       gan2shape edit runs/0000-car-draft --text "a blue van" --pair runs/text/text.safetensors
 
+      gan2shape edit runs/0000-car-draft --set colour=red body=pickup light=left
+
       gan2shape edit runs/0000-car-draft --towards runs/0002-car-draft --layers 4-8 --amount 1
     """
+    words = settings_of(words, further)
     with claimed(out or RUNS, None if out else "edit") as folder:
         from gan2shape.api_edit import EditRequest
         from gan2shape.api_edit import edit as run_edit
@@ -96,7 +103,7 @@ def edit(
             sliders=sliders,
             settings=tuple(slide or ()),
             text=text,
-            words=tuple(words or ()),
+            words=words,
             pair=pair,
             networks=tuple(network or ()),
             tokens=tokens,
@@ -115,6 +122,16 @@ def edit(
             result = run_edit(request, report)
     lines = [f"{name:16s} {path}" for name, path in result.files.items()]
     emit({"verb": "edit", **result.as_json()}, as_json, [*lines, f"{'seconds':16s} {result.seconds:.1f}"])
+
+
+def settings_of(words: list[str] | None, further: list[str] | None) -> tuple[str, ...]:
+    """All values of --set. Raises UserError for further ones without it, and for what is no NAME=VALUE."""
+    for word in further or ():
+        if not all(word.partition("=")):
+            raise UserError(f"{word!r} is no NAME=VALUE: name one run or picture, then --set colour=red body=pickup.")
+        if not words:
+            raise UserError(f"{word!r} belongs to --set: write --set {word}, or leave it away.")
+    return (*(words or ()), *(further or ()))
 
 
 @as_messages

@@ -69,7 +69,7 @@ def sentence_of(settings: tuple[str, ...]) -> str:
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not (name and equals and value):
-            raise UserError(f"{setting!r} is no NAME=VALUE: write --set colour=red --set body=pickup.")
+            raise UserError(f"{setting!r} is no NAME=VALUE: write --set colour=red body=pickup.")
         values.append(f"lit from the {value}" if name == "light" else value)
     return " ".join(["a", *values])
 

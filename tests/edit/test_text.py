@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from gan2shape import api_edit
 from gan2shape.build import captions
 from gan2shape.build.attribute_images import AttributePairs
 from gan2shape.build.captions import LIGHTS, PALETTE_LAB, Facts, facts_of, named_colour, named_light, sentence
 from gan2shape.build.text_pair import TextPlan, agreement, measure_text_pair, train_text_pair, truths
+from gan2shape.cli import app
 from gan2shape.core.errors import UserError
 from gan2shape.edit.script_pair import read_tokens, script_asking
 from gan2shape.edit.text import asking, open_text_pair, sentence_of, text_offset, train_mapper
@@ -212,3 +215,37 @@ def test_networks_that_do_not_fit_are_one_sentence(scripts: tuple[Path, Path, Pa
     ):
         with pytest.raises(UserError, match=words):
             script_asking(*files[:2], read_tokens(files[2]))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("RUN", "--set", "colour=red", "body=pickup"),
+        ("RUN", "--set", "colour=red", "--set", "body=pickup"),
+        ("--set", "colour=red", "RUN", "body=pickup"),
+    ],
+)
+def test_settings_follow_one_another_or_are_repeated(words: tuple[str, ...], monkeypatch, tmp_path: Path) -> None:
+    asked = []
+
+    def note(request: api_edit.EditRequest, report: object) -> None:
+        asked.append(request)
+        raise UserError("noted")
+
+    monkeypatch.setattr(api_edit, "edit", note)
+    CliRunner().invoke(app, ["edit", *words, "--out", str(tmp_path / "out")])
+    assert [(str(request.source), request.words) for request in asked] == [("RUN", ("colour=red", "body=pickup"))]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("RUN", "body=pickup"), "'body=pickup' belongs to --set: write --set body=pickup"),
+        (("RUN", "OTHER"), "'OTHER' is no NAME=VALUE: name one run or picture"),
+        (("RUN", "--set", "colour=red", "body="), "'body=' is no NAME=VALUE"),
+    ],
+)
+def test_other_words_after_a_run_are_refused(words: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    refused = CliRunner().invoke(app, ["edit", *words, "--out", str(tmp_path / "out")])
+    assert (refused.exit_code, sentence in refused.stderr) == (2, True), refused.stderr
+    assert not (tmp_path / "out").exists()
