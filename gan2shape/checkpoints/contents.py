@@ -28,8 +28,11 @@ FILTER_NAMES = ("resample_filter", "kernel")
 MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 INIT_KWARGS = "_init_kwargs"
 PLAIN_NAMES = ("conv_clamp", "bias_gain", "group_size")  # settings of layers that are kept
-AVERAGED_WORDS = {"ema", "running", "smooth", "gs", "avg", "average", "averaged", "shadow", "polyak"}
-AVERAGED = re.compile(r"(net)?g?ema")  # written together with the name of the network
+AVERAGES, OF_NETWORK = (
+    "(?:ema|running|smooth(?:ed)?|avg|averaged?|shadow|polyak)",
+    "(?:net|network|g|d|gen|generator|discriminator|decoder|model|module|weights?|params?|state|dict|copy)",
+)
+AVERAGED = re.compile(f"{OF_NETWORK}*{AVERAGES}+{OF_NETWORK}*|gs")  # alone or written together with other words
 GENERATOR_NAMES = ("decoder", "generator", "G", "g")
 SWA_COUNT = "n_averaged"  # what torch.optim.swa_utils.AveragedModel keeps beside its module
 TRAINED = "the generator being trained, not its average"
@@ -60,8 +63,9 @@ class Place:
     @property
     def is_named_average(self) -> bool:
         """Whether any part of the prefix names these weights an average."""
-        words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", self.prefix)
-        return any(word.lower() in AVERAGED_WORDS or AVERAGED.fullmatch(word.lower()) for word in words)
+        words = re.findall(r"[A-Za-z]+", self.prefix)
+        words += re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", self.prefix)  # parts of EmaHead
+        return any(AVERAGED.fullmatch(word.lower()) for word in words)
 
 
 def flatten(value: Any) -> Contents:

@@ -32,7 +32,7 @@ def assert_rosinality(path: Path) -> None:
 PREFIXES = (
     *("g_ema.module.", "netG_ema.", "model_ema.", "g_running.", "module.G_ema.", "_orig_mod.g_ema."),
     *("g_ema._orig_mod.", "ema_model.generator.", "EMA.", "emaModel.", "netGema.", "params_ema."),
-    *("generator_smooth.", "Gs."),
+    *("generator_smooth.", "Gs.", "EMAgenerator.", "modelema.", "runninggenerator.", "generatorEMA.", "nets.GRunning."),
 )
 
 
@@ -59,7 +59,13 @@ def other_name(prefix: str) -> str:
     return "module." if "module" in prefix else "netG."
 
 
-@pytest.mark.parametrize("prefix", ["schema.", "remainder.semantic.", "cinema."])
+UNRELATED = (
+    *("schema.", "remainder.semantic.", "cinema.", "remaining.", "modelschema.", "SchemaGenerator.", "gsnet."),
+    *("emanate.", "Thematic.", "runningshoes."),
+)
+
+
+@pytest.mark.parametrize("prefix", UNRELATED)
 def test_other_names_are_no_average(prefix: str, tmp_path: Path) -> None:
     trained, other = (lookalike.rosinality_state(*SMALL)["g_ema"] for _ in range(2))
     value = {f"G.{name}": tensor for name, tensor in trained.items()}
