@@ -1,33 +1,44 @@
 """IcGAN: training its encoders for a class-conditional pack, and giving pictures another class."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from gan2shape.api_feedforward import FeedForwardRequest, plan_of
+from gan2shape.api_restore import require_kept
+from gan2shape.api_restore_files import folders_of
 from gan2shape.build import icgan
 from gan2shape.core.devices import choose_device
 from gan2shape.core.errors import UserError
 from gan2shape.core.files import to_json, write_text_atomic
 from gan2shape.core.images import contact_sheet, resized, to_uint8, write_png
 from gan2shape.core.locks import locked
-from gan2shape.core.progress import Reporter, silent
+from gan2shape.core.many import find_images
+from gan2shape.core.progress import Reporter, say, silent
 from gan2shape.core.requests import RunResult
 from gan2shape.core.resources import pack_dir
-from gan2shape.edit.icgan import load_icgan, require_classes, swapped
+from gan2shape.edit.icgan import Swapped, load_icgan, require_classes, swapped
 from gan2shape.export.inputs import read_image
 from gan2shape.prior.packs import Origin, Prior, load_pack
 from gan2shape.train.image_source import LABELLED, image_source, n_unrendered
 from gan2shape.train.session import announce
 
 TILE_PX = 192  # of a picture on the sheet
+AT_ONCE = 32  # pictures in a batch
+OUTPUTS = ("swapped.png", "before_after.png", "metrics.json")
 
 
 @dataclass(frozen=True)
 class SwapRequest:
-    """A picture that is to become another class."""
+    """Pictures that are to become another class."""
 
-    image: Path
+    images: tuple[Path, ...]  # files, folders, patterns
     out: Path
     to: str  # number or name of the class
     generator: Path | None = None  # a class-conditional pack; the bundled cars unless given
@@ -67,30 +78,60 @@ def train_icgan(request: FeedForwardRequest, report: Reporter = silent) -> RunRe
 
 
 def swap(request: SwapRequest) -> RunResult:
-    """Draw a picture as another class: `swapped.png`, and a sheet with what was read of it and all classes.
+    """Draw pictures as another class: `swapped.png`, and a sheet with what was read of it and all classes; of several
+    pictures in a folder each, where those that cannot be read are passed over.
 
-    Raises UserError for an unknown class, and for files that cannot be used.
+    Raises UserError for an unknown class, for files that cannot be used, and where one would replace an input.
     """
     began, prior = time.perf_counter(), conditional_pack(request.generator, request.device)
     classes = require_classes(prior)
     to = _class_index(request.to, classes)
     name = request.generator.stem if request.generator else "car"
     encoders = load_icgan(request.network or Path("runs") / f"icgan-{name}", prior)
-    image = read_image(request.image, prior.generator.config.resolution).image.to(prior.w_mean.device)
+    paths = find_images(request.images)
+    folders = folders_of(paths, request.out)
+    for path, folder in zip(paths, folders, strict=True):
+        require_kept((path,), folder, OUTPUTS)
+    files: dict[str, Path] = {}
+    numbers: dict[str, float] = {}
     with locked(request.out):
-        made = swapped(image, encoders, prior)
-        read = classes[int(made.read)]
-        tiles = [image[0], made.same[0], *made.each[0]]
-        pixels = [to_uint8(resized(tile[None], TILE_PX, "bicubic").clamp(-1, 1))[0] for tile in tiles]
-        labels = ["given", f"read as {read}", *classes]
-        files = {
-            "swapped": write_png(request.out / "swapped.png", to_uint8(made.each[:, to])[0]),
-            "sheet": write_png(request.out / "before_after.png", contact_sheet(pixels, labels)),
-            "metrics": write_text_atomic(
-                request.out / "metrics.json", to_json({"read": read, "to": classes[to]}, indent=1) + "\n"
-            ),
-        }
-    return RunResult(request.out, files, {"class_read": float(made.read)}, time.perf_counter() - began)
+        given = _read(paths, folders, prior)
+        while some := list(islice(given, AT_ONCE)):
+            images = torch.cat([image for _, image in some]).to(prior.w_mean.device)
+            made = swapped(images, encoders, prior)
+            for i, (folder, _) in enumerate(some):
+                written = _write(folder, images[i], made, i, classes, to)
+                files |= {what if len(paths) == 1 else f"{folder.name}/{what}": at for what, at in written.items()}
+                numbers = {"class_read": float(made.read[i])}
+    return RunResult(request.out, files, numbers if len(paths) == 1 else {}, time.perf_counter() - began)
+
+
+def _read(paths: list[Path], folders: list[Path], prior: Prior) -> Iterator[tuple[Path, Float[Tensor, "1 3 S S"]]]:
+    """(folder of its result, picture), as they are wanted."""
+    for path, folder in zip(paths, folders, strict=True):
+        try:
+            yield folder, read_image(path, prior.generator.config.resolution).image
+        except UserError as error:
+            if len(paths) == 1:
+                raise
+            say(f"Passed over: {error}")
+
+
+def _write(
+    folder: Path, image: Float[Tensor, "3 S S"], made: Swapped, i: int, classes: tuple[str, ...], to: int
+) -> dict[str, Path]:
+    """The files of one picture by name."""
+    read = classes[int(made.read[i])]
+    tiles = [image, made.same[i], *made.each[i]]
+    pixels = [to_uint8(resized(tile[None], TILE_PX, "bicubic").clamp(-1, 1))[0] for tile in tiles]
+    metrics = to_json({"read": read, "to": classes[to]}, indent=1) + "\n"
+    sheet = contact_sheet(pixels, ["given", f"read as {read}", *classes])
+    swapped_name, sheet_name, metrics_name = OUTPUTS
+    return {
+        "swapped": write_png(folder / swapped_name, to_uint8(made.each[i, to][None])[0]),
+        "sheet": write_png(folder / sheet_name, sheet),
+        "metrics": write_text_atomic(folder / metrics_name, metrics),
+    }
 
 
 def _class_index(text: str, classes: tuple[str, ...]) -> int:

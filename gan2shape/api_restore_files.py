@@ -1,7 +1,7 @@
 """Restoration and inversion of pictures in files: read, restored together where that can be, written one by one."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,9 +57,7 @@ def restore_files(request: RestoreRequest, report: Reporter = silent) -> RunResu
         raise UserError(f"--mask belongs to inpaint and hybrid, not to {damage.task}: leave it away.")
     paths = find_images(request.images)
     choice = choice_of(request, damage)
-    folders = [request.out if len(paths) == 1 else request.out / path.stem for path in paths]
-    if len(set(folders)) < len(folders):
-        raise UserError("two pictures have the same name: give folders whose pictures have names of their own.")
+    folders = folders_of(paths, request.out)
     for path, folder in zip(paths, folders, strict=True):
         require_kept((path, request.mask, request.alignment.mask), folder, OUTPUTS)
     generator = opened(request)
@@ -86,6 +84,16 @@ def restore_files(request: RestoreRequest, report: Reporter = silent) -> RunResu
     if len(pending) < len(paths):
         say(f"{len(paths) - len(pending)} of {len(paths)} pictures were restored before.")
     return RunResult(request.out, files, numbers if len(paths) == 1 else {}, time.perf_counter() - began)
+
+
+def folders_of(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Where the results of pictures go: `out` of a single one, a folder each in it of several. Raises UserError for
+    pictures of the same name.
+    """
+    folders = [out if len(paths) == 1 else out / path.stem for path in paths]
+    if len(set(folders)) < len(folders):
+        raise UserError("two pictures have the same name: give folders whose pictures have names of their own.")
+    return folders
 
 
 def batches(jobs: Iterator[Job], most: int) -> Iterator[list[Job]]:

@@ -11,6 +11,7 @@ from gan2shape.cli_options import (
     ClassIndex,
     CustomGenerator,
     Device,
+    Images,
     Json,
     MaybeCategory,
     Settings,
@@ -65,7 +66,7 @@ def train_encoder(
 
 @as_messages
 def swap(
-    image: Annotated[Path, typer.Argument(help="A picture.")],
+    images: Images,
     to: Annotated[str, typer.Option(help="Class that it should become: its name or number.")],
     generator: CustomGenerator = None,
     network: Annotated[
@@ -75,15 +76,19 @@ def swap(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Draw a picture as another class in one pass (IcGAN); `transfer` does the same by descent (DGP).
+    """Draw pictures as another class in one pass (IcGAN); `transfer` does the same by descent (DGP).
 
-    Example:  gan2shape swap van.png --to pickup --generator packs/car-classes
+    Examples:
+
+      gan2shape swap van.png --to pickup --generator packs/car-classes
+
+      gan2shape swap photos/ --to pickup --generator packs/car-classes --out swapped     a folder for each
     """
     with claimed(out or RUNS, None if out else "swap") as folder:
         from gan2shape.api_icgan import SwapRequest
         from gan2shape.api_icgan import swap as run_swap
 
-        result = run_swap(SwapRequest(image, folder, to, generator, network, device))
+        result = run_swap(SwapRequest(tuple(images), folder, to, generator, network, device))
     lines = [f"{what:12s} {path}" for what, path in result.files.items()]
     emit({"verb": "swap", **result.as_json()}, as_json, lines)
 

@@ -58,6 +58,7 @@ MaybePreset = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Json = Annotated[bool, typer.Option("--json", help="End stdout with one JSON object.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, folders or patterns.")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="[key=value …]", help="Changes to the configuration.")]
 
 

@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from gan2shape.cli_errors import as_messages
-from gan2shape.cli_options import RUNS, ClassIndex, CustomGenerator, Device, Json, MaybeCategory, claimed, emit
+from gan2shape.cli_options import RUNS, ClassIndex, CustomGenerator, Device, Images, Json, MaybeCategory, claimed, emit
 from gan2shape.core.errors import UserError
 
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE…", help="Pictures, folders or patterns.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the files [default: runs/NNNN-…].")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the method's random numbers.")]
 Hole = Annotated[Path | None, typer.Option(help="White marks what is to be filled in [default: a square].")]

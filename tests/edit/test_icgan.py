@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from gan2shape.build.icgan import IcganPlan, train_icgan
@@ -117,6 +118,37 @@ def test_the_command_trains_and_swaps(prior: Prior, shards: Path, tmp_path: Path
     for bad, sentence in ((["--to", "d"], "no class 'd': give one of a, b, c"), (["--to", "3"], "no class '3'")):
         refused = CliRunner().invoke(app, [*used, str(tmp_path / "x"), *bad])
         assert (refused.exit_code, sentence in refused.stderr) == (2, True), refused.stderr
+
+
+def test_a_folder_becomes_a_folder_for_each_picture(trained: Path, prior: Prior, tmp_path: Path) -> None:
+    """Each is what it is alone; a file that cannot be read is passed over, and of two of one name none is written."""
+    pack = save_pack(tmp_path / "pack", prior, torch.float32).parent
+    photos, rng = tmp_path / "photos", torch.Generator().manual_seed(3)
+    photos.mkdir()
+    for name in ("a", "b", "c"):
+        write_png(photos / f"{name}.png", to_uint8(torch.rand(1, 3, SIZE, SIZE, generator=rng) * 2 - 1)[0])
+    (photos / "broken.png").write_bytes(b"no picture")
+    used = ["--generator", str(pack), "--network", str(trained.parent), "--to", "b", "--json", "--out"]
+    many = CliRunner().invoke(app, ["swap", str(photos), *used, str(tmp_path / "many")])
+    assert many.exit_code == 0, many.stderr
+    assert "Passed over" in many.stderr
+    files = json.loads(many.stdout.splitlines()[-1])["files"]
+    assert set(files) == {f"{name}/{what}" for name in "abc" for what in ("swapped", "sheet", "metrics")}
+    for name in "abc":
+        alone = CliRunner().invoke(app, ["swap", str(photos / f"{name}.png"), *used, str(tmp_path / name)])
+        assert alone.exit_code == 0, alone.stderr
+        one, among = tmp_path / name, tmp_path / "many" / name
+        assert (one / "metrics.json").read_text() == (among / "metrics.json").read_text()
+        for file in ("swapped.png", "before_after.png"):
+            pixels = [np.asarray(Image.open(folder / file)).astype(int) for folder in (one, among)]
+            assert np.abs(pixels[0] - pixels[1]).max() <= 1  # a batch may round otherwise
+    (tmp_path / "other").mkdir()
+    twin = write_png(tmp_path / "other" / "a.png", to_uint8(torch.zeros(1, 3, SIZE, SIZE))[0])
+    refused = CliRunner().invoke(app, ["swap", str(photos), str(twin), *used, str(tmp_path / "x")])
+    assert (refused.exit_code, "the same name" in refused.stderr) == (2, True), refused.stderr
+    kept = write_png(tmp_path / "kept" / "swapped.png", to_uint8(torch.zeros(1, 3, SIZE, SIZE))[0])
+    refused = CliRunner().invoke(app, ["swap", str(kept), *used, str(kept.parent)])
+    assert (refused.exit_code, "would be replaced" in refused.stderr) == (2, True), refused.stderr
 
 
 def test_a_pack_without_classes_says_what_to_do(tmp_path: Path) -> None:
