@@ -40,6 +40,7 @@ ANOTHER, ANOTHER_AVERAGE = "another generator", "another average"
 NO_PART = "no part of a generator or discriminator that is read here"
 NO_AVERAGE = "No name in the file says that this generator is an average; it may be the one being trained."
 MAX_LISTED = 8  # names in a line of what was ignored
+Collection = dict | list | tuple | Stub
 
 
 @dataclass
@@ -71,13 +72,15 @@ class Place:
 def flatten(value: Any) -> Contents:
     """Dotted names of all tensors, and of the settings that are kept, in dictionaries, lists and stubs.
 
-    Breadth first: networks lie near the surface, and what is too much is further down.
+    Breadth first: networks lie near the surface, and what is too much is further down. What holds itself is entered
+    once; what lies in two places is found in both.
     """
-    contents = Contents()
-    queue = deque([(value, "", 0)])
+    contents, without = Contents(), barren(value)
+    queue = deque([(value, "", 0, ())])
     n_steps = 0
     while queue:
-        value, name, depth = queue.popleft()
+        value, name, depth, above = queue.popleft()
+        above = (id(value), above)
         for key, part in _parts(value, contents, depth):
             n_steps += 1
             if n_steps > MAX_STEPS or len(contents.tensors) + len(queue) > MAX_PARTS:
@@ -87,13 +90,55 @@ def flatten(value: Any) -> Contents:
             part = part.tensor if isinstance(part, ArrayClaim) else part
             if len(inner) > MAX_NAME or depth == MAX_DEPTH:
                 continue
-            if key == INIT_KWARGS or key.endswith(PLAIN_NAMES):
+            if _is_setting(key):
                 contents.plain.setdefault(inner, part)
             elif isinstance(part, StoredTensor):
                 contents.tensors.setdefault(inner, part)
-            elif isinstance(part, dict | list | tuple | Stub):
-                queue.append((part, inner, depth + 1))
+            elif isinstance(part, Collection) and id(part) not in without and not _is_above(part, above):
+                queue.append((part, inner, depth + 1, above))
     return contents
+
+
+def barren(value: Any) -> set[int]:
+    """Ids of the collections in `value` in which, at any depth, is neither a tensor nor a setting that is kept. Each is
+    looked into once: configurations refer to each other in circles.
+    """
+    holders: dict[int, list[int]] = {id(value): []}  # of each collection, what it lies in
+    queue, fertile, n_steps = deque([value]), [], 0
+    while queue and n_steps <= MAX_STEPS:
+        holder = queue.popleft()
+        for key, part in _parts(holder, Contents(), MAX_DEPTH):
+            n_steps += 1
+            if n_steps > MAX_STEPS:  # not known to be barren
+                fertile.append(id(holder))
+                break
+            if _is_setting(key) or isinstance(part, StoredTensor | ArrayClaim):
+                fertile.append(id(holder))
+            elif isinstance(part, Collection):
+                if id(part) not in holders:
+                    queue.append(part)
+                holders.setdefault(id(part), []).append(id(holder))
+    fertile += map(id, queue)
+    known: set[int] = set()
+    while fertile:
+        one = fertile.pop()
+        if one not in known:
+            known.add(one)
+            fertile += holders[one]
+    return holders.keys() - known
+
+
+def _is_setting(key: str) -> bool:
+    return key == INIT_KWARGS or key.endswith(PLAIN_NAMES)
+
+
+def _is_above(part: Any, above: tuple) -> bool:
+    """Whether a collection holds the place where it lies. `above`: the id of what it lies in, and so on outwards."""
+    while above:
+        if above[0] == id(part):
+            return True
+        above = above[1]
+    return False
 
 
 def _parts(value: Any, contents: Contents, depth: int) -> Iterator[tuple[str, Any]]:

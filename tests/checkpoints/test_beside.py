@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from gan2shape.checkpoints.open import inspect
@@ -75,6 +76,9 @@ BESIDE: dict[str, Callable[[], Any]] = {
     "date": lambda: datetime.datetime(2021, 5, 4, tzinfo=datetime.UTC),
     "dates as keys": lambda: {datetime.date(2021, 5, 4): 1.0},
     "configuration": lambda: Configuration(size=64, nested=Configuration(lr=0.002)),
+    "configuration of OmegaConf": lambda: OmegaConf.create({f"part{i}": {"lr": 0.1, "size": 64} for i in range(9)}),
+    "settings of OmegaConf": lambda: OmegaConf.create({f"part{i}": {"mbstd_group_size": 4} for i in range(9)}),
+    "web": lambda: web(9),
     "enumeration": lambda: Level.LOW,
     "slots": Callback,
     "fraction": lambda: Fraction(1, 3),
@@ -108,6 +112,14 @@ def ring() -> dict:
     return found
 
 
+def web(n: int) -> list[dict]:
+    """Dictionaries of which each holds all."""
+    found: list[dict] = [{} for _ in range(n)]
+    for one in found:
+        one |= {f"to{i}": other for i, other in enumerate(found)}
+    return found
+
+
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize(
     "name", [pytest.param(one, marks=pytest.mark.slow) if one == "long list" else one for one in BESIDE]
@@ -119,7 +131,9 @@ def test_things_beside_the_weights(name: str, place: str, tmp_path: Path) -> Non
     prior = load_generator(path)
     assert torch.equal(prior.generator.mapping.fc0.weight, state["g_ema"]["style.1.weight"])
     assert prior.discriminator is not None
-    assert any(line.startswith("ignored") and "thing" in line for line in describe(inspect(path)))
+    lines = [line for line in describe(inspect(path)) if line.startswith("ignored")]
+    assert any("thing" in line for line in lines)
+    assert not any("great number" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", ["optimiser", "tensors of other types", "module of another kind"])
@@ -182,6 +196,16 @@ def test_whole_module_is_read_as_data(is_zip: bool, tmp_path: Path) -> None:
     path = saved(Layer(state), tmp_path, _use_new_zipfile_serialization=is_zip)
     assert torch.equal(load_generator(path).generator.mapping.fc0.weight, state["style.1.weight"])
     assert any("test_beside.Layer" in note for note in inspect(path)["source"]["notes"])
+
+
+def test_module_that_knows_what_holds_it_is_one_generator(tmp_path: Path) -> None:
+    state = lookalike.rosinality_state(*SMALL)["g_ema"]
+    network = Layer(state)
+    holder = types.SimpleNamespace(net=network, again={"net": network})
+    network.__dict__["holder"] = holder
+    found = inspect(saved({"whole": holder}, tmp_path))["source"]
+    assert (found["taken"], len(found["ignored"])) == ("whole.net.", 1)
+    assert found["ignored"][0].startswith("whole.again.net.: another generator")
 
 
 @pytest.mark.parametrize("package", ["torch_utils", "x.torch_utils", "editing.models.torch_utils"])
