@@ -69,7 +69,7 @@ LEFT_OUT = {
     "limits": "what the prior knows: needs images that it was not made from",
     "confidence": "how far depth may be off: needs true depth",
     "attributes": "needs labels",
-    "editing": "turns and relights latents in one pass: needs objects that are known",
+    "editing": "turns and relights latents in one pass: not tried from samples alone",
     "tilt": "a slope of depth with the view: needs true depth; 0 is used",
 }
 
