@@ -126,10 +126,12 @@ def train_restorer(request: FeedForwardRequest, report: Reporter = silent) -> Ru
 
 def train_text(request: FeedForwardRequest, report: Reporter = silent) -> RunResult:
     """Train the toy pair of pictures and sentences of a category into `OUT/text.safetensors`, or go on with it, and
-    measure it on combinations that were never said. Raises UserError for settings that cannot be used.
+    measure it on combinations that were never said. Raises UserError for settings that cannot be used, and for a
+    category of which too little can be said.
     """
     from gan2shape.build.attribute_images import n_missing_pairs, pairs_on_disk
     from gan2shape.build.attributes import FIRST_SEED, HELD_OUT_FIRST_SEED
+    from gan2shape.build.captions import require_enough_to_say
     from gan2shape.build.text_pair import TextPlan, measure_text_pair, train_text_pair
     from gan2shape.synth.registry import get_category
 
@@ -138,6 +140,7 @@ def train_text(request: FeedForwardRequest, report: Reporter = silent) -> RunRes
     plan = compose(TextPlan, overrides=request.overrides)
     prior, category = opened(request)
     spec, size, folder = get_category(category), prior.resolution, request.data or request.out / "pairs"
+    require_enough_to_say(spec)
     with locked(request.out):
         missing = n_missing_pairs(FIRST_SEED, plan.n_objects, size, folder)
         missing += n_missing_pairs(HELD_OUT_FIRST_SEED, plan.n_held_out, size, folder)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gan2shape.build.attribute_images import LAB_ENDING, AttributePairs, trait_sizes
+from gan2shape.core.errors import UserError
 from gan2shape.synth.objects import CategorySpec
 
 PALETTE_LAB = {  # name -> L, a, b (D65)
@@ -24,6 +25,7 @@ LIGHTS = ("left", "right", "above", "below", "front")
 FRONTAL = 0.25  # a light whose direction leans less than this (tangent) comes from the front
 FILLING = ("a", "an", "the", "lit", "from", "of", "in", "with", "light")
 HELD_OUT_EVERY = 8  # combinations
+FEWEST_HELD_OUT = 5  # combinations, of a category that sentences are made for
 NOTHING = -1  # a fact that a category does not have
 
 
@@ -52,6 +54,23 @@ class Facts:
         """Every word that sentences may hold, sorted."""
         names = {word for style in self.styles for word in style.lower().split()}
         return tuple(sorted({*FILLING, *PALETTE_LAB, *LIGHTS, *names, self.subject}))
+
+
+def require_enough_to_say(spec: CategorySpec) -> None:
+    """Raises UserError for a category of whose combinations too few would be held out to measure a pair on them; where
+    the light is all that can be said, the side that is held out would never be learnt either.
+    """
+    has_colour = any(name.endswith(LAB_ENDING) for name in trait_sizes(spec))
+    ranges = [torch.arange(n) if n else torch.tensor([NOTHING]) for n in (len(PALETTE_LAB) * has_colour,
+                                                                         len(spec.styles), len(LIGHTS))]  # fmt: skip
+    every = torch.cartesian_prod(*ranges)
+    n_held_out = int(Facts(*every.unbind(1), spec.styles, spec.subject).is_held_out.sum())
+    if n_held_out < FEWEST_HELD_OUT:
+        raise UserError(
+            f"Sentences about objects of {spec.name} make {len(every)} combinations, of which {n_held_out} would be "
+            "held out: too few to learn and to measure; train with --category car, or relight with `gan2shape edit "
+            "--light-from left`."
+        )
 
 
 def facts_of(spec: CategorySpec, pairs: AttributePairs) -> Facts:

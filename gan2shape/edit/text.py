@@ -33,6 +33,7 @@ from gan2shape.nn.latent_mapper import LatentMapper
 from gan2shape.nn.text_pair import TextPair, TextPairConfig
 from gan2shape.prior.identity import trained_file
 from gan2shape.prior.packs import Origin, Prior
+from gan2shape.synth.registry import CATEGORIES
 
 FORMAT = "gan2shape-text-pair-1"
 TEXT_NAME = "text.safetensors"  # beside a pack
@@ -52,13 +53,24 @@ def open_text_pair(path: Path | None, prior: Prior) -> TextPair:
     category = prior.origin.category or prior.card.get("category", "car")
     command = COMMAND.format(category)
     of_objects = replace(prior, origin=Origin(category), card={"category": category})  # whatever their generator
-    path = path or trained_file("text", of_objects, TEXT_NAME)
+    if path is None and not (path := trained_file("text", of_objects, TEXT_NAME)).is_file():
+        _require_names(category)
 
     def build(fields: dict[str, Any]) -> TextPair:
         own = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.pop("trunk").items()}
         return TextPair(TextPairConfig(DiscriminatorConfig(**own), **fields))
 
     return load_network(path, build, FORMAT, "pair of pictures and sentences", command).to(prior.w_mean.device)
+
+
+def _require_names(category: str) -> None:
+    """Raises UserError for a category that no pair can be trained for (build.captions)."""
+    spec = CATEGORIES.get(category)
+    if spec is not None and not (spec.styles or any(name.endswith("_rgb") for name in spec.traits)):
+        raise UserError(
+            f"No sentences are made of {category}, whose objects have neither colours nor styles: for the light write "
+            "--light-from left."
+        )
 
 
 def sentence_of(settings: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from gan2shape.api_feedforward import FeedForwardRequest, train_alae, train_enco
 from gan2shape.build import alae, attribute_images, classics, encoders, icgan, restorers
 from gan2shape.build.attribute_images import n_missing_pairs, pairs_on_disk
 from gan2shape.build.text_pair import TextPlan
+from gan2shape.core.errors import UserError
 from gan2shape.core.progress import format_seconds
 from gan2shape.synth.pairs import FRONTAL
 from gan2shape.train.image_source import image_source, n_unrendered, pair_source
@@ -101,3 +102,11 @@ def test_pictures_are_counted_as_they_are_rendered(tmp_path: Path) -> None:
     assert n_missing_pairs(0, 3, SIZE, tmp_path) == 3
     pairs_on_disk("car", 0, 3, SIZE, tmp_path)
     assert [n_missing_pairs(0, n, SIZE, tmp_path) for n in (3, 4)] == [0, 4]
+
+
+@pytest.mark.usefixtures("_rendering_stops")
+def test_sentences_about_heads_are_refused_before_that(tmp_path: Path, capsys) -> None:
+    write_tiny_pack(tmp_path, "head", SIZE)
+    with pytest.raises(UserError, match="too few to learn"):
+        train_text(FeedForwardRequest("text", tmp_path / "runs" / "text", "head"), heard)
+    assert not capsys.readouterr().err

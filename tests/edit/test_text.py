@@ -1,6 +1,7 @@
 """Edits by sentences: what is said of objects, a toy pair that has to learn it, and latents that follow."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from gan2shape.edit.text import asking, open_text_pair, sentence_of, text_offset
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.latent_mapper import LatentMapper
 from gan2shape.nn.text_pair import TextPair, TextPairConfig
+from gan2shape.prior.packs import Origin
 from gan2shape.synth.registry import get_category
 from tests.shape.tiny import SIZE, tiny_generator
 
@@ -215,6 +217,26 @@ def test_networks_that_do_not_fit_are_one_sentence(scripts: tuple[Path, Path, Pa
     ):
         with pytest.raises(UserError, match=words):
             script_asking(*files[:2], read_tokens(files[2]))
+
+
+def test_a_category_of_which_too_little_can_be_said_is_refused(monkeypatch, tmp_path: Path) -> None:
+    """Of cars 275 combinations are counted as they are held out of pictures; of heads there is the light alone."""
+    captions.require_enough_to_say(CARS)
+    for name in ("head", "building"):
+        with pytest.raises(UserError, match="make 5 combinations, of which 1 would be held out"):
+            captions.require_enough_to_say(get_category(name))
+    every = [(c, s, k) for c in range(len(PALETTE_LAB)) for s in range(len(CARS.styles)) for k in range(len(LIGHTS))]
+    n = sum((3 * c + 5 * s + k) % captions.HELD_OUT_EVERY == 0 for c, s, k in every)
+    monkeypatch.setattr(captions, "FEWEST_HELD_OUT", n)
+    captions.require_enough_to_say(CARS)
+    monkeypatch.setattr(captions, "FEWEST_HELD_OUT", n + 1)
+    with pytest.raises(UserError, match=f"make {len(every)} combinations, of which {n} would"):
+        captions.require_enough_to_say(CARS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GAN2SHAPE_WEIGHTS", str(tmp_path))
+    for name, words in (("head", "write --light-from left"), ("car", "train-text --category car")):
+        with pytest.raises(UserError, match=words):
+            open_text_pair(None, replace(tiny_generator().prior, origin=Origin(name)))
 
 
 @pytest.mark.parametrize(
