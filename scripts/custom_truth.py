@@ -7,7 +7,8 @@ and mask head, and the images that the GAN learnt from (what `gan2shape build CA
 file that holds generator and discriminator alone, and nothing but its samples. Both are measured on validation objects
 by the depth network alone (preset instant): SIDE and MAD, their gain over the scaled ellipsoid, and the paired
 difference; and each depth network behind the other pack's encoder, which tells what either costs. A second call goes
-on. One JSON object on stdout.
+on. One JSON object on stdout. `--crossed` makes a third pack, own but for the foreign encoder in pre-training: how much
+of what foreign lacks is the encoder's, and not that of its masks and samples.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from gan2shape.core.records import Observation  # noqa: E402
 from gan2shape.core.resources import pack_dir  # noqa: E402
 from gan2shape.measure.metrics import psnr_db  # noqa: E402
 from gan2shape.measure.statistics import mean_interval  # noqa: E402
+from gan2shape.nn.image_encoder import ENCODER_NAME  # noqa: E402
 from gan2shape.prior.calibration import read_calibration, write_calibration  # noqa: E402
 from gan2shape.prior.open import open_prior  # noqa: E402
 from gan2shape.prior.packs import Prior, load_pack, save_pack, write_prior  # noqa: E402
@@ -58,20 +60,24 @@ def stripped(category: str, path: Path) -> Path:
     return path
 
 
-def own_pack(category: str, folder: Path, plan: PretrainConfig, report) -> Path:
-    """A copy of the bundled pack with scene networks that learnt for these steps."""
-    pack = folder / "own"
+def own_pack(category: str, folder: Path, plan: PretrainConfig, report, seen: Path | None = None) -> Path:
+    """A copy of the bundled pack with scene networks that learnt for these steps; through the encoder of the pack
+    `seen`, where that is given.
+    """
+    pack = folder / ("own" if seen is None else "crossed")
     if (pack / "done").exists():
         return pack
     if not pack.exists():
         shutil.copytree(pack_dir(category), pack)
         prior = load_pack(pack)
         networks = {name: state for name, state in prior.networks.items() if name != NETWORK_NAME}
+        if seen is not None:
+            networks[ENCODER_NAME] = of_prior(category, seen)[0].networks[ENCODER_NAME]
         save_pack(pack, replace(prior, networks=networks))
         (pack / "confidence.safetensors").unlink(missing_ok=True)
         write_calibration(pack, replace(read_calibration(pack), tilt=(0.0, 0.0)))  # the foreign one has none either
     prerender(category, plan.n_objects + SPARE_IMAGES, 0, folder / "images", workers=1)
-    add_scene(category, pack, folder / "own.pt", plan, folder / "images", "cpu", report)
+    add_scene(category, pack, folder / f"{pack.name}.pt", plan, folder / "images", "cpu", report)
     (pack / "done").touch()
     return pack
 
@@ -131,6 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--joint", type=int, default=80, help="joint steps of a round")
     parser.add_argument("--encoder", type=int, default=400, help="encoder steps on latents; on images half as many")
     parser.add_argument("--arm", choices=("own", "foreign", "both"), default="both", help="make this pack and stop")
+    parser.add_argument("--crossed", action="store_true", help="a third pack, own but for the foreign encoder")
     options = parser.parse_args(arguments)
     category, folder, report = options.category, options.out, PlainReporter(sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,6 +162,9 @@ def main(arguments: list[str] | None = None) -> int:
     page = {"n": options.count, **compared(a, b), "encoder_psnr_db": {"own": psnr_own, "foreign": psnr_foreign}}
     page["foreign_depth_own_encoder"] = compared(a, scores(category, foreign, own, options.count)[0])
     page["own_depth_foreign_encoder"] = compared(a, scores(category, own, foreign, options.count)[0])
+    if options.crossed:
+        crossed = own_pack(category, folder, plan, report, foreign)
+        page["crossed"] = compared(a, scores(category, crossed, crossed, options.count)[0])
     print(json.dumps(page, indent=1, default=float))
     return 0
 
