@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gan2shape.build.encoder import ImageEncoderPlan
 from gan2shape.prior.checkpoint import load_generator
 from scripts import gpu_custom
 
@@ -24,7 +25,7 @@ def test_a_step_is_broken_off_and_rates_become_the_time_of_a_whole_build(monkeyp
     assert clock.rates() == {"samples": 1.0, "encoder, images": 0.8}
     whole = gpu_custom.whole_seconds(clock.rates(), 4)
     assert set(whole) == {"samples", "encoder, images"}
-    assert whole["samples"] == 6000
+    assert whole["samples"] == ImageEncoderPlan().n_samples
     with pytest.raises(gpu_custom.OutOfTimeError, match="fit"):
         clock("fit", 1, 100)
 
