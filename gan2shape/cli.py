@@ -5,6 +5,7 @@ that nothing can work here, 2 bad input (one sentence on stderr), 3 some of many
 are done), 130 interrupted, 143 terminated. With `--json` the last line on stdout is one JSON object.
 """
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -60,6 +61,11 @@ Examples:
 
   gan2shape run --resume runs/0003-car-draft                go on after the last finished step
 """
+
+# Threads of GNU's OpenMP wait for each other by spinning 300 000 times. Where another program has one of the cores, each
+# of our many small operations waits so long: a run took 15 times as long beside one busy process (docs/speed.md). It is
+# read when torch is loaded, which no verb has done yet; where another OpenMP or an own value is, it changes nothing.
+SHORT_WAITS = ("GOMP_SPINCOUNT", "3000")
 
 app = typer.Typer(
     cls=PlainGroup,
@@ -310,6 +316,7 @@ def prior(
 
 def main() -> None:
     """Entry point of the console script. Ctrl-C outside a verb (while importing) is one line as well."""
+    os.environ.setdefault(*SHORT_WAITS)
     with usable_streams():
         try:
             stop_at_sigterm()

@@ -1,6 +1,7 @@
 """The command: help at once, one sentence for bad input, nothing half-written, JSON as the last line."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -97,6 +98,20 @@ print([name for name in {HEAVY} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", timeout=60)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("own", "read"), [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_that_wait_do_not_spin_for_long(own, read, tmp_path) -> None:
+    """OpenMP itself prints what it has read, where it is GNU's."""
+    rest = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    command = [sys.executable, "-m", "gan2shape", "inspect", str(pack_dir("car"))]
+    variables = {**rest, **own, "OMP_DISPLAY_ENV": "verbose"}
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, env=variables)
+    assert done.returncode == 0
+    shown = re.search(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)
+    if shown is None:
+        pytest.skip("another OpenMP")
+    assert shown[1] == read
 
 
 def test_version_in_a_child() -> None:
