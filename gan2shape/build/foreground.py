@@ -5,8 +5,9 @@ Tritrong et al. 2021). The background is what reaches the border of the images, 
 Several clusterings vote; a small head on the features learns the votes where they agree and away from outlines, then
 its own answers, which moves the outline to where the features change. A cluster of pixels around the outline keeps
 away from the border as well, so votes are too wide, never too narrow: the head is taught by pixels right outside their
-outline, but on the inside only by pixels well away from it. It assumes ONE object that stands clear of the border in
-most samples.
+outline, but on the inside only by pixels well away from it. At last colours on either side say where outlines are
+(build/matting.py), which takes what is left of such a rim away. It assumes ONE object that stands clear of the border
+in most samples.
 """
 
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan2shape.build.feature_samples import FeatureSamples, for_features, in_basis, make_samples
+from gan2shape.build.matting import matted, share_around
 from gan2shape.core.images import resized
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
@@ -47,6 +49,9 @@ class ForegroundConfig:
     head_rounds: int = 2  # the head learns the votes, then its own answers; a third round begins to shrink the object
     head_steps: int = 200  # Adam steps of each
     head_lr: float = 3e-3  # Adam
+    matte_inside: int = 2  # pixels inside of the head's outline whose part is read off colours
+    matte_outside: int = 1  # the same outside of it
+    matte_reach: int = 3  # pixels over which the colours on either side are averaged
 
 
 @dataclass(frozen=True)
@@ -216,45 +221,53 @@ def teaching(votes: Float[Tensor, "N 1 G G"], config: ForegroundConfig) -> Float
     return ((inside | outside) & ((votes >= config.certain) | (votes <= 1 - config.certain))).float()
 
 
-def share_around(votes: Float[Tensor, "N 1 G G"], n: int) -> Float[Tensor, "N 1 G G"]:
-    """Which part of the square of pixels up to `n` away the votes give to the object."""
-    from kornia.filters import box_blur  # late: it takes half a second
-
-    return box_blur((votes > 0.5).float(), (2 * n + 1, 2 * n + 1), "replicate")
-
-
 def train_head(
     samples: FeatureSamples, votes: Float[Tensor, "N 1 G G"], config: ForegroundConfig, seed: int, report: Reporter
 ) -> MaskHead:
-    """A head on the generator's features: first it learns the votes, then its own answers, never at outlines."""
+    """A head on the generator's features: first it learns the votes, then its own answers, never at outlines; at last
+    outlines as colours tell them.
+    """
+    n, rounds = len(votes), config.head_rounds + 1
     for i in range(config.head_rounds):
-        head = fit_head(samples, votes, config, (seed, seed + i), f"mask head {i + 1}/{config.head_rounds}", report)
-        votes = answers(head, samples, config)[: len(votes)]
+        with seeded(seed):
+            widths = tuple(level.maps.shape[1] for level in samples.levels)
+            head = MaskHead(MaskHeadConfig(widths, size=config.grid)).to(votes.device)
+        lesson = (votes > 0.5).float(), teaching(votes, config)
+        fit_head(head, samples, lesson, config, seed + i, f"mask head {i + 1}/{rounds}", report)
+        votes = answers(head, samples, config)[:n]
+    lesson = outlines_by_colour(votes, samples, config)
+    fit_head(head, samples, lesson, config, seed + config.head_rounds, f"mask head {rounds}/{rounds}", report)
     return head.eval().requires_grad_(False)
 
 
+def outlines_by_colour(
+    votes: Float[Tensor, "N 1 G G"], samples: FeatureSamples, config: ForegroundConfig
+) -> tuple[Float[Tensor, "N 1 G G"], Float[Tensor, "N 1 G G"]]:
+    """What the head learns at last, and how much each pixel counts."""
+    some = zip(votes.split(config.batch), samples.images[: len(votes)].split(config.batch), strict=True)
+    sizes = config.matte_inside, config.matte_outside, config.matte_reach
+    wanted, weights = zip(*(matted(masks, images.float(), *sizes) for masks, images in some), strict=True)
+    return torch.cat(wanted), torch.cat(weights)
+
+
 def fit_head(
+    head: MaskHead,
     samples: FeatureSamples,
-    votes: Float[Tensor, "N 1 G G"],
+    lesson: tuple[Float[Tensor, "N 1 G G"], Float[Tensor, "N 1 G G"]],
     config: ForegroundConfig,
-    seeds: tuple[int, int],
+    seed: int,
     name: str,
     report: Reporter,
-) -> MaskHead:
-    """A new head that learns the votes where they teach. `seeds`: of its weights, of its batches."""
-    with seeded(seeds[0]):
-        widths = tuple(level.maps.shape[1] for level in samples.levels)
-        head = MaskHead(MaskHeadConfig(widths, size=config.grid)).to(votes.device)
-    rng = torch.Generator().manual_seed(seeds[1])
-    wanted, weights = (votes > 0.5).float(), teaching(votes, config)
+) -> None:
+    """The head learns a lesson: what is wanted, and how much each pixel counts. `seed`: of its batches."""
+    rng, (wanted, weights) = torch.Generator().manual_seed(seed), lesson
 
     def loss_of(step: Step) -> Float[Tensor, ""]:
-        chosen = torch.randint(len(votes), (config.batch,), generator=rng).to(votes.device)
+        chosen = torch.randint(len(wanted), (config.batch,), generator=rng).to(wanted.device)
         error = F.binary_cross_entropy(head(samples.some(chosen)), wanted[chosen], reduction="none")
         return (error * weights[chosen]).sum() / weights[chosen].sum().clamp_min(1)
 
     optimise(head.parameters(), loss_of, Plan((Stage(name, config.head_steps, config.head_lr),)), report=report)
-    return head
 
 
 @torch.no_grad()
