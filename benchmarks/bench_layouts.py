@@ -1,13 +1,13 @@
 """Files that publishers' own code writes, opened here: size, seconds, memory, and how far the image is from theirs.
 
-    python benchmarks/bench_layouts.py --rosinality DIR --nvidia DIR [--psp DIR] [--basicsr DIR] [--genforce DIR]
-        [--dualstylegan DIR] [--sizes 64 256 1024]
+    python benchmarks/bench_layouts.py --rosinality DIR --nvidia DIR [--psp DIR] [--e4e DIR] [--restyle DIR]
+        [--basicsr DIR] [--genforce DIR] [--dualstylegan DIR] [--sizes 64 256 1024]
 
-Each DIR is a clone of the publisher's repository (stylegan2-pytorch, stylegan2-ada-pytorch, pixel2style2pixel, BasicSR,
-genforce, DualStyleGAN); its code is run. Networks are config-f with seeded random weights, biases and noise strengths.
-The publisher's code draws one image with constant noise; a fresh process opens the file and draws the same latent.
-Compiled operations, which need CUDA, are replaced by what they compute. One thread, seconds of the processor, memory
-above what the process has with torch imported.
+Each DIR is a clone of the publisher's repository (stylegan2-pytorch, stylegan2-ada-pytorch, pixel2style2pixel,
+encoder4editing, restyle-encoder, BasicSR, genforce, DualStyleGAN); its code is run. Networks are config-f with seeded
+random weights, biases and noise strengths. The publisher's code draws one image with constant noise; a fresh process
+opens the file and draws the same latent. Compiled operations, which need CUDA, are replaced by what they compute. One
+thread, seconds of the processor, memory above what the process has with torch imported.
 """
 
 import argparse
@@ -51,6 +51,9 @@ def prepare(layout: str, clone: Path) -> None:
     """The publisher's modules can be imported: nothing is compiled, nor imported that no generator needs."""
     import torch.utils.cpp_extension
 
+    sys.modules.setdefault("matplotlib", types.SimpleNamespace(use=str))  # imported, not needed, and so are the next
+    for name in ("torchvision", "torchvision.models", "torchvision.models.resnet"):
+        sys.modules.setdefault(name, types.SimpleNamespace(resnet34=None))
     operations = types.SimpleNamespace(fused_bias_act=fused_bias_act, upfirdn2d=upfirdn2d)
     torch.utils.cpp_extension.load = lambda *_, **__: operations
     os.environ["BASICSR_JIT"] = "True"  # BasicSR loads them there
@@ -96,17 +99,36 @@ def write_nvidia(size: int, path: Path) -> Draw:
     return lambda z: g_ema(z, None, noise_mode="const", force_fp32=True)
 
 
+def encoder_file(network: type[nn.Module], size: int, path: Path, encoder: str, n_channels: int = 3) -> Draw:
+    """As pSp's coach.py and those of its followers write their checkpoints, encoder included."""
+    network.load_weights = lambda _: None  # would read other files
+    sizes = {"output_size": size, "stylegan_size": size, "input_nc": n_channels}
+    made = network(argparse.Namespace(encoder_type=encoder, start_from_latent_avg=True, **sizes))
+    stirred(made)
+    mean = made.decoder.mean_latent(1000).repeat(2 * size.bit_length() - 4, 1)
+    torch.save({"state_dict": made.state_dict(), "opts": vars(made.opts), "latent_avg": mean}, path)
+    return lambda z: made.decoder([z], randomize_noise=False)[0]
+
+
 def write_psp(size: int, path: Path) -> Draw:
-    """As pSp's coach.py writes its checkpoints, encoder included."""
-    sys.modules.setdefault("matplotlib", types.SimpleNamespace(use=str))  # imported, not needed
+    """pSp's networks."""
     from models.psp import pSp
 
-    pSp.load_weights = lambda _: None  # would read other files
-    options = {"output_size": size, "encoder_type": "GradualStyleEncoder", "input_nc": 3, "start_from_latent_avg": True}
-    network = stirred(pSp(argparse.Namespace(**options)))
-    mean = network.decoder.mean_latent(1000).repeat(network.opts.n_styles, 1)
-    torch.save({"state_dict": network.state_dict(), "opts": vars(network.opts), "latent_avg": mean}, path)
-    return lambda z: network.decoder([z], randomize_noise=False)[0]
+    return encoder_file(pSp, size, path, "GradualStyleEncoder")
+
+
+def write_e4e(size: int, path: Path) -> Draw:
+    """e4e's."""
+    from models.psp import pSp
+
+    return encoder_file(pSp, size, path, "Encoder4Editing")
+
+
+def write_restyle(size: int, path: Path) -> Draw:
+    """ReStyle's, over e4e: its encoder sees the input and the last reproduction."""
+    from models.e4e import e4e
+
+    return encoder_file(e4e, size, path, "ProgressiveBackboneEncoder", 6)
 
 
 def write_basicsr(size: int, path: Path) -> Draw:
@@ -139,7 +161,10 @@ def write_dualstylegan(size: int, path: Path) -> Draw:
     return lambda z: g_ema([z], None, randomize_noise=False, use_res=False)[0]
 
 
-LAYOUTS = (write_rosinality, write_nvidia, write_psp, write_basicsr, write_genforce, write_dualstylegan)
+LAYOUTS = (
+    write_rosinality, write_nvidia, write_psp, write_e4e, write_restyle, write_basicsr, write_genforce,
+    write_dualstylegan,
+)  # fmt: skip
 WRITERS = {writer.__name__.removeprefix("write_"): writer for writer in LAYOUTS}
 
 

@@ -7,8 +7,8 @@ and mask head, and the images that the GAN learnt from (what `gan2shape build CA
 file that holds generator and discriminator alone, and nothing but its samples. Both are measured on validation objects
 by the depth network alone (preset instant): SIDE and MAD, their gain over the scaled ellipsoid, and the paired
 difference; and each depth network behind the other pack's encoder, which tells what either costs. A second call goes
-on. One JSON object on stdout. `--crossed` makes a third pack, own but for the foreign encoder in pre-training: how much
-of what foreign lacks is the encoder's, and not that of its masks and samples.
+on. One JSON object on stdout. `--parts mask,samples` makes one more pack, own but for these parts of the foreign one
+(of `encoder`, `mask` and `samples`): which of them what foreign lacks is lost in. It may be given more than once.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from gan2shape.build.generator_pack import build_generator  # noqa: E402
 from gan2shape.build.generator_plan import GeneratorBuildRequest  # noqa: E402
 from gan2shape.build.pack import add_scene  # noqa: E402
 from gan2shape.core.config import ShapeConfig  # noqa: E402
+from gan2shape.core.images import to_uint8  # noqa: E402
 from gan2shape.core.progress import PlainReporter, say  # noqa: E402
 from gan2shape.core.records import Observation  # noqa: E402
 from gan2shape.core.resources import pack_dir  # noqa: E402
@@ -38,14 +39,17 @@ from gan2shape.measure.metrics import psnr_db  # noqa: E402
 from gan2shape.measure.statistics import mean_interval  # noqa: E402
 from gan2shape.nn.image_encoder import ENCODER_NAME  # noqa: E402
 from gan2shape.prior.calibration import read_calibration, write_calibration  # noqa: E402
+from gan2shape.prior.made import MASK_NAME  # noqa: E402
+from gan2shape.prior.masked_generator import masked_generator  # noqa: E402
 from gan2shape.prior.open import open_prior  # noqa: E402
 from gan2shape.prior.packs import Prior, load_pack, save_pack, write_prior  # noqa: E402
 from gan2shape.prior.scene import NETWORK_NAME, pretrained_networks  # noqa: E402
 from gan2shape.shape.initialize import from_depth_network  # noqa: E402
-from gan2shape.shape.pretrain import PretrainConfig  # noqa: E402
+from gan2shape.shape.pool import POOL_BATCH, PretrainConfig, generator_samples  # noqa: E402
 from gan2shape.shape.state import make_target, new_state  # noqa: E402
 from gan2shape.synth.dataset import prerender  # noqa: E402
 
+SAMPLES = "samples"
 METHOD, BASELINE, METRICS = "depth network", "scaled ellipsoid", ("side", "mad_deg")
 SPARE_IMAGES = 200
 
@@ -60,26 +64,44 @@ def stripped(category: str, path: Path) -> Path:
     return path
 
 
-def own_pack(category: str, folder: Path, plan: PretrainConfig, report, seen: Path | None = None) -> Path:
-    """A copy of the bundled pack with scene networks that learnt for these steps; through the encoder of the pack
-    `seen`, where that is given.
+def own_pack(category: str, folder: Path, plan: PretrainConfig, report, foreign: Path | None = None, parts=()) -> Path:
+    """A copy of the bundled pack with scene networks that learnt for these steps; with these `parts` of the pack
+    `foreign` in the place of its own.
     """
-    pack = folder / ("own" if seen is None else "crossed")
+    pack = folder / "-".join(["own" if not parts else "with", *parts])
     if (pack / "done").exists():
         return pack
     if not pack.exists():
         shutil.copytree(pack_dir(category), pack)
         prior = load_pack(pack)
         networks = {name: state for name, state in prior.networks.items() if name != NETWORK_NAME}
-        if seen is not None:
-            networks[ENCODER_NAME] = of_prior(category, seen)[0].networks[ENCODER_NAME]
-        save_pack(pack, replace(prior, networks=networks))
+        configs = dict(prior.network_configs)
+        for name in {ENCODER_NAME, MASK_NAME} & set(parts):
+            other = of_prior(category, foreign)[0]
+            networks[name], configs[name] = other.networks[name], other.network_configs[name]
+        save_pack(pack, replace(prior, networks=networks, network_configs=configs))
         (pack / "confidence.safetensors").unlink(missing_ok=True)
         write_calibration(pack, replace(read_calibration(pack), tilt=(0.0, 0.0)))  # the foreign one has none either
-    prerender(category, plan.n_objects + SPARE_IMAGES, 0, folder / "images", workers=1)
-    add_scene(category, pack, folder / f"{pack.name}.pt", plan, folder / "images", "cpu", report)
+    images = folder / "images"
+    if SAMPLES in parts:
+        images = folder / "samples"
+        draw_samples(category, plan.n_objects + SPARE_IMAGES, images)
+    else:
+        prerender(category, plan.n_objects + SPARE_IMAGES, 0, images, workers=1)
+    add_scene(category, pack, folder / f"{pack.name}.pt", plan, images, "cpu", report)
     (pack / "done").touch()
     return pack
+
+
+@torch.no_grad()
+def draw_samples(category: str, count: int, folder: Path) -> None:
+    """Samples of a bundled generator as images to learn from, as pre-training draws them where it is given none."""
+    folder.mkdir(exist_ok=True)
+    path, generator = folder / "images_00000.npy", masked_generator(load_pack(pack_dir(category)))
+    if not path.exists():
+        drawn = torch.cat(list(generator_samples(generator, count, 0))[: -(-count // POOL_BATCH)])
+        with open(path, "wb") as stream:
+            np.save(stream, to_uint8(drawn.clamp(-1, 1)))
 
 
 def of_prior(category: str, path: Path) -> tuple[Prior, ShapeConfig]:
@@ -137,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--joint", type=int, default=80, help="joint steps of a round")
     parser.add_argument("--encoder", type=int, default=400, help="encoder steps on latents; on images half as many")
     parser.add_argument("--arm", choices=("own", "foreign", "both"), default="both", help="make this pack and stop")
-    parser.add_argument("--crossed", action="store_true", help="a third pack, own but for the foreign encoder")
+    parser.add_argument("--parts", action="append", default=[], help="encoder, mask, samples: foreign in an own pack")
     options = parser.parse_args(arguments)
     category, folder, report = options.category, options.out, PlainReporter(sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,9 +184,9 @@ def main(arguments: list[str] | None = None) -> int:
     page = {"n": options.count, **compared(a, b), "encoder_psnr_db": {"own": psnr_own, "foreign": psnr_foreign}}
     page["foreign_depth_own_encoder"] = compared(a, scores(category, foreign, own, options.count)[0])
     page["own_depth_foreign_encoder"] = compared(a, scores(category, own, foreign, options.count)[0])
-    if options.crossed:
-        crossed = own_pack(category, folder, plan, report, foreign)
-        page["crossed"] = compared(a, scores(category, crossed, crossed, options.count)[0])
+    for parts in (tuple(one.split(",")) for one in options.parts):
+        mixed = own_pack(category, folder, plan, report, foreign, parts)
+        page[mixed.name] = compared(a, scores(category, mixed, mixed, options.count)[0])
     print(json.dumps(page, indent=1, default=float))
     return 0
 
