@@ -13,7 +13,7 @@ from gan2shape.core.requests import RunResult, refuse_options
 if TYPE_CHECKING:
     from gan2shape.build.generator_plan import GeneratorBuildRequest
     from gan2shape.build.pack import BuildResult
-    from gan2shape.build.plan import BuildRequest
+    from gan2shape.build.requests import BuildRequest
 
 PHOTOS_NAME = "images"  # of the shards, in a training's folder
 LEAST_SIZE, GREATEST_SIZE = 16, 512  # of photos

@@ -62,9 +62,9 @@ Examples:
   gan2shape run --resume runs/0003-car-draft                go on after the last finished step
 """
 
-# Threads of GNU's OpenMP wait for each other by spinning 300 000 times. Where another program has one of the cores, each
-# of our many small operations waits so long: a run took 15 times as long beside one busy process (docs/speed.md). It is
-# read when torch is loaded, which no verb has done yet; where another OpenMP or an own value is, it changes nothing.
+# Threads of GNU's OpenMP wait for each other by spinning 300 000 times. Where another program has one of the cores,
+# each of our many small operations waits as long (docs/speed.md, "Beside other work"). It is read when torch is loaded,
+# which no verb has done yet; where another OpenMP or an own value is, it changes nothing.
 SHORT_WAITS = ("GOMP_SPINCOUNT", "3000")
 
 app = typer.Typer(

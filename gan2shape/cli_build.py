@@ -93,7 +93,7 @@ def build(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="gan, masks, scene, outlines, calibration, attributes, confidence, editing, card: made anew; "
+            help="gan, masks, scene, outlines, relief, calibration, attributes, confidence, editing, card: made anew; "
             "else all missing."
         ),
     ] = None,
@@ -150,7 +150,7 @@ def build(
 
     if generator is None:
         from gan2shape.api_build import build as run_build
-        from gan2shape.build.plan import BuildRequest
+        from gan2shape.build.requests import BuildRequest
 
         further = (tuple(only or ()), device, tuple(settings), dry_run, natural, grow)
         request = BuildRequest(named, out, work, images or IMAGES, kimg or KIMG, *further)

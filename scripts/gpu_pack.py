@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # a machine may have the checkout and no installed package
 
 from gan2shape.build import pack as building  # noqa: E402
-from gan2shape.build.plan import BuildRequest, BuildSizes, images_there, last_statistics  # noqa: E402
+from gan2shape.build.costs import images_there, last_statistics  # noqa: E402
+from gan2shape.build.requests import BuildRequest, BuildSizes  # noqa: E402
 from gan2shape.checkpoints.open import CARD_NAME  # noqa: E402
 from gan2shape.core.progress import PlainReporter, Reporter  # noqa: E402
 from gan2shape.core.resources import pack_dir  # noqa: E402

@@ -9,19 +9,18 @@ from pathlib import Path
 
 import torch
 
-from gan2shape.build.encoder import ImageEncoderPlan
-from gan2shape.build.foreground import ForegroundConfig
-from gan2shape.build.plan import (
+from gan2shape.build.costs import (
     CHECKPOINT_BYTES_PER_WEIGHT,
     FIT_STEP_S,
     JOINT_STEP_S,
     PACK_BYTES_PER_WEIGHT,
     SCENE_WEIGHTS,
     SLANT_S,
-    BuildPlan,
-    PlannedStep,
     pixels,
 )
+from gan2shape.build.encoder import ImageEncoderPlan
+from gan2shape.build.foreground import ForegroundConfig
+from gan2shape.build.plan import BuildPlan, PlannedStep
 from gan2shape.core.compose import compose
 from gan2shape.core.config import Finite, ShapeConfig, need
 from gan2shape.core.errors import UserError

@@ -4,6 +4,7 @@
     masks         teach the mask head
     scene         pre-train depth, view and light networks on single images that the generator reproduces
     outlines      teach these networks objects whose outline is cut off (`shape.outlines`)
+    relief        teach the depth network the fine form that relit pictures tell (`shape.relief`)
     calibration   choose depth scale and tilt; write the lights (`build.calibrate`); limits of verdicts and the
                   frame of photos (`build.limits`, `build.frame`)
     attributes    teach the network that reads attributes of an image (`build.attributes`); it needs no other step
@@ -17,6 +18,7 @@ the last shard, checkpoint or state in the work folder.
 
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,20 +35,13 @@ from gan2shape.build.attributes import (
 )
 from gan2shape.build.calibrate import calibrate, lights_of
 from gan2shape.build.confidence import judged_on_disk, measure_confidence, pipeline_config, train_confidence
+from gan2shape.build.costs import RENDER_WORKERS, images_there, last_statistics
 from gan2shape.build.editing import editing_config, measure_editing, pool_on_disk, train_editing
 from gan2shape.build.frame import measure_frame
 from gan2shape.build.limits import choose_limits
 from gan2shape.build.masks import train_mask_head, train_segmenter
-from gan2shape.build.plan import (
-    RENDER_WORKERS,
-    SPARE_IMAGES,
-    BuildPlan,
-    BuildRequest,
-    check_disk,
-    images_there,
-    last_statistics,
-    plan_build,
-)
+from gan2shape.build.plan import OPTIONAL, BuildPlan, check_disk, plan_build
+from gan2shape.build.requests import SPARE_IMAGES, BuildRequest
 from gan2shape.checkpoints.open import CARD_NAME
 from gan2shape.core.compose import compose
 from gan2shape.core.config import ShapeConfig
@@ -57,6 +52,7 @@ from gan2shape.core.progress import Reporter, say, silent
 from gan2shape.measure.attributes import ATTRIBUTES_NAME, AttributeConfig, load_attributes, save_attributes
 from gan2shape.nn.confidence import CONFIDENCE_NAME, load_confidence, save_confidence
 from gan2shape.nn.editing import EDITING_NAME, load_editing, save_editing
+from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.calibration import FRAME, LIMIT
 from gan2shape.prior.masked_generator import MaskedGenerator, masked_generator
 from gan2shape.prior.packs import load_pack, read_card, save_pack, update_card
@@ -64,6 +60,7 @@ from gan2shape.prior.scene import NETWORK_NAME, pretrained_networks, settings
 from gan2shape.shape.outlines import learn_outlines
 from gan2shape.shape.pool import make_pool
 from gan2shape.shape.pretrain import PretrainConfig, pretrain
+from gan2shape.shape.relief import learn_relief
 from gan2shape.synth.dataset import CLASSES_KEY, prerender, render_set
 from gan2shape.synth.registry import get_category
 from gan2shape.train.config import TrainConfig
@@ -208,7 +205,7 @@ def add_scene(
     networks = {**prior.networks, NETWORK_NAME: dict(learnt.named_parameters())}
     configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
     n_rounds = 1 + (grow is None) * len(config.initial.pretraining_depth_scales)
-    card = {name: entry for name, entry in prior.card.items() if name != "outlines"}  # of networks that are no more
+    card = {name: entry for name, entry in prior.card.items() if name not in OPTIONAL}  # of networks that are no more
     card["pretraining"] = {**asdict(plan), "rounds": n_rounds}
     return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))
 
@@ -217,7 +214,17 @@ def make_outlines(request: BuildRequest, report: Reporter = silent) -> Path:
     """Render the first training images, where they are missing, and let the pack's scene networks learn from them how
     objects look whose outline is cut off.
     """
-    plan, training = request.sizes.outlines, request.training()
+    return taught_further(request, "outlines", learn_outlines, report)
+
+
+def make_relief(request: BuildRequest, report: Reporter = silent) -> Path:
+    """Let the pack's depth network learn the fine form that relit pictures of the first training images tell."""
+    return taught_further(request, "relief", learn_relief, report)
+
+
+def taught_further(request: BuildRequest, step: str, learn: Callable[..., SceneNetworks], report: Reporter) -> Path:
+    """The pack's scene networks learn from the first training images, which are rendered where they are missing."""
+    plan, training = getattr(request.sizes, step), request.training()
     render_images(request, training, min(request.images, plan.n_objects + SPARE_IMAGES), report)
     generator, config = opened_pack(request.category, request.pack, request.device)
     prior = generator.prior
@@ -226,9 +233,9 @@ def make_outlines(request: BuildRequest, report: Reporter = silent) -> Path:
     if known is None:
         raise UserError(f"The scene networks of {request.pack} do not fit: make them anew with --only scene.")
     pool = make_pool(generator, plan.n_objects, plan.seed, shown, keeps_originals=True)
-    learnt = learn_outlines(known, pool, generator, config, plan, report)
+    learnt = learn(known, pool, generator, config, plan, report)
     networks = {**prior.networks, NETWORK_NAME: dict(learnt.named_parameters())}
-    return save_pack(request.pack, replace(prior, networks=networks, card={**prior.card, "outlines": asdict(plan)}))
+    return save_pack(request.pack, replace(prior, networks=networks, card={**prior.card, step: asdict(plan)}))
 
 
 def opened_pack(category: str, pack: Path, device: str) -> tuple[MaskedGenerator, ShapeConfig]:
@@ -316,6 +323,7 @@ MAKERS = {
     "masks": make_masks,
     "scene": make_scene,
     "outlines": make_outlines,
+    "relief": make_relief,
     "calibration": make_calibration,
     "attributes": make_attributes,
     "confidence": make_confidence,

@@ -38,13 +38,24 @@ def with_relit_form(
     config: ShapeConfig,
 ) -> Float[Tensor, "1 1 S S"]:
     """The depth with fine form from relit pictures of the object. Needs the pack's encoder and scene networks."""
-    fov_deg, mask = config.render.fov_deg, target.canvas.mask
-    normals = normals_from_depth(depth, fov_deg)
-    mirrored = target_from(target.image.flip(-1), mask.flip(-1))
+    mask = target.canvas.mask
+    mean = mean_relit_normals(depth, target, known, generator, config)
+    return depth_with_normals(depth, mean, mask, config.initial.relit_cutoff * mask.shape[-1], config.render.fov_deg)
+
+
+def mean_relit_normals(
+    depth: Float[Tensor, "1 1 S S"],
+    target: Target,
+    known: SceneNetworks,
+    generator: MaskedGenerator,
+    config: ShapeConfig,
+) -> Float[Tensor, "1 3 S S"]:
+    """Normals of the object from relit pictures, near those of this depth: mean over the image and its mirror image."""
+    normals = normals_from_depth(depth, config.render.fov_deg)
+    mirrored = target_from(target.image.flip(-1), target.canvas.mask.flip(-1))
     found = relit_normals(normals, target, known, generator, config.lights)
     other = relit_normals(mirrored_normals(normals), mirrored, known, generator, config.lights)
-    mean = F.normalize(found + mirrored_normals(other), dim=1)
-    return depth_with_normals(depth, mean, mask, config.initial.relit_cutoff * mask.shape[-1], fov_deg)
+    return F.normalize(found + mirrored_normals(other), dim=1)
 
 
 def relit_normals(

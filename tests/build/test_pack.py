@@ -16,7 +16,8 @@ from gan2shape.build.calibrate import calibrate, lights_of
 from gan2shape.build.confidence import ConfidencePlan
 from gan2shape.build.editing import EditingPlan
 from gan2shape.build.pack import add_scene, build_pack
-from gan2shape.build.plan import STEPS, BuildRequest, BuildSizes, found_parts, plan_build
+from gan2shape.build.plan import OPTIONAL, STEPS, found_parts, plan_build
+from gan2shape.build.requests import BuildRequest, BuildSizes
 from gan2shape.checkpoints.open import PACK_NAME
 from gan2shape.cli import app
 from gan2shape.core.compose import compose
@@ -30,6 +31,7 @@ from gan2shape.prior.packs import load_pack, update_card
 from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.outlines import OutlinePlan
 from gan2shape.shape.pretrain import PretrainConfig
+from gan2shape.shape.relief import ReliefPlan
 from gan2shape.synth.dataset import prerender
 from gan2shape.synth.registry import get_category
 from gan2shape.train.dataset import ShardedImages
@@ -37,7 +39,7 @@ from tests.tiny_pack import write_tiny_pack
 
 runner = CliRunner()
 SCENE = PretrainConfig(n_objects=3, n_fit_objects=2, n_fit=2, n_joint=1, fit_batch=2, batch=2, keep_every=2)
-OUTLINES = OutlinePlan(n_objects=3, n_steps=1, batch=2)
+OUTLINES, RELIEF = OutlinePlan(n_objects=3, n_steps=1, batch=2), ReliefPlan(n_objects=3, n_steps=1, batch=2)
 NARROW = (
     "generator={resolution: 32, channels: [8, 8, 8, 6], z_dim: 8, w_dim: 8, n_mapping: 2}",
     "discriminator={resolution: 32, channels: [8, 8, 6]}", "batch=8", "precision=fp32", "n_threads=1",
@@ -52,7 +54,8 @@ def request_(tmp_path: Path, monkeypatch) -> BuildRequest:
     monkeypatch.setattr(build, "RENDER_WORKERS", 1)
     return BuildRequest(
         "car", tmp_path / "pack", tmp_path / "work", images=6, kimg=0.048, device="cpu", settings=NARROW,
-        sizes=BuildSizes(segmenter_images=4, segmenter_steps=2, head_steps=2, pretrain=SCENE, outlines=OUTLINES,
+        sizes=BuildSizes(segmenter_images=4, segmenter_steps=2, head_steps=2, pretrain=SCENE,
+            outlines=OUTLINES, relief=RELIEF,
             attributes=AttributePlan(n_objects=2, n_held_out=2, n_steps=2, batch=2),
             confidence=ConfidencePlan(n_objects=2, n_held_out=2, n_steps=2, batch=2),
             editing=EditingPlan(n_objects=2, n_held_out=2, n_steps=2, batch=2)),
@@ -108,11 +111,11 @@ def test_scene_networks_travel_in_the_pack_and_leave_the_rest_as_it_was(tmp_path
     networks = pretrained_networks(after, compose(ShapeConfig, "car", "draft"))
     assert networks is not None
     assert after.card["pretraining"]["n_joint"] == 1
-    learnt = {"pretraining", "outlines"}
+    learnt = {"pretraining", *OPTIONAL}
     assert {k: v for k, v in after.card.items() if k not in learnt} == {
         k: v for k, v in before.card.items() if k not in learnt
     }
-    assert "outlines" not in after.card  # which belonged to the networks before
+    assert not set(OPTIONAL) & set(after.card)  # which belonged to the networks before
     for name, tensor in before.generator.state_dict().items():
         assert torch.equal(tensor, after.generator.state_dict()[name]), name
     torch.testing.assert_close(after.w_cov, before.w_cov)
@@ -154,7 +157,8 @@ def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, c
     assert tuple(result.seconds) == ("scene", "calibration", "attributes", "confidence", "editing")
     assert plan_build(request_).to_do == ()
     assert build_pack(request_).seconds == {}
-    outlines_are_learnt_when_named(request_)
+    for step in OPTIONAL:
+        more_is_learnt_when_named(request_, step)
     card = json.loads((request_.pack / "card.json").read_text())
     assert card["category"] == "car"
     assert card["training"]["kimg"] == 0.048
@@ -174,21 +178,21 @@ def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, c
     assert "in all" in captured.err
 
 
-def outlines_are_learnt_when_named(request: BuildRequest) -> None:
+def more_is_learnt_when_named(request: BuildRequest, step: str) -> None:
     """From the pack's scene networks, whose calibration and confidence are renewed; once."""
     before = load_pack(request.pack)
-    named = replace(request, only=("outlines",))
-    assert plan_build(named).to_do == ("outlines", "calibration", "confidence", "editing")
+    named = replace(request, only=(step,))
+    assert plan_build(named).to_do == (step, "calibration", "confidence", "editing")
     build_pack(named)
     after = load_pack(request.pack)
-    assert after.card["outlines"]["n_steps"] == OUTLINES.n_steps
+    assert after.card[step]["n_steps"] == 1
     then, now = (one.networks["scene"] for one in (before, after))
     assert any(not torch.equal(then[name], now[name]) for name in then)
     assert after.card["pretraining"] == before.card["pretraining"]
-    with pytest.raises(UserError, match="have learnt cut outlines already"):
+    with pytest.raises(UserError, match=f"have learnt {step} already"):
         plan_build(named)
-    again = replace(request, only=("scene", "outlines"))
-    assert plan_build(again).to_do == ("scene", "outlines", "calibration", "confidence", "editing")
+    again = replace(request, only=("scene", step))
+    assert plan_build(again).to_do == ("scene", step, "calibration", "confidence", "editing")
 
 
 def test_a_pack_of_objects_that_seeds_draw_no_more_is_not_built_on(tmp_path) -> None:
@@ -202,9 +206,10 @@ def test_a_pack_of_objects_that_seeds_draw_no_more_is_not_built_on(tmp_path) -> 
 
 def test_a_plan_says_steps_seconds_and_disk_and_writes_nothing(request_, tmp_path) -> None:
     result = build_pack(replace(request_, dry_run=True))
-    assert result.plan.to_do == tuple(step for step in STEPS if step not in ("outlines", "card"))
-    (line,) = (line for line in result.plan.lines() if line.startswith("outlines"))
-    assert "--only outlines" in line
+    assert result.plan.to_do == tuple(step for step in STEPS if step not in (*OPTIONAL, "card"))
+    for step in OPTIONAL:
+        (line,) = (line for line in result.plan.lines() if line.startswith(step))
+        assert f"--only {step}" in line
     assert result.plan.seconds > 0
     assert result.plan.disk_bytes > 6 * 3 * 32**2
     (line,) = (line for line in result.plan.lines() if line.startswith("card"))
