@@ -257,8 +257,11 @@ def bench_card(
 @bench_app.command("frechet")
 @as_messages
 def bench_frechet(
-    generator: Annotated[Path, typer.Option("--generator", "-g", help="A pack, or the folder of a training.")],
+    generator: Annotated[
+        Path, typer.Option("--generator", "-g", help="A pack, the folder of a training, or a StyleGAN2 checkpoint.")
+    ],
     data: Annotated[Path, typer.Option(help="Folder that `gan2shape synth --shards` has written.")],
+    class_index: ClassIndex = None,
     count: Annotated[int, typer.Option(min=2, help="Images on each side.")] = 5000,
     seed: Annotated[int, typer.Option(min=0, help="Of the latents.")] = 0,
     device: Device = "auto",
@@ -274,5 +277,5 @@ def bench_frechet(
     from gan2shape.core.progress import open_reporter
 
     with open_reporter() as report:
-        row = run_distance(FrechetRequest(generator, data, count, seed, device), report)
+        row = run_distance(FrechetRequest(generator, data, count, seed, device, class_index), report)
     emit({"verb": "bench frechet", **row}, as_json, format_rows([row]))

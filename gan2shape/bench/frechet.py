@@ -23,7 +23,8 @@ from gan2shape.measure.perceptual import (
     pooled_features,
 )
 from gan2shape.nn.generator import Generator
-from gan2shape.prior.packs import load_pack
+from gan2shape.prior.checkpoint import load_generator
+from gan2shape.prior.made import is_made, read_made
 from gan2shape.train.dataset import ShardedImages
 from gan2shape.train.state import CHECKPOINT_NAME, load_networks
 
@@ -35,11 +36,12 @@ ADVISED = 5000  # images a side: a covariance of 320 features is poorly known fr
 class FrechetRequest:
     """Two sets of images."""
 
-    generator: Path  # a pack, or the folder of a training
+    generator: Path  # a pack, the folder of a training, or anybody's checkpoint
     data: Path  # a folder of shards
     count: int = ADVISED  # images on each side
     seed: int = 0  # of the latents
     device: str = "auto"
+    class_index: int | None = None  # of a class-conditional checkpoint or pack; the first unless given
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def run_frechet(
     time for a second generator. Raises UserError as `real_features` does, and where the generator cannot be read.
     """
     device = choose_device(request.device)
-    generator = _generator(request.generator, device)
+    generator = _generator(request.generator, device, request.class_index)
     known = known or real_features(request, generator.config.resolution, report)
     n = request.count
     made = _features(load_perceptual(device), _made(generator, n, request.seed), n, "samples", report)
@@ -83,10 +85,16 @@ def real_features(request: FrechetRequest, resolution: int, report: Reporter = s
     return RealFeatures(real, _features(network, _reals(images, n, 2 * n), n, "other real images", report))
 
 
-def _generator(path: Path, device: torch.device) -> Generator:
-    """The averaged generator of a training's folder, or that of a pack."""
-    is_training = (path / CHECKPOINT_NAME).is_file() or path.name == CHECKPOINT_NAME
-    return load_networks(path, device)[0] if is_training else load_pack(path, device).generator
+def _generator(path: Path, device: torch.device, class_index: int | None) -> Generator:
+    """The averaged generator of a training's folder, that of a pack, or a checkpoint's."""
+    if (path / CHECKPOINT_NAME).is_file() or path.name == CHECKPOINT_NAME:
+        if class_index is not None:
+            raise UserError(f"{path} is a training: leave out --class, or make it a pack first (gan2shape build).")
+        return load_networks(path, device)[0]
+    if is_made(path):
+        made = read_made(path)
+        path, class_index = made.generator, class_index if class_index is not None else made.class_index
+    return load_generator(path, device, class_index).generator
 
 
 def _reals(images: ShardedImages, start: int, end: int) -> Iterator[Float[Tensor, "B 3 S S"]]:

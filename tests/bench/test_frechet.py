@@ -14,7 +14,8 @@ from gan2shape.core.images import to_uint8
 from gan2shape.measure.perceptual import PerceptualNetwork
 from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
-from gan2shape.prior.packs import make_prior, save_pack
+from gan2shape.prior.checkpoint import convert
+from gan2shape.prior.packs import load_pack, make_prior, save_pack
 
 N = 60
 
@@ -38,7 +39,7 @@ def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> frechet.Frechet
     save_pack(tmp_path / "pack", make_prior(generator, discriminator, {}))
     z = torch.randn(N, 8, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        own = to_uint8(frechet.load_pack(tmp_path / "pack").generator(z, 1.0, "const"))
+        own = to_uint8(load_pack(tmp_path / "pack").generator(z, 1.0, "const"))
     (tmp_path / "data").mkdir()
     other = np.random.default_rng(0).integers(0, 256, own.shape, dtype=np.uint8)
     np.save(tmp_path / "data" / "images_0.npy", np.concatenate([own, other]))
@@ -57,6 +58,23 @@ def test_real_images_are_looked_at_once_for_several_generators(request_: frechet
     known = frechet.real_features(request_, 16)
     monkeypatch.setattr(frechet, "real_features", None)
     assert frechet.run_frechet(request_, known=known) == alone
+
+
+def test_a_checkpoint_is_measured_as_its_pack_and_classes_where_there_are_some(request_, tmp_path) -> None:
+    convert(request_.generator, tmp_path / "own.safetensors")
+    row = frechet.run_frechet(replace(request_, generator=tmp_path / "own.safetensors"))
+    assert row["frechet"] == pytest.approx(frechet.run_frechet(request_)["frechet"], abs=1e-4)
+    with pytest.raises(UserError, match="class"):
+        frechet.run_frechet(replace(request_, class_index=1))
+    torch.manual_seed(1)
+    small = {"resolution": 16, "z_dim": 8, "w_dim": 8, "n_mapping": 2}
+    generator = Generator(GeneratorConfig(channels=(8, 8, 6), n_classes=3, **small))
+    with torch.no_grad():
+        generator.mapping.embed.normal_(0, 30)  # zero before anything is learnt
+    save_pack(tmp_path / "classes", make_prior(generator, None, {}))
+    several = replace(request_, generator=tmp_path / "classes")
+    rows = [frechet.run_frechet(replace(several, class_index=index))["frechet"] for index in (None, 0, 2)]
+    assert rows[0] == rows[1] != rows[2]
 
 
 def test_too_few_images_are_named(request_: frechet.FrechetRequest) -> None:
