@@ -156,6 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--category", default="car")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=32, help="validation objects")
+    parser.add_argument("--objects", type=int, default=600, help="images that scene networks learn from")
     parser.add_argument("--joint", type=int, default=80, help="joint steps of a round")
     parser.add_argument("--encoder", type=int, default=400, help="encoder steps on latents; on images half as many")
     parser.add_argument("--arm", choices=("own", "foreign", "both"), default="both", help="make this pack and stop")
@@ -163,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     category, folder, report = options.category, options.out, PlainReporter(sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
-    plan = PretrainConfig(n_objects=600, n_fit_objects=60, n_fit=200, n_joint=options.joint)
+    plan = PretrainConfig(n_objects=options.objects, n_fit_objects=60, n_fit=200, n_joint=options.joint)
     packs = {}
     if options.arm != "foreign":
         packs["own"] = own_pack(category, folder, plan, report)

@@ -54,7 +54,7 @@ def test_the_object_is_found_without_a_label(disc_generator):
         w = disc_generator.mapping(torch.randn(8, 8, generator=torch.Generator().manual_seed(1)))
         found = learnt.head(disc_generator.features(w)) > 0.5
     true = discs(w) > 0.5
-    assert float((found & true).sum() / (found | true).sum()) > 0.8  # half a pixel of the outline is .1
+    assert float((found & true).sum() / (found | true).sum()) > 0.95  # .84 with outlines as features tell them
     assert learnt.object_share == pytest.approx(100 * 3.14159 / 1024, rel=0.25)
     assert learnt.agreement > 0.8
 
