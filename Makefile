@@ -11,6 +11,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 TESTERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal --jaxtyping-packages=gan2shape,beartype.beartype
 
+# Tests start hundreds of processes: without caches of bytecode, each would compile the package and its tests anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all lint format docs wheel clean
 
