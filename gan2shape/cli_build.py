@@ -101,6 +101,9 @@ def build(
         bool, typer.Option("--natural", help="Render every second training image as a photo might show it.")
     ] = False,
     grow: Annotated[Path | None, typer.Option(help="A pack of the category, to go on from at twice its size.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A pack of a related category, whose scene networks the new ones begin at.")
+    ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Keep a copy of the generator's file in its pack.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make the pack of a generator anew.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Forget the pack of a generator.")] = False,
@@ -124,6 +127,8 @@ def build(
 
       gan2shape build car --grow packs/car --natural --kimg 850 --out packs/car-128
 
+      gan2shape build car2 --teacher weights/car --out packs/car2
+
       gan2shape build car --generator stylegan2-car.pkl
 
       gan2shape build car --generator stylegan2-car.pkl pretrain.n_joint=500 --force
@@ -135,7 +140,8 @@ def build(
         raise UserError(f"{category} and --category {option} are two categories: name one.")
     named = category or option
     own = {"--copy": copy, "--force": force, "--remove": remove, "--class": class_index is not None}
-    trained = {"--work": work, "--images": images, "--kimg": kimg, "--only": only, "--natural": natural, "--grow": grow}
+    trained = {"--work": work, "--images": images, "--kimg": kimg, "--only": only, "--natural": natural}
+    trained |= {"--grow": grow, "--teacher": teacher}
     if generator is None:
         _refuse(own, "belongs to a --generator: name one")
         if named is None:
@@ -152,7 +158,7 @@ def build(
         from gan2shape.api_build import build as run_build
         from gan2shape.build.requests import BuildRequest
 
-        further = (tuple(only or ()), device, tuple(settings), dry_run, natural, grow)
+        further = (tuple(only or ()), device, tuple(settings), dry_run, natural, grow, teacher)
         request = BuildRequest(named, out, work, images or IMAGES, kimg or KIMG, *further)
     else:
         from gan2shape.api_build import build_generator as run_build

@@ -112,7 +112,8 @@ def _masks_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int,
 
 def _scene_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
     plan, resolution = request.sizes.pretrain, config.generator.resolution
-    n_rounds = 1 + (request.grow is None) * len(category_config(request.category).initial.pretraining_depth_scales)
+    n_scales = len(category_config(request.category).initial.pretraining_depth_scales)
+    n_rounds = 1 + (request.begins_at is None) * n_scales
     steps = plan.n_fit_objects * SLANT_S + plan.n_fit * FIT_STEP_S + n_rounds * plan.n_joint * JOINT_STEP_S
     seconds, disk = 0.0, 0
     if (request.pack / PACK_NAME).is_file():  # else step gan renders them

@@ -40,7 +40,7 @@ from gan2shape.build.editing import editing_config, measure_editing, pool_on_dis
 from gan2shape.build.frame import measure_frame
 from gan2shape.build.limits import choose_limits
 from gan2shape.build.masks import train_mask_head, train_segmenter
-from gan2shape.build.plan import OPTIONAL, BuildPlan, check_disk, plan_build
+from gan2shape.build.plan import OPTIONAL, BuildPlan, category_of, check_disk, plan_build
 from gan2shape.build.requests import SPARE_IMAGES, BuildRequest
 from gan2shape.checkpoints.open import CARD_NAME
 from gan2shape.core.compose import compose
@@ -179,7 +179,7 @@ def make_scene(request: BuildRequest, report: Reporter = silent) -> Path:
     render_images(request, config, min(request.images, plan.n_objects + SPARE_IMAGES), report)
     state = request.folder / STATE_NAME
     folders = tuple(request.data.values())
-    path = add_scene(request.category, request.pack, state, plan, folders, request.device, report, request.grow)
+    path = add_scene(request.category, request.pack, state, plan, folders, request.device, report, request.begins_at)
     state.unlink(missing_ok=True)  # what it was kept for is in the pack; another call shall learn anew
     return path
 
@@ -192,21 +192,22 @@ def add_scene(
     data: Path | tuple[Path, ...],
     device: str = "cpu",
     report: Reporter = silent,
-    grow: Path | None = None,
+    begins_at: Path | None = None,
 ) -> Path:
-    """Give a pack the depth, view and light networks that its training images teach, and the pack that it has grown
-    from. Returns the weights' path.
+    """Give a pack the depth, view and light networks that its training images teach, beginning at what the networks of
+    another pack see: one that it has grown from, or one of a related category. Returns the weights' path.
     """
     generator, config = opened_pack(category, pack, device)
     prior = generator.prior
     images = ShardedImages(data, config.render.resolution).first(plan.n_objects + SPARE_IMAGES)
-    teacher = None if grow is None else opened_pack(category, grow, device)
+    taught = None if begins_at is None else category_of(begins_at, category)
+    teacher = None if taught is None else opened_pack(taught, begins_at, device)
     learnt = pretrain(generator, config, plan, state_path, report, images, teacher)
     networks = {**prior.networks, NETWORK_NAME: dict(learnt.named_parameters())}
     configs = {**prior.network_configs, NETWORK_NAME: settings(config)}
-    n_rounds = 1 + (grow is None) * len(config.initial.pretraining_depth_scales)
+    n_rounds = 1 + (begins_at is None) * len(config.initial.pretraining_depth_scales)
     card = {name: entry for name, entry in prior.card.items() if name not in OPTIONAL}  # of networks that are no more
-    card["pretraining"] = {**asdict(plan), "rounds": n_rounds}
+    card["pretraining"] = {**asdict(plan), "rounds": n_rounds} | ({} if taught is None else {"teacher": taught})
     return save_pack(pack, replace(prior, networks=networks, network_configs=configs, card=card))
 
 

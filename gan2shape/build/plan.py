@@ -128,8 +128,18 @@ def check_request(request: BuildRequest) -> None:
     for step in request.only:
         if step not in STEPS:
             raise UserError(f"unknown step {step!r}{nearest(step, STEPS)}")
+    if request.teacher is not None:
+        if request.grow is not None:
+            raise UserError("--grow and --teacher both name the pack to begin at: leave one of them out.")
+        if "scene" not in found_parts(request.teacher, category_of(request.teacher, request.category)):
+            raise UserError(f"{request.teacher} has no scene networks to begin at: name a whole pack as --teacher.")
     if request.images < 1 or request.kimg <= 0:
         raise UserError("There is nothing to learn from: --images and --kimg have to be above 0.")
+
+
+def category_of(pack: Path, category: str) -> str:
+    """What a pack's card says, else `category`."""
+    return read_card(pack / CARD_NAME).get("category", category)
 
 
 def found_parts(pack: Path, category: str) -> dict[str, str]:

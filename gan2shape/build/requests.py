@@ -51,6 +51,7 @@ class BuildRequest:
     dry_run: bool = False  # plan and stop
     natural: bool = False  # render every second training image as a photo might show it (`synth.natural`)
     grow: Path | None = None  # a whole pack of the category, to go on from at twice its resolution
+    teacher: Path | None = None  # a whole pack of a related category, whose scene networks the new ones begin at
     sizes: BuildSizes = field(default_factory=BuildSizes)
 
     @property
@@ -68,6 +69,11 @@ class BuildRequest:
         """Folders of rendered images, by rendering; each holds the same seeds."""
         images = self.folder / "images"
         return {"plain": images} | ({"natural": images.with_name("images-natural")} if self.natural else {})
+
+    @property
+    def begins_at(self) -> Path | None:
+        """The pack whose scene networks take the place of ellipsoids."""
+        return self.teacher or self.grow
 
     def share(self, n: int) -> int:
         """How many of `n` training images, at least, are rendered into each folder."""

@@ -122,6 +122,31 @@ def test_scene_networks_travel_in_the_pack_and_leave_the_rest_as_it_was(tmp_path
     assert (pack / "calibration.json").read_bytes() == calibration
 
 
+def test_scene_networks_may_begin_at_those_of_another_category(request_, tmp_path, monkeypatch) -> None:
+    pack = shutil.copytree(pack_dir("car"), tmp_path / "cars")
+    taught = []
+
+    def learn(generator, config, plan, state_path, report, images, teacher):
+        taught.append(teacher)
+        return pretrained_networks(generator.prior, config)
+
+    monkeypatch.setattr(build, "pretrain", learn)
+    named = replace(request_, out=pack, teacher=pack_dir("head"), settings=())
+    planned = {step.name: step.seconds for step in plan_build(replace(named, only=("scene",))).steps}
+    alone = {step.name: step.seconds for step in plan_build(replace(named, only=("scene",), teacher=None)).steps}
+    assert 0 < planned["scene"] < 0.6 * alone["scene"]  # one round in the place of four
+    build.make_scene(named)
+    ((generator, config),) = taught
+    assert torch.equal(generator.prior.w_mean, load_pack(pack_dir("head")).w_mean)
+    assert config.initial.depth_scale == compose(ShapeConfig, "head").initial.depth_scale
+    assert load_pack(pack).card["pretraining"]["teacher"] == "head"
+    assert load_pack(pack).card["pretraining"]["rounds"] == 1
+    with pytest.raises(UserError, match="leave one of them out"):
+        plan_build(replace(named, grow=pack))
+    with pytest.raises(UserError, match="no scene networks to begin at"):
+        plan_build(replace(named, teacher=tmp_path / "nowhere"))
+
+
 def test_a_pack_from_nothing_continues_after_interrupts(request_, monkeypatch, capsys) -> None:
     """Stopped in the training and in the pre-training; each call makes what is missing."""
     steps = []
