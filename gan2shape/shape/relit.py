@@ -82,6 +82,6 @@ def light_grid(own: Float[Tensor, "1 4"], box: LightPriorConfig) -> Float[Tensor
     return torch.cat([own[:, :2].expand(len(across), -1), torch.stack([across, down], 1)], 1)
 
 
-def mirrored_normals(normals: Float[Tensor, "1 3 S S"]) -> Float[Tensor, "1 3 S S"]:
+def mirrored_normals(normals: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N 3 S S"]:
     """Normals of the mirror image."""
     return normals.flip(-1) * normals.new_tensor([-1.0, 1.0, 1.0]).view(1, 3, 1, 1)
