@@ -104,12 +104,11 @@ print([name for name in {HEAVY} if name in sys.modules])
 def test_threads_that_wait_do_not_spin_for_long(own, read, tmp_path) -> None:
     """OpenMP itself prints what it has read, where it is GNU's."""
     rest = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    rest |= {**own, "OMP_DISPLAY_ENV": "verbose"}
     command = [sys.executable, "-m", "gan2shape", "inspect", str(pack_dir("car"))]
-    variables = {**rest, **own, "OMP_DISPLAY_ENV": "verbose"}
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, env=variables)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, env=rest)
     assert done.returncode == 0
-    shown = re.search(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)
-    if shown is None:
+    if (shown := re.search(r"GOMP_SPINCOUNT = '(\d+)'", done.stderr)) is None:
         pytest.skip("another OpenMP")
     assert shown[1] == read
 

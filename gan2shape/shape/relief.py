@@ -148,8 +148,5 @@ def relief_loss(student: SceneNetworks, some: Lesson, config: ShapeConfig, plan:
     depth = category_depth(student, some.images)
     used = 1 + config.initial.network_depth_scale * (depth - 1)
     distance = (normals_from_depth(used, config.render.fov_deg) - some.normals).norm(dim=1, keepdim=True)
-    return agreement_error(
-        depth, some.depths, some.masks, 0.0
-    ) / config.render.depth_half_range + plan.normal_weight * (
-        distance * some.masks
-    ).sum() / some.masks.sum().clamp_min(1.0)
+    depth_error = agreement_error(depth, some.depths, some.masks, 0.0) / config.render.depth_half_range
+    return depth_error + plan.normal_weight * (distance * some.masks).sum() / some.masks.sum().clamp_min(1.0)
