@@ -2,7 +2,8 @@
 
     pool      images that the generator learnt from, as it reproduces them (without any: its samples), and their masks
     fit       the depth network learns their initial ellipsoids (with their slants), whose errors average out; or all
-              three learn what the networks of a pack of half the resolution see (`shape.pretrain_fit`)
+              three learn what the networks of a teacher see, at whose weights they begin if they can
+              (`shape.pretrain_fit`)
     joint     steps 2 and 3 of the loop for a new batch of images at every step: render the FIT under other views and
               lights, project the renders by the pack's encoder, explain the projections by depth, view and light
     rounds    the same again, rendering the result of the round before (`initial.pretraining_depth_scales`: one each);
@@ -50,7 +51,7 @@ from gan2shape.scene.render import render
 from gan2shape.shape.initialize import category_depth
 from gan2shape.shape.losses import compared_pixels, resolution_factor, smoothness, view_error, visible_difference
 from gan2shape.shape.pool import Pool, PretrainConfig, make_pool
-from gan2shape.shape.pretrain_fit import fit_loss, with_ellipsoids, with_teacher
+from gan2shape.shape.pretrain_fit import begin_as, fit_loss, with_ellipsoids, with_teacher
 from gan2shape.shape.sampling import sample_lights, sample_views
 from gan2shape.train.state import read_checkpoint
 
@@ -76,9 +77,9 @@ def pretrain(
     """Fit, then learn jointly, going on from `state_path` where that exists.
 
     `images` in [-1, 1] are single images of the category, those that the generator learnt from; without, its samples
-    serve. A `teacher`, a pack of half the resolution with its settings, takes the place of the ellipsoids and of all
-    rounds but one. Raises UserError where the generator has no encoder, too few images show an object, the state is
-    another generator's, and where the loss is not finite.
+    serve. A `teacher`, a pack of half the resolution or of a related category with its settings, takes the place of the
+    ellipsoids and of all rounds but one. Raises UserError where the generator has no encoder, too few images show an
+    object, the state is another generator's, and where the loss is not finite.
     """
     if generator.prior.encoder is None:
         raise UserError("This generator has no image encoder: pre-training needs one that was trained beside it.")
@@ -94,6 +95,8 @@ def pretrain(
     work_in_bfloat16(networks, is_bfloat16)
     quick = quicker(generator) if is_bfloat16 else generator
     if teacher is not None:
+        if saved["round"] == saved["step"] == 0:
+            begin_as(networks, config, *teacher)
         config = replace(config, initial=replace(config.initial, pretraining_depth_scales=()))
     for index in range(saved["round"], 2 + len(config.initial.pretraining_depth_scales)):
         learnt_from = pool

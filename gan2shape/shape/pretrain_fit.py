@@ -1,4 +1,6 @@
-"""What pre-training fits first: ellipsoids, or what the networks of a pack of half the resolution see."""
+"""What pre-training fits first: ellipsoids, or what the networks of a teacher see (a pack of half the resolution, or of
+a related category).
+"""
 
 from dataclasses import replace
 
@@ -13,7 +15,7 @@ from gan2shape.core.progress import Reporter, silent
 from gan2shape.core.seeding import seeded
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.masked_generator import MaskedGenerator
-from gan2shape.prior.scene import pretrained_networks
+from gan2shape.prior.scene import load_learnt, pretrained_networks, settings
 from gan2shape.scene.canvas import Canvas
 from gan2shape.shape.ellipsoid import best_slant, ellipsoid_depth, ellipsoid_model, reproduction_residual
 from gan2shape.shape.gauge import flat_base
@@ -47,15 +49,24 @@ def with_ellipsoids(
     return replace(some, depths=torch.cat(ellipsoids))
 
 
+def begin_as(networks: SceneNetworks, config: ShapeConfig, teacher: MaskedGenerator, taught: ShapeConfig) -> None:
+    """Take over the weights of the teacher's scene networks where those have the same sizes and resolution: the fit has
+    its scale and tilt to learn then, and no form. Others stay as they are.
+    """
+    known = pretrained_networks(teacher.prior, taught)
+    if known is not None and settings(taught) == settings(config):
+        load_learnt(networks, dict(known.named_parameters()))
+
+
 @torch.no_grad()
 def with_teacher(pool: Pool, teacher: MaskedGenerator, config: ShapeConfig) -> Pool:
-    """All images with what the scene networks of a smaller pack see in them, whose depth is enlarged bilinearly.
+    """All images with what the scene networks of a teacher see in them; a smaller one's depth is enlarged bilinearly.
 
     config: the teacher's own. Raises UserError where it has no scene networks.
     """
     known = pretrained_networks(teacher.prior, config)
     if known is None:
-        raise UserError("The pack to grow has no depth network: finish it with `gan2shape build` first.")
+        raise UserError("The teaching pack has no depth network: finish it with `gan2shape build` first.")
     size, (large, _) = config.render.resolution, pool.images.shape[-2:]
     depths, raw_views, lights = [], [], []
     for part in pool.images.split(POOL_BATCH):

@@ -253,6 +253,17 @@ def test_a_teacher_takes_the_place_of_the_ellipsoids_and_of_all_rounds_but_one(
         pretrain(generator, TWO_ROUNDS, PLAN, tmp_path / "other.pt", teacher=(generator, CONFIG))
 
 
+def test_networks_begin_at_the_weights_of_a_teacher_of_their_sizes_alone(generator, teacher, tmp_path) -> None:
+    none = replace(PLAN, n_fit=0, n_joint=0)
+    taught = pretrain(generator, TWO_ROUNDS, none, tmp_path / "state.pt", teacher=(teacher, CONFIG))
+    known = dict(pretrained_networks(teacher.prior, CONFIG).named_parameters())
+    assert all(torch.equal(weight, known[name]) for name, weight in taught.named_parameters())
+    wider = replace(CONFIG, networks=replace(CONFIG.networks, code_dim=2 * CONFIG.networks.code_dim))
+    fresh = pretrain(generator, wider, none, tmp_path / "other.pt")
+    own = pretrain(generator, wider, none, tmp_path / "wide.pt", teacher=(teacher, CONFIG))
+    assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), own.parameters(), strict=True))
+
+
 def test_projections_agree_whose_depth_is_the_rendered_one_up_to_its_mean_distance(target_views) -> None:
     made, masks = target_views
     assert disagreement(made.depth + 0.02, masks, made, CONFIG).item() == pytest.approx(0.0, abs=1e-5)
