@@ -102,7 +102,7 @@ def build(
     ] = False,
     grow: Annotated[Path | None, typer.Option(help="A pack of the category, to go on from at twice its size.")] = None,
     teacher: Annotated[
-        Path | None, typer.Option(help="A pack of a related category, whose scene networks the new ones begin at.")
+        Path | None, typer.Option(help="A pack of a related category, at whose networks the new ones begin.")
     ] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Keep a copy of the generator's file in its pack.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Make the pack of a generator anew.")] = False,
@@ -127,7 +127,7 @@ def build(
 
       gan2shape build car --grow packs/car --natural --kimg 850 --out packs/car-128
 
-      gan2shape build car2 --teacher weights/car --out packs/car2
+      gan2shape build face --teacher weights/head --kimg 720 --out packs/face
 
       gan2shape build car --generator stylegan2-car.pkl
 

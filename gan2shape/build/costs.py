@@ -89,6 +89,11 @@ def _render_cost(request: BuildRequest, n: int, resolution: int) -> tuple[float,
     return seconds, n_missing * 3 * resolution**2
 
 
+def kimg_before(pack: Path | None) -> float:
+    """Thousands of images that the generator of a pack has seen, which count in a training that begins with it."""
+    return 0.0 if pack is None else read_card(pack / CARD_NAME).get("training", {}).get("kimg", 0.0)
+
+
 def _gan_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
     seconds, disk = _render_cost(request, request.images, config.generator.resolution)
     state = fresh_state(config)
@@ -96,8 +101,13 @@ def _gan_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, s
     n_weights = sum(map(n_parameters, networks))
     disk += n_weights * (PACK_BYTES_PER_WEIGHT + CHECKPOINT_BYTES_PER_WEIGHT)
     before = last_statistics(request.folder)
-    begun = 0.0 if request.grow is None else read_card(request.grow / CARD_NAME).get("training", {}).get("kimg", 0.0)
-    left = max(0.0, 1000 * (config.kimg - before.get("kimg", begun)))
+    begun = before.get("kimg", kimg_before(request.trained_from))
+    if begun >= config.kimg and not before:
+        raise UserError(
+            f"{request.trained_from} has seen {1000 * begun:.0f} images already, which count: ask for more than that "
+            "with --kimg."
+        )
+    left = max(0.0, 1000 * (config.kimg - begun))
     rate = before["images_per_s"] if before.get("images_per_s", 0) > 0 else training_rate(config, state)
     note = f"{request.images} images rendered, {config.kimg:g} thousand shown, {rate:.0f} a second"
     return seconds + left / rate, disk, note + (f"; {before['kimg']:g} thousand are done" if before else "")

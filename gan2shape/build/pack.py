@@ -125,7 +125,8 @@ def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
     """Render, train and write the pack: averaged generator, discriminator, encoder, statistics, card, samples."""
     config = request.training()
     render_images(request, config, request.images, report)
-    train(tuple(request.data.values()), request.folder, config, start_from=request.grow, report=report)
+    before = request.trained_from
+    train(tuple(request.data.values()), request.folder, config, start_from=before, report=report)
     facts = last_statistics(request.folder)
     count, renderings = request.share(request.images), " and ".join(request.data)
     mirrored = ", mirrored at random" if config.flips else ""
@@ -137,6 +138,8 @@ def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
         "licence": "Apache-2.0",
         "limits": "A small demonstration trained on synthetic objects only; it knows no photograph.",
     }
+    if before is not None:
+        card["training"] |= {"began_at": category_of(before, request.category)}
     if config.labels:
         card[CLASSES_KEY] = list(class_names(request.data["plain"]))
     prior = replace(trained_prior(request.folder, card), calibration=lights_of(request.category))

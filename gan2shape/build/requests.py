@@ -10,11 +10,13 @@ from gan2shape.build.editing import EditingPlan
 from gan2shape.core.compose import compose
 from gan2shape.core.requests import refuse_options
 from gan2shape.core.resources import pack_dir
+from gan2shape.prior.packs import load_pack
 from gan2shape.shape.outlines import OutlinePlan
 from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.shape.relief import ReliefPlan
 from gan2shape.train.grow import grown_settings
 from gan2shape.train.loop import TrainConfig
+from gan2shape.train.state import can_start_from
 
 SPARE_IMAGES = 1000  # more than pre-training asks for: it passes over images whose object is not reproduced
 
@@ -51,7 +53,7 @@ class BuildRequest:
     dry_run: bool = False  # plan and stop
     natural: bool = False  # render every second training image as a photo might show it (`synth.natural`)
     grow: Path | None = None  # a whole pack of the category, to go on from at twice its resolution
-    teacher: Path | None = None  # a whole pack of a related category, whose scene networks the new ones begin at
+    teacher: Path | None = None  # a whole pack of a related category, that generator and scene networks begin at
     sizes: BuildSizes = field(default_factory=BuildSizes)
 
     @property
@@ -74,6 +76,16 @@ class BuildRequest:
     def begins_at(self) -> Path | None:
         """The pack whose scene networks take the place of ellipsoids."""
         return self.teacher or self.grow
+
+    @property
+    def trained_from(self) -> Path | None:
+        """The pack that the training of the generator begins with: the one to grow, or a teacher with networks of the
+        same sizes.
+        """
+        if self.grow is not None or self.teacher is None:
+            return self.grow
+        config, prior = self.training(), load_pack(self.teacher)
+        return self.teacher if can_start_from(prior, config.generator, config.discriminator) else None
 
     def share(self, n: int) -> int:
         """How many of `n` training images, at least, are rendered into each folder."""

@@ -115,10 +115,10 @@ def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
     A class-conditional training may start from a pack without classes: what the classes add is zero then.
     Raises UserError where the pack's networks are not those of `state` or it has no discriminator.
     """
+    if not can_start_from(prior, state.generator.config, state.discriminator.config):
+        raise UserError("The pack to start from has other networks than the configuration: train anew, or change it.")
     pairs = [(ours, prior.generator) for ours in (state.generator, state.average)]
     pairs.append((state.discriminator, prior.discriminator))
-    if not all(theirs is not None and _continues(ours.config, theirs.config) for ours, theirs in pairs):
-        raise UserError("The pack to start from has other networks than the configuration: train anew, or change it.")
     for ours, theirs in pairs:
         ours.load_state_dict({**ours.state_dict(), **theirs.state_dict()})
     if state.encoder is not None and ENCODER_NAME in prior.networks:
@@ -128,6 +128,12 @@ def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
         copy_trunk(state)
     state.n_images = int(1000 * prior.card.get("training", {}).get("kimg", 0))
     state.step = state.n_images // batch
+
+
+def can_start_from(prior: Prior, generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> bool:
+    """Whether a training of these networks may begin with a pack's: they are of the same sizes."""
+    theirs, fits = prior.discriminator, _continues(generator, prior.generator.config)
+    return fits and theirs is not None and _continues(discriminator, theirs.config)
 
 
 def _continues(ours: GeneratorConfig | DiscriminatorConfig, theirs: GeneratorConfig | DiscriminatorConfig) -> bool:

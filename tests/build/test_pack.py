@@ -92,6 +92,24 @@ def test_a_pack_grows_on_plain_and_natural_images(request_, tmp_path) -> None:
     assert steps == pytest.approx([0.024, 0.032, 0.040, 0.048])  # the small pack's images count
 
 
+def test_the_generator_begins_at_a_teacher_of_its_sizes(request_, tmp_path) -> None:
+    teacher = write_tiny_pack(tmp_path / "small", "head", 16)
+    update_card(teacher, {"training": {"kimg": 0.032}})
+    sizes = ("generator={resolution: 16, channels: [8, 8, 8], z_dim: 8, w_dim: 8, n_mapping: 2}",
+             "discriminator={resolution: 16, channels: [8, 8, 8], unshuffle: false}")  # fmt: skip
+    taught = replace(request_, teacher=teacher, settings=(*sizes, *NARROW[2:]), only=("gan",))
+    assert replace(taught, settings=NARROW).trained_from is None  # of other sizes
+    with pytest.raises(UserError, match="has seen 32 images already, which count"):
+        plan_build(replace(taught, kimg=0.032))
+    build_pack(replace(taught, kimg=0.04, settings=(*taught.settings, "lr=1e-9")))
+    made, known = load_pack(taught.pack), load_pack(teacher)
+    assert made.card["training"]["began_at"] == "head"
+    for name, weight in known.generator.synthesis.state_dict().items():
+        torch.testing.assert_close(made.generator.synthesis.state_dict()[name], weight, rtol=1e-3, atol=1e-6)
+    shown = [json.loads(line)["kimg"] for line in (taught.folder / "stats.jsonl").read_text().splitlines()]
+    assert shown == [0.04]  # the teacher's images count
+
+
 def test_the_first_images_come_in_their_order_and_as_they_are(tmp_path) -> None:
     folder = rendered(tmp_path)
     stored = np.concatenate([np.load(folder / f"images_{number:05d}.npy") for number in (0, 1)])
