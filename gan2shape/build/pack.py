@@ -145,7 +145,7 @@ def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
     prior = replace(trained_prior(request.folder, card), calibration=lights_of(request.category))
     samples_sheet(prior.generator, request.pack / SAMPLES_NAME)
     update_card(request.pack, card)  # the weights come last: where they are, this step is done
-    return save_pack(request.pack, prior)
+    return save_pack(request.pack, replace(prior, card=read_card(request.pack / CARD_NAME)))
 
 
 def render_images(request: BuildRequest, config: TrainConfig, n: int, report: Reporter) -> None:

@@ -101,9 +101,11 @@ def test_the_generator_begins_at_a_teacher_of_its_sizes(request_, tmp_path) -> N
     assert replace(taught, settings=NARROW).trained_from is None  # of other sizes
     with pytest.raises(UserError, match="has seen 32 images already, which count"):
         plan_build(replace(taught, kimg=0.032))
+    update_card(taught.pack, {"attributes": {"identity": 1}})  # which may be made before the generator
     build_pack(replace(taught, kimg=0.04, settings=(*taught.settings, "lr=1e-9")))
     made, known = load_pack(taught.pack), load_pack(teacher)
     assert made.card["training"]["began_at"] == "head"
+    assert made.card["attributes"] == {"identity": 1}
     for name, weight in known.generator.synthesis.state_dict().items():
         torch.testing.assert_close(made.generator.synthesis.state_dict()[name], weight, rtol=1e-3, atol=1e-6)
     shown = [json.loads(line)["kimg"] for line in (taught.folder / "stats.jsonl").read_text().splitlines()]
