@@ -80,7 +80,10 @@ class AttributeNetwork(nn.Module):
         )
         self.embedding = nn.Linear(n_flat, config.n_embedding)
         n_traits = sum(config.trait_sizes)
-        self.object = nn.Linear(config.n_embedding, n_traits + len(config.styles))
+        n_object = n_traits + len(config.styles)
+        self.object = nn.Linear(config.n_embedding, max(1, n_object))
+        if n_object == 0:  # neither styles nor traits; asked for no output, torch warns of weights that are none
+            self.object.weight, self.object.bias = (nn.Parameter(one[:0]) for one in self.object.parameters())
         for name, length in (("scene", len(SCENE)), ("trait", n_traits)):
             self.register_buffer(f"{name}_mean", torch.zeros(length))
             self.register_buffer(f"{name}_std", torch.ones(length))

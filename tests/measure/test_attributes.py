@@ -1,6 +1,7 @@
 """Reading attributes: differences against hand values, the file's round trip, and what the bundled networks read."""
 
 import math
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -99,6 +100,14 @@ def test_a_network_travels_in_a_file(network, tmp_path):
     twice = load_attributes(save_attributes(tmp_path / "again.safetensors", again))
     for ours, theirs in zip(twice.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_category_without_styles_and_traits_is_read_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network = AttributeNetwork(replace(CONFIG, traits=(), trait_sizes=(), styles=())).eval()
+    read = network.read(torch.zeros(2, 3, 16, 16))
+    assert (read.traits, read.logits.shape) == ({}, (2, 0))
 
 
 def test_a_damaged_file_and_a_missing_one_are_one_sentence_each(tmp_path):
