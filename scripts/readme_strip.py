@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 import gan2shape
 from gan2shape.core.images import to_uint8
 
-CATEGORIES = ("car", "head")
+CATEGORIES = ("car", "head", "face")
 SEED = 0
 YAWS_DEG = (-25.0, 25.0)
 LIGHTS = {"light from the left": (0.25, 0.95, -1.5, -0.2), "light from above": (0.25, 0.95, 0.0, -1.5)}

@@ -98,7 +98,7 @@ def test_a_pack_without_a_depth_network_is_refused(tmp_path):
         pipeline_config("car", generator)
 
 
-@pytest.mark.parametrize("category", ["car", "head"])
+@pytest.mark.parametrize("category", ["car", "face", "head"])
 def test_bundled_networks_rank_the_errors_of_other_objects(category):
     generator = masked_generator(load_pack(pack_dir(category)))
     seeds = list(range(HELD_OUT_FIRST_SEED + 1000, HELD_OUT_FIRST_SEED + 1016))

@@ -206,7 +206,7 @@ def test_a_pack_without_a_depth_network_is_refused(tmp_path) -> None:
         editing_config("car", generator)
 
 
-@pytest.mark.parametrize("category", ["car", "head"])
+@pytest.mark.parametrize("category", ["car", "face", "head"])
 def test_bundled_networks_turn_and_relight_other_objects(category) -> None:
     generator = masked_generator(load_pack(pack_dir(category)))
     config = editing_config(category, generator)
