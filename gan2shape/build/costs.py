@@ -101,16 +101,20 @@ def _gan_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, s
     n_weights = sum(map(n_parameters, networks))
     disk += n_weights * (PACK_BYTES_PER_WEIGHT + CHECKPOINT_BYTES_PER_WEIGHT)
     before = last_statistics(request.folder)
-    begun = before.get("kimg", kimg_before(request.trained_from))
+    pack = request.trained_from
+    begun = before.get("kimg", kimg_before(pack))
     if begun >= config.kimg and not before:
         raise UserError(
-            f"{request.trained_from} has seen {1000 * begun:.0f} images already, which count: ask for more than that "
-            "with --kimg."
+            f"{pack} has seen {1000 * begun:.0f} images already, which count: ask for more than that with --kimg."
         )
     left = max(0.0, 1000 * (config.kimg - begun))
     rate = before["images_per_s"] if before.get("images_per_s", 0) > 0 else training_rate(config, state)
     note = f"{request.images} images rendered, {config.kimg:g} thousand shown, {rate:.0f} a second"
-    return seconds + left / rate, disk, note + (f"; {before['kimg']:g} thousand are done" if before else "")
+    if before:
+        note += f"; {before['kimg']:g} thousand are done"
+    elif pack is not None:
+        note += f"; begins at {pack}, whose {begun:g} thousand count"
+    return seconds + left / rate, disk, note
 
 
 def _masks_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:

@@ -101,6 +101,7 @@ def test_the_generator_begins_at_a_teacher_of_its_sizes(request_, tmp_path) -> N
     assert replace(taught, settings=NARROW).trained_from is None  # of other sizes
     with pytest.raises(UserError, match="has seen 32 images already, which count"):
         plan_build(replace(taught, kimg=0.032))
+    assert f"begins at {teacher}, whose 0.032 thousand count" in plan_build(taught).steps[0].note
     update_card(taught.pack, {"attributes": {"identity": 1}})  # which may be made before the generator
     build_pack(replace(taught, kimg=0.04, settings=(*taught.settings, "lr=1e-9")))
     made, known = load_pack(taught.pack), load_pack(teacher)
