@@ -1,6 +1,6 @@
 """Does the working tree still compute what a commit computed? For changes that move code and should move no number.
 
-    python scripts/same_as.py COMMIT            # both categories, seeds 0 to 3, an exam image; draft, short full
+    python scripts/same_as.py COMMIT            # cars and heads, seeds 0 to 3, an exam image; draft, short full
     python scripts/same_as.py COMMIT --quick    # one car seed and one exam image of a head
 
 Both trees run on this machine, on one thread, each in its own process; every array of `scene.npz` is compared.

@@ -45,19 +45,25 @@ SCENE_WEIGHTS = 2_000_000  # of the depth, view and light networks
 
 def last_statistics(work: Path) -> dict[str, Any]:
     """The last whole line that a training wrote; empty where there is none."""
+    return (statistics(work) or [{}])[-1]
+
+
+def statistics(work: Path) -> list[dict[str, Any]]:
+    """The whole lines that a training wrote. Raises UserError where its file cannot be read."""
     path = work / STATS_NAME
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: delete it, or name another --work.") from error
-    for line in reversed(lines):
+    whole = []
+    for line in lines:
         try:
             found = json.loads(line)
         except ValueError:
             continue
         if isinstance(found, dict) and all(isinstance(found.get(k), int | float) for k in ("kimg", "images_per_s")):
-            return found
-    return {}
+            whole.append(found)
+    return whole
 
 
 def images_there(data: Path) -> int:
@@ -91,7 +97,13 @@ def _render_cost(request: BuildRequest, n: int, resolution: int) -> tuple[float,
 
 def kimg_before(pack: Path | None) -> float:
     """Thousands of images that the generator of a pack has seen, which count in a training that begins with it."""
-    return 0.0 if pack is None else read_card(pack / CARD_NAME).get("training", {}).get("kimg", 0.0)
+    return 0.0 if pack is None else read_card(pack / CARD_NAME).get("training", {}).get("kimg") or 0.0
+
+
+def really_trained_from(request: BuildRequest) -> Path | None:
+    """The pack that the training in the work folder began with: none where it had begun at nothing before."""
+    pack, lines = request.trained_from, statistics(request.folder)
+    return pack if lines and lines[0]["kimg"] > kimg_before(pack) else None
 
 
 def _gan_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
@@ -114,6 +126,8 @@ def _gan_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, s
         note += f"; {before['kimg']:g} thousand are done"
     elif pack is not None:
         note += f"; begins at {pack}, whose {begun:g} thousand count"
+    elif request.teacher is not None:
+        note += f"; begins at nothing, as networks of {request.teacher} have other sizes"
     return seconds + left / rate, disk, note
 
 

@@ -35,7 +35,7 @@ from gan2shape.build.attributes import (
 )
 from gan2shape.build.calibrate import calibrate, lights_of
 from gan2shape.build.confidence import judged_on_disk, measure_confidence, pipeline_config, train_confidence
-from gan2shape.build.costs import RENDER_WORKERS, images_there, last_statistics
+from gan2shape.build.costs import RENDER_WORKERS, images_there, last_statistics, really_trained_from
 from gan2shape.build.editing import editing_config, measure_editing, pool_on_disk, train_editing
 from gan2shape.build.frame import measure_frame
 from gan2shape.build.limits import choose_limits
@@ -55,7 +55,7 @@ from gan2shape.nn.editing import EDITING_NAME, load_editing, save_editing
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.calibration import FRAME, LIMIT
 from gan2shape.prior.masked_generator import MaskedGenerator, masked_generator
-from gan2shape.prior.packs import load_pack, read_card, save_pack, update_card
+from gan2shape.prior.packs import load_pack, read_card, save_pack, update_card, write_card
 from gan2shape.prior.scene import NETWORK_NAME, pretrained_networks, settings
 from gan2shape.shape.outlines import learn_outlines
 from gan2shape.shape.pool import make_pool
@@ -125,8 +125,7 @@ def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
     """Render, train and write the pack: averaged generator, discriminator, encoder, statistics, card, samples."""
     config = request.training()
     render_images(request, config, request.images, report)
-    before = request.trained_from
-    train(tuple(request.data.values()), request.folder, config, start_from=before, report=report)
+    train(tuple(request.data.values()), request.folder, config, start_from=request.trained_from, report=report)
     facts = last_statistics(request.folder)
     count, renderings = request.share(request.images), " and ".join(request.data)
     mirrored = ", mirrored at random" if config.flips else ""
@@ -138,14 +137,16 @@ def make_gan(request: BuildRequest, report: Reporter = silent) -> Path:
         "licence": "Apache-2.0",
         "limits": "A small demonstration trained on synthetic objects only; it knows no photograph.",
     }
-    if before is not None:
+    if (before := really_trained_from(request)) is not None:
         card["training"] |= {"began_at": category_of(before, request.category)}
     if config.labels:
         card[CLASSES_KEY] = list(class_names(request.data["plain"]))
     prior = replace(trained_prior(request.folder, card), calibration=lights_of(request.category))
     samples_sheet(prior.generator, request.pack / SAMPLES_NAME)
-    update_card(request.pack, card)  # the weights come last: where they are, this step is done
-    return save_pack(request.pack, replace(prior, card=read_card(request.pack / CARD_NAME)))
+    known = read_card(request.pack / CARD_NAME)
+    card |= {"attributes": known["attributes"]} if "attributes" in known else {}  # which need no generator
+    write_card(request.pack, card)  # the weights come last: where they are, this step is done
+    return save_pack(request.pack, replace(prior, card=card))
 
 
 def render_images(request: BuildRequest, config: TrainConfig, n: int, report: Reporter) -> None:

@@ -131,7 +131,7 @@ def save_pack(folder: str | Path, prior: Prior, dtype: torch.dtype = torch.float
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     path = write_prior(folder / PACK_NAME, prior, dtype)
-    write_text_atomic(folder / CARD_NAME, json.dumps(prior.card, indent=1, sort_keys=True) + "\n")
+    write_card(folder, prior.card)
     if prior.calibration.values:
         write_calibration(folder, prior.calibration)
     return path
@@ -260,14 +260,17 @@ def read_card(path: Path) -> dict:
         raise UserError(f"The card {path} is damaged: restore it, or delete it.") from error
 
 
+def write_card(folder: Path, card: dict) -> Path:
+    """Replace a pack's card, whole or not at all. Returns its path."""
+    return write_text_atomic(folder / CARD_NAME, json.dumps(card, indent=1, sort_keys=True) + "\n")
+
+
 def update_card(folder: Path, entries: dict) -> Path:
     """Put entries into a pack's card, whole or not at all; the others stay. Returns its path.
 
     Raises UserError for a card that cannot be read.
     """
-    path = folder / CARD_NAME
-    card = {**read_card(path), **entries}
-    return write_text_atomic(path, json.dumps(card, indent=1, sort_keys=True) + "\n")
+    return write_card(folder, {**read_card(folder / CARD_NAME), **entries})
 
 
 def read_config(text: str) -> dict:

@@ -121,13 +121,18 @@ def start_from_pack(state: TrainState, prior: Prior, batch: int) -> None:
     pairs.append((state.discriminator, prior.discriminator))
     for ours, theirs in pairs:
         ours.load_state_dict({**ours.state_dict(), **theirs.state_dict()})
-    if state.encoder is not None and ENCODER_NAME in prior.networks:
+    known = prior.networks.get(ENCODER_NAME, {})
+    if state.encoder is not None and _shapes(known) == _shapes(state.encoder.state_dict()):
         for encoder in (state.encoder, state.encoder_average):
-            encoder.load_state_dict(prior.networks[ENCODER_NAME])
+            encoder.load_state_dict(known)
     elif state.encoder is not None:
         copy_trunk(state)
     state.n_images = int(1000 * prior.card.get("training", {}).get("kimg", 0))
     state.step = state.n_images // batch
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}
 
 
 def can_start_from(prior: Prior, generator: GeneratorConfig, discriminator: DiscriminatorConfig) -> bool:

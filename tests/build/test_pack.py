@@ -14,6 +14,7 @@ from gan2shape.build import pack as build
 from gan2shape.build.attributes import AttributePlan
 from gan2shape.build.calibrate import calibrate, lights_of
 from gan2shape.build.confidence import ConfidencePlan
+from gan2shape.build.costs import really_trained_from
 from gan2shape.build.editing import EditingPlan
 from gan2shape.build.pack import add_scene, build_pack
 from gan2shape.build.plan import OPTIONAL, STEPS, found_parts, plan_build
@@ -98,19 +99,25 @@ def test_the_generator_begins_at_a_teacher_of_its_sizes(request_, tmp_path) -> N
     sizes = ("generator={resolution: 16, channels: [8, 8, 8], z_dim: 8, w_dim: 8, n_mapping: 2}",
              "discriminator={resolution: 16, channels: [8, 8, 8], unshuffle: false}")  # fmt: skip
     taught = replace(request_, teacher=teacher, settings=(*sizes, *NARROW[2:]), only=("gan",))
-    assert replace(taught, settings=NARROW).trained_from is None  # of other sizes
+    other = replace(taught, settings=NARROW)
+    assert other.trained_from is None
+    assert "begins at nothing, as networks of" in plan_build(other).steps[0].note
     with pytest.raises(UserError, match="has seen 32 images already, which count"):
         plan_build(replace(taught, kimg=0.032))
     assert f"begins at {teacher}, whose 0.032 thousand count" in plan_build(taught).steps[0].note
-    update_card(taught.pack, {"attributes": {"identity": 1}})  # which may be made before the generator
+    update_card(taught.pack, {"attributes": {"identity": 1}, "measured": {}})  # the first may be made before, not this
     build_pack(replace(taught, kimg=0.04, settings=(*taught.settings, "lr=1e-9")))
     made, known = load_pack(taught.pack), load_pack(teacher)
     assert made.card["training"]["began_at"] == "head"
     assert made.card["attributes"] == {"identity": 1}
+    assert "measured" not in made.card
     for name, weight in known.generator.synthesis.state_dict().items():
         torch.testing.assert_close(made.generator.synthesis.state_dict()[name], weight, rtol=1e-3, atol=1e-6)
     shown = [json.loads(line)["kimg"] for line in (taught.folder / "stats.jsonl").read_text().splitlines()]
     assert shown == [0.04]  # the teacher's images count
+    begun = (taught.folder / "stats.jsonl").read_text().replace("0.04,", "0.008,")
+    (taught.folder / "stats.jsonl").write_text(begun)
+    assert really_trained_from(taught) is None  # what had begun at nothing goes on
 
 
 def test_the_first_images_come_in_their_order_and_as_they_are(tmp_path) -> None:
