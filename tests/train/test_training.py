@@ -13,13 +13,14 @@ from gan2shape.core.errors import UserError
 from gan2shape.core.images import BARE, contact_sheet, to_float, to_uint8
 from gan2shape.nn.discriminator import DiscriminatorConfig
 from gan2shape.nn.generator import GeneratorConfig
+from gan2shape.nn.image_encoder import ENCODER_NAME
 from gan2shape.prior.packs import make_prior, save_pack
 from gan2shape.train import loop as training
 from gan2shape.train.dataset import ShardedImages
 from gan2shape.train.loop import TrainConfig, learning_rate_factor, train
 from gan2shape.train.samples import instance_noise_sd
 from gan2shape.train.sheets import samples_sheet
-from gan2shape.train.state import CHECKPOINT_NAME, load_networks
+from gan2shape.train.state import CHECKPOINT_NAME, add_encoder, load_networks, new_state, start_from_pack
 
 CONFIG = TrainConfig(
     kimg=0.048,
@@ -254,6 +255,20 @@ def test_a_training_can_begin_with_a_pack(data: Path, tmp_path: Path) -> None:
     other = replace(CONFIG, generator=replace(CONFIG.generator, z_dim=CONFIG.generator.z_dim + 1))
     with pytest.raises(UserError, match="other networks"):
         train(data, tmp_path / "third", other, start_from=pack)
+
+
+def test_an_encoder_of_other_sizes_begins_as_the_discriminator_s_trunk() -> None:
+    sizes = (CONFIG.generator, CONFIG.discriminator, 1e-3, 0.99, 0, 0)
+    state, known = (new_state(*sizes, seed, torch.device("cpu")) for seed in (0, 1))
+    for one in (state, known):
+        add_encoder(one, 1e-3, 0.99, seed=0)
+    wider = {name: weight.repeat_interleave(2, 0) for name, weight in known.encoder.state_dict().items()}
+    start_from_pack(state, replace(make_prior(known.average, known.discriminator), networks={ENCODER_NAME: wider}), 1)
+    shared = state.discriminator.state_dict().keys() & state.encoder.state_dict().keys()
+    trunk = [name for name in shared if name.split(".")[0] in state.encoder.block_names]
+    assert len(trunk) > 2
+    for name in trunk:
+        assert torch.equal(state.encoder.state_dict()[name], known.discriminator.state_dict()[name]), name
 
 
 def test_the_instance_noise_falls_from_its_start_to_its_end() -> None:
