@@ -93,8 +93,8 @@ def build(
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="gan, masks, scene, outlines, relief, calibration, attributes, confidence, editing, card: made anew; "
-            "else all missing."
+            help="gan, masks, scene, outlines, symmetry, relief, calibration, attributes, confidence, editing, card: "
+            "made anew; else all missing."
         ),
     ] = None,
     natural: Annotated[

@@ -34,6 +34,7 @@ SEGMENTER_STEP_S, HEAD_STEP_S = 0.06, 0.15
 SLANT_S, FIT_STEP_S, JOINT_STEP_S = 0.25, 0.1, 0.5
 OUTLINE_S = 0.012  # of one image of a step
 RELIT_S, RELIEF_S = 0.3, 0.012  # of one object; of one image of a step
+PLANE_STEP_S, SYMMETRY_S = 1.2e-3, 0.015  # of one object; of one image of a step
 INVERSION_S, PROJECTION_S, REGRESSOR_STEP_S = 8.0, 20.0, 0.03
 CALIBRATION_S = 150.0
 ATTRIBUTE_STEP_S = 0.006  # for each object of a batch
@@ -143,27 +144,35 @@ def _scene_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int,
     n_scales = len(category_config(request.category).initial.pretraining_depth_scales)
     n_rounds = 1 + (request.begins_at is None) * n_scales
     steps = plan.n_fit_objects * SLANT_S + plan.n_fit * FIT_STEP_S + n_rounds * plan.n_joint * JOINT_STEP_S
-    seconds, disk = 0.0, 0
-    if (request.pack / PACK_NAME).is_file():  # else step gan renders them
-        seconds, disk = _render_cost(request, min(request.images, plan.n_objects + SPARE_IMAGES), resolution)
+    seconds, disk = _first_images_cost(request, plan.n_objects, resolution)
     disk += SCENE_WEIGHTS * (PACK_BYTES_PER_WEIGHT + CHECKPOINT_BYTES_PER_WEIGHT)
     return seconds + steps * pixels(resolution), disk, "depth, view and light networks"
 
 
+def _first_images_cost(request: BuildRequest, n_objects: int, resolution: int) -> tuple[float, int]:
+    """Seconds and bytes of the images that scene networks learn from, where step gan does not render them."""
+    if not (request.pack / PACK_NAME).is_file():
+        return 0.0, 0
+    return _render_cost(request, min(request.images, n_objects + SPARE_IMAGES), resolution)
+
+
 def _outlines_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
     plan, resolution = request.sizes.outlines, config.generator.resolution
-    seconds, disk = 0.0, 0
-    if (request.pack / PACK_NAME).is_file():
-        seconds, disk = _render_cost(request, min(request.images, plan.n_objects + SPARE_IMAGES), resolution)
+    seconds, disk = _first_images_cost(request, plan.n_objects, resolution)
     learnt = plan.n_steps * plan.batch * OUTLINE_S * pixels(resolution)
     return seconds + learnt, disk, "depth, view and light of objects whose outline is cut"
 
 
+def _symmetry_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
+    plan, resolution = request.sizes.symmetry, config.generator.resolution
+    seconds, disk = _first_images_cost(request, plan.n_objects, resolution)
+    a_round = plan.n_objects * plan.n_plane_steps * PLANE_STEP_S + plan.n_steps * plan.batch * SYMMETRY_S
+    return seconds + plan.n_rounds * a_round * pixels(resolution), disk, "depth, from mirror images"
+
+
 def _relief_cost(request: BuildRequest, config: TrainConfig) -> tuple[float, int, str]:
     plan, resolution = request.sizes.relief, config.generator.resolution
-    seconds, disk = 0.0, 0
-    if (request.pack / PACK_NAME).is_file():
-        seconds, disk = _render_cost(request, min(request.images, plan.n_objects + SPARE_IMAGES), resolution)
+    seconds, disk = _first_images_cost(request, plan.n_objects, resolution)
     a_round = plan.n_objects * RELIT_S + plan.n_steps * plan.batch * RELIEF_S
     return seconds + plan.n_rounds * a_round * pixels(resolution), disk, "fine form of depth, from relit pictures"
 
@@ -208,6 +217,7 @@ COSTS = {  # step -> (seconds, bytes of disk, what is made)
     "masks": _masks_cost,
     "scene": _scene_cost,
     "outlines": _outlines_cost,
+    "symmetry": _symmetry_cost,
     "relief": _relief_cost,
     "calibration": _calibration_cost,
     "attributes": _attributes_cost,

@@ -4,6 +4,7 @@
     masks         teach the mask head
     scene         pre-train depth, view and light networks on single images that the generator reproduces
     outlines      teach these networks objects whose outline is cut off (`shape.outlines`)
+    symmetry      teach the depth network from mirror images, where objects are symmetric (`shape.symmetry`)
     relief        teach the depth network the fine form that relit pictures tell (`shape.relief`)
     calibration   choose depth scale and tilt; write the lights (`build.calibrate`); limits of verdicts and the
                   frame of photos (`build.limits`, `build.frame`)
@@ -61,6 +62,7 @@ from gan2shape.shape.outlines import learn_outlines
 from gan2shape.shape.pool import make_pool
 from gan2shape.shape.pretrain import PretrainConfig, pretrain
 from gan2shape.shape.relief import learn_relief
+from gan2shape.shape.symmetry import learn_symmetry
 from gan2shape.synth.dataset import CLASSES_KEY, prerender, render_set
 from gan2shape.synth.registry import get_category
 from gan2shape.train.config import TrainConfig
@@ -222,6 +224,11 @@ def make_outlines(request: BuildRequest, report: Reporter = silent) -> Path:
     return taught_further(request, "outlines", learn_outlines, report)
 
 
+def make_symmetry(request: BuildRequest, report: Reporter = silent) -> Path:
+    """Let the pack's depth network learn from the mirror images of the first training images."""
+    return taught_further(request, "symmetry", learn_symmetry, report)
+
+
 def make_relief(request: BuildRequest, report: Reporter = silent) -> Path:
     """Let the pack's depth network learn the fine form that relit pictures of the first training images tell."""
     return taught_further(request, "relief", learn_relief, report)
@@ -328,6 +335,7 @@ MAKERS = {
     "masks": make_masks,
     "scene": make_scene,
     "outlines": make_outlines,
+    "symmetry": make_symmetry,
     "relief": make_relief,
     "calibration": make_calibration,
     "attributes": make_attributes,

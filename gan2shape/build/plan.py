@@ -21,8 +21,11 @@ from gan2shape.prior.packs import read_card, read_tensors
 from gan2shape.prior.scene import NETWORK_NAME
 from gan2shape.synth.registry import get_category
 
-STEPS = ("gan", "masks", "scene", "outlines", "relief", "calibration", "attributes", "confidence", "editing", "card")
-OPTIONAL = ("outlines", "relief")  # made only where `--only` names them
+STEPS = (
+    "gan", "masks", "scene", "outlines", "symmetry", "relief", "calibration", "attributes", "confidence", "editing",
+    "card",
+)  # fmt: skip
+OPTIONAL = ("outlines", "symmetry", "relief")  # made only where `--only` names them
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ MADE_ANEW = dict.fromkeys(STEPS, ()) | {
     "masks": ("card",),
     "scene": ("calibration", "confidence", "editing", "card"),
     "outlines": ("calibration", "confidence", "editing"),
+    "symmetry": ("calibration", "confidence", "editing"),
     "relief": ("calibration", "confidence", "editing"),
 }
 
@@ -102,7 +106,7 @@ def plan_build(request: BuildRequest) -> BuildPlan:
                 f"--only scene --only {step}."
             )
     first = {"masks": "gan", "scene": "masks", "outlines": "scene", "calibration": "gan", "confidence": "scene"}
-    first |= {"relief": "scene", "editing": "scene", "card": "masks"}
+    first |= {"symmetry": "scene", "relief": "scene", "editing": "scene", "card": "masks"}
     for step in wanted:
         need = first.get(step)
         if need is not None and need not in found and need not in wanted:
@@ -128,6 +132,10 @@ def check_request(request: BuildRequest) -> None:
     for step in request.only:
         if step not in STEPS:
             raise UserError(f"unknown step {step!r}{nearest(step, STEPS)}")
+    if "symmetry" in request.only and not get_category(request.category).is_symmetric:
+        raise UserError(
+            f"Objects of {request.category} have no plane of symmetry, from which --only symmetry learns: leave it out."
+        )
     if request.teacher is not None:
         if request.grow is not None:
             raise UserError("--grow and --teacher both name the pack to begin at: leave one of them out.")
@@ -164,6 +172,7 @@ def found_parts(pack: Path, category: str) -> dict[str, str]:
         "masks": "mask" in networks,
         "scene": NETWORK_NAME in networks,
         "outlines": "outlines" in card,
+        "symmetry": "symmetry" in card,
         "relief": "relief" in card,
         "calibration": read_calibration(pack).depth_scale is not None,
         "card": "measured" in card,

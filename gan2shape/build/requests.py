@@ -14,6 +14,7 @@ from gan2shape.prior.packs import load_pack
 from gan2shape.shape.outlines import OutlinePlan
 from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.shape.relief import ReliefPlan
+from gan2shape.shape.symmetry import SymmetryPlan
 from gan2shape.train.grow import grown_settings
 from gan2shape.train.loop import TrainConfig
 from gan2shape.train.state import can_start_from
@@ -30,6 +31,7 @@ class BuildSizes:
     head_steps: int = 300
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     outlines: OutlinePlan = field(default_factory=OutlinePlan)
+    symmetry: SymmetryPlan = field(default_factory=SymmetryPlan)
     relief: ReliefPlan = field(default_factory=ReliefPlan)
     verdict_images: int = 64  # of each kind, that the limits of verdicts are chosen on and rated with
     attributes: AttributePlan = field(default_factory=AttributePlan)

@@ -33,14 +33,16 @@ from gan2shape.prior.scene import pretrained_networks
 from gan2shape.shape.outlines import OutlinePlan
 from gan2shape.shape.pretrain import PretrainConfig
 from gan2shape.shape.relief import ReliefPlan
+from gan2shape.shape.symmetry import SymmetryPlan
 from gan2shape.synth.dataset import prerender
-from gan2shape.synth.registry import get_category
+from gan2shape.synth.registry import CATEGORIES, get_category
 from gan2shape.train.dataset import ShardedImages
 from tests.tiny_pack import write_tiny_pack
 
 runner = CliRunner()
 SCENE = PretrainConfig(n_objects=3, n_fit_objects=2, n_fit=2, n_joint=1, fit_batch=2, batch=2, keep_every=2)
 OUTLINES, RELIEF = OutlinePlan(n_objects=3, n_steps=1, batch=2), ReliefPlan(n_objects=3, n_steps=1, batch=2)
+SYMMETRY = SymmetryPlan(n_objects=3, n_rounds=1, n_plane_steps=2, n_steps=1, batch=2)
 NARROW = (
     "generator={resolution: 32, channels: [8, 8, 8, 6], z_dim: 8, w_dim: 8, n_mapping: 2}",
     "discriminator={resolution: 32, channels: [8, 8, 6]}", "batch=8", "precision=fp32", "n_threads=1",
@@ -56,7 +58,7 @@ def request_(tmp_path: Path, monkeypatch) -> BuildRequest:
     return BuildRequest(
         "car", tmp_path / "pack", tmp_path / "work", images=6, kimg=0.048, device="cpu", settings=NARROW,
         sizes=BuildSizes(segmenter_images=4, segmenter_steps=2, head_steps=2, pretrain=SCENE,
-            outlines=OUTLINES, relief=RELIEF,
+            outlines=OUTLINES, symmetry=SYMMETRY, relief=RELIEF,
             attributes=AttributePlan(n_objects=2, n_held_out=2, n_steps=2, batch=2),
             confidence=ConfidencePlan(n_objects=2, n_held_out=2, n_steps=2, batch=2),
             editing=EditingPlan(n_objects=2, n_held_out=2, n_steps=2, batch=2)),
@@ -246,6 +248,12 @@ def more_is_learnt_when_named(request: BuildRequest, step: str) -> None:
         plan_build(named)
     again = replace(request, only=("scene", step))
     assert plan_build(again).to_do == ("scene", step, "calibration", "confidence", "editing")
+
+
+def test_only_symmetric_objects_are_learnt_from_mirror_images(tmp_path) -> None:
+    with pytest.raises(UserError, match="Objects of building have no plane of symmetry"):
+        plan_build(BuildRequest("building", tmp_path / "pack", tmp_path / "work", only=("symmetry",)))
+    assert [name for name, spec in CATEGORIES.items() if not spec.is_symmetric] == ["building"]
 
 
 def test_a_pack_of_objects_that_seeds_draw_no_more_is_not_built_on(tmp_path) -> None:
