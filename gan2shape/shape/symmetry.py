@@ -31,9 +31,6 @@ from gan2shape.scene.canvas import unmix_background
 from gan2shape.scene.mirror import (
     MirrorPlanes,
     colours_by_mirror,
-    looked_up,
-    mirror_motion,
-    mirror_places,
     mirrored_lights,
     seen_in_mirror,
 )
@@ -54,8 +51,7 @@ class SymmetryPlan:
     n_rounds: int = 3
     n_plane_steps: int = 40  # of the descent on planes and lights
     plane_lr: float = 0.02  # falls to 0 from half of them on
-    form_weight: float = 0.5  # of the depth that the plane reflects being the depth, while planes are found
-    pose_pull: float = 0.01  # towards the view network's yaw and pitch, and offset 0, squared in units of 10 degrees
+    pose_pull: float = 0.02  # towards the view network's yaw and pitch, and offset 0, squared in units of 10 degrees
     light_pull: float = 0.02  # towards what the light network reads
     n_steps: int = 500  # of each round
     batch: int = 16
@@ -147,9 +143,7 @@ def planes_near(
         return MirrorPlanes(yaw_rad.clamp(-GREATEST_YAW_RAD, GREATEST_YAW_RAD), pitch_rad, OFFSET_UNIT * offset, lights)
 
     def loss_of(step: Step) -> Float[Tensor, ""]:
-        now = planes()
-        errors = mirror_errors(some, depth, depth, now, config, plan)
-        errors = errors + plan.form_weight * reflected_differences(some, depth, now, config)
+        errors = mirror_errors(some, depth, depth, planes(), config, plan)
         errors = errors + plan.pose_pull * ((poses - poses_of(read)) / PULL_UNIT_RAD).square().sum(1)
         return (errors + plan.light_pull * (lights - read.lights).square().sum(1)).sum()
 
@@ -180,15 +174,6 @@ def mirror_errors(
     said = colours_by_mirror(some.surfaces, depth, planes, fov_deg)
     error = ((said - some.surfaces).abs().mean(1, keepdim=True) / 2).clamp(max=plan.greatest_error)
     return (weights * error).sum((1, 2, 3)) / some.masks.sum((1, 2, 3)).clamp_min(1.0)
-
-
-def reflected_differences(
-    some: Pool, depth: Float[Tensor, "B 1 S S"], planes: MirrorPlanes, config: ShapeConfig
-) -> Float[Tensor, " B"]:
-    """Mean |difference| of each depth and its mirror image where its points appear there, in half-ranges."""
-    places, z = mirror_places(depth, mirror_motion(planes)[1], config.render.fov_deg)
-    apart = (z - looked_up(depth.flip(-1), places)).abs() / config.render.depth_half_range
-    return (some.masks * apart).sum((1, 2, 3)) / some.masks.sum((1, 2, 3)).clamp_min(1.0)
 
 
 def learn_round(

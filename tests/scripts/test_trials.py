@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from gan2shape.bench.exam import exam_objects
+from gan2shape.bench.groups import heading_deg
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-NAMES = "relit_trial", "turned_trial"
+NAMES = "mirror_trial", "relit_trial", "turned_trial"
 
 
 def opened(name: str, monkeypatch):
@@ -37,3 +40,18 @@ def test_a_median_goes_by_weight(monkeypatch) -> None:
     heavy = module.weighted_median(values, torch.tensor([1.0, 1.0, 1.0, 5.0])[:, None, None, None])
     unseen = module.weighted_median(values, torch.tensor([1.0, 1.0, 1.0, 0.0])[:, None, None, None])
     assert (float(even), float(heavy), float(unseen)) == (2.0, 10.0, 2.0)
+
+
+def test_true_planes_are_the_headings_and_true_depths_explain_mirror_images_best(monkeypatch) -> None:
+    module = opened("mirror_trial", monkeypatch)
+    pool, truth, planes = module.truth_of("head", 6, 64)
+    headings = torch.tensor([heading_deg(item) for item in exam_objects("head", "val", 6)])
+    turned = headings > 3
+    assert turned.any()
+    torch.testing.assert_close(planes.yaw_rad.rad2deg().abs()[turned], headings[turned], atol=1.5, rtol=0)
+    _, config, _ = module.opened("head", None)
+    errors = [
+        module.mirror_errors(pool, 1 + scale * (truth - 1), truth, planes, config, module.PLAN).mean()
+        for scale in (0.6, 1.0, 1.4)
+    ]
+    assert errors[1] < 0.7 * min(errors[0], errors[2])
