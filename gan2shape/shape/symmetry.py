@@ -31,6 +31,9 @@ from gan2shape.scene.canvas import unmix_background
 from gan2shape.scene.mirror import (
     MirrorPlanes,
     colours_by_mirror,
+    looked_up,
+    mirror_motion,
+    mirror_places,
     mirrored_lights,
     seen_in_mirror,
 )
@@ -51,14 +54,14 @@ class SymmetryPlan:
     n_rounds: int = 3
     n_plane_steps: int = 40  # of the descent on planes and lights
     plane_lr: float = 0.02  # falls to 0 from half of them on
-    pose_pull: float = 0.02  # towards the view network's yaw and pitch, and offset 0, squared in units of 10 degrees
+    form_weight: float = 0.5  # of the depth that the plane reflects being the depth, while planes are found
+    pose_pull: float = 0.01  # towards the view network's yaw and pitch, and offset 0, squared in units of 10 degrees
     light_pull: float = 0.02  # towards what the light network reads
-    n_steps: int = 500  # of each round
+    n_steps: int = 300  # of each round
     batch: int = 16
-    lr: float = 5e-4  # falls to 0 from `lr_decay_from` of a round's steps on
+    lr: float = 3e-4  # falls to 0 from `lr_decay_from` of a round's steps on
     lr_decay_from: float = 0.5
     average_decay: float = 0.99  # a step, of the average of weights that is a round's result
-    original_share: float = 0.5  # of images that are read themselves, and not as the generator reproduces them
     greatest_error: float = 0.3  # of a colour in [0, 1]; hair, print and cast shadows have no mirror image
     stay_weight: float = 0.02  # of the depth that the first network sees
     smooth_weight: float = 0.05
@@ -80,6 +83,7 @@ def learn_symmetry(
 
     pool: with the originals of its images, where there are any. Raises UserError for a loss that is not finite.
     """
+    pool = of_originals(pool)
     first, read = networks, read_planes(networks, pool, generator)
     planes = read
     for index in range(plan.n_rounds):
@@ -143,7 +147,9 @@ def planes_near(
         return MirrorPlanes(yaw_rad.clamp(-GREATEST_YAW_RAD, GREATEST_YAW_RAD), pitch_rad, OFFSET_UNIT * offset, lights)
 
     def loss_of(step: Step) -> Float[Tensor, ""]:
-        errors = mirror_errors(some, depth, depth, planes(), config, plan)
+        now = planes()
+        errors = mirror_errors(some, depth, depth, now, config, plan)
+        errors = errors + plan.form_weight * reflected_differences(some, depth, now, config)
         errors = errors + plan.pose_pull * ((poses - poses_of(read)) / PULL_UNIT_RAD).square().sum(1)
         return (errors + plan.light_pull * (lights - read.lights).square().sum(1)).sum()
 
@@ -176,6 +182,15 @@ def mirror_errors(
     return (weights * error).sum((1, 2, 3)) / some.masks.sum((1, 2, 3)).clamp_min(1.0)
 
 
+def reflected_differences(
+    some: Pool, depth: Float[Tensor, "B 1 S S"], planes: MirrorPlanes, config: ShapeConfig
+) -> Float[Tensor, " B"]:
+    """Mean |difference| of each depth and its mirror image where its points appear there, in half-ranges."""
+    places, z = mirror_places(depth, mirror_motion(planes)[1], config.render.fov_deg)
+    apart = (z - looked_up(depth.flip(-1), places)).abs() / config.render.depth_half_range
+    return (some.masks * apart).sum((1, 2, 3)) / some.masks.sum((1, 2, 3)).clamp_min(1.0)
+
+
 def learn_round(
     networks: SceneNetworks,
     first: SceneNetworks,
@@ -193,7 +208,7 @@ def learn_round(
     def loss_of(step: Step) -> Float[Tensor, ""]:
         rng = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step.index)
         rows = torch.randint(len(pool.images), (plan.batch,), generator=rng)
-        some, known = read_pool(pool.pick(rows), plan, rng), planes.pick(upload(rows, pool.images.device))
+        some, known = pool.pick(rows), planes.pick(upload(rows, pool.images.device))
         if step.index % 2:  # every other batch mirrored
             some, known = mirrored_pool(some), known.of_mirror_images()
         return symmetry_loss(student, average, first, some, known, config, plan)
@@ -207,13 +222,12 @@ def learn_round(
     return freeze(average)
 
 
-def read_pool(some: Pool, plan: SymmetryPlan, rng: torch.Generator) -> Pool:
-    """The images with a share of the originals in the place of their reproductions, drawn at random."""
-    if some.originals is None:
-        return some
-    is_original = upload(torch.rand(len(some.images), generator=rng) < plan.original_share, some.images.device)
-    images = torch.where(is_original[:, None, None, None], some.originals, some.images)
-    return replace(some, images=images, surfaces=unmix_background(images, some.masks, some.backgrounds))
+def of_originals(pool: Pool) -> Pool:
+    """The given images in the place of their reproductions, which are not as symmetric, where they are kept."""
+    if pool.originals is None:
+        return pool
+    surfaces = unmix_background(pool.originals, pool.masks, pool.backgrounds)
+    return replace(pool, images=pool.originals, surfaces=surfaces)
 
 
 def mirrored_pool(some: Pool) -> Pool:

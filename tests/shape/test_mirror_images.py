@@ -22,9 +22,9 @@ from gan2shape.shape.symmetry import (
     learn_symmetry,
     mirror_errors,
     mirrored_pool,
+    of_originals,
     planes_near,
     read_planes,
-    read_pool,
     symmetry_loss,
 )
 from tests.shape.tiny import CONFIG, SIZE, tiny_generator, with_encoder
@@ -101,7 +101,7 @@ def test_planes_and_lights_are_found_again() -> None:
     pool, truth = spheres()
     away = torch.tensor([4.0, -3.0, 5.0, -5.0]).deg2rad()
     read = MirrorPlanes(TRUE.yaw_rad + away, TRUE.pitch_rad, TRUE.offset, LIGHTS + torch.tensor([0.0, 0.0, 0.2, 0.0]))
-    plan = SymmetryPlan(n_plane_steps=80, pose_pull=1e-4, light_pull=1e-3)
+    plan = SymmetryPlan(n_plane_steps=80, form_weight=0.0, pose_pull=1e-4, light_pull=1e-3)
     found = planes_near(pool, truth, read, read, CONFIG, plan)
     assert float((found.yaw_rad - TRUE.yaw_rad).abs().max()) < math.radians(1.5)
     assert float((found.lights - LIGHTS)[:, 2].abs().mean()) < 0.4 * 0.2  # of the error that was read
@@ -162,16 +162,29 @@ def test_the_loss_is_that_of_its_terms(networks) -> None:
         assert rough > alone
 
 
-def test_a_share_of_the_originals_is_read() -> None:
+def test_originals_take_the_place_of_reproductions() -> None:
     pool = spheres()[0]
     given = replace(pool, originals=(pool.images + 0.1 * pool.masks).clamp(-1, 1))
-    rng = torch.Generator().manual_seed(0)
-    for share, wanted in ((0.0, given.images), (1.0, given.originals)):
-        read = read_pool(given, SymmetryPlan(original_share=share), rng)
-        assert torch.equal(read.images, wanted)
-        inside = pool.masks.expand_as(read.surfaces) > 0
-        torch.testing.assert_close(read.surfaces[inside], wanted[inside])
-    assert read_pool(pool, SymmetryPlan(original_share=1.0), rng) is pool
+    read = of_originals(given)
+    assert torch.equal(read.images, given.originals)
+    inside = pool.masks.expand_as(read.surfaces) > 0
+    torch.testing.assert_close(read.surfaces[inside], given.originals[inside])
+    assert of_originals(pool) is pool
+
+
+def test_a_plane_is_that_of_the_depth_itself() -> None:
+    pool, truth = spheres()
+    ramp = 0.2 * torch.linspace(-RADIUS, RADIUS, SIZE)  # a slope sideways, as if the object were turned
+    flat = replace(pool, surfaces=torch.zeros_like(pool.surfaces))
+    slab = 1 + ramp.expand_as(truth)
+    dull = torch.tensor([0.6, 0.0, 0.0, 0.0]).expand(N, -1)  # no shading, no print: form alone
+    nothing = MirrorPlanes(torch.zeros(N), torch.zeros(N), torch.zeros(N), dull)
+    plan = SymmetryPlan(n_plane_steps=150, form_weight=30.0, pose_pull=0.0)
+    found = planes_near(flat, slab, nothing, nothing, CONFIG, plan)
+    slope = 0.2 * RADIUS / (math.tan(math.radians(FOV_DEG) / 2))  # of depth per length
+    assert found.yaw_rad.rad2deg().tolist() == pytest.approx([-math.degrees(math.atan(slope))] * N, abs=1.5)
+    free = planes_near(flat, slab, nothing, nothing, CONFIG, replace(plan, form_weight=0.0))
+    assert float(free.yaw_rad.abs().max()) < math.radians(1.0)
 
 
 def test_every_round_finds_its_planes_anew_and_begins_at_the_last(networks, monkeypatch) -> None:
