@@ -132,9 +132,10 @@ def check_request(request: BuildRequest) -> None:
     for step in request.only:
         if step not in STEPS:
             raise UserError(f"unknown step {step!r}{nearest(step, STEPS)}")
-    if "symmetry" in request.only and not get_category(request.category).is_symmetric:
+    if "symmetry" in request.only and not get_category(request.category).learns_by_mirror:
         raise UserError(
-            f"Objects of {request.category} have no plane of symmetry, from which --only symmetry learns: leave it out."
+            f"Mirror images do not teach the depth of {request.category}, whose objects are not symmetric or turn too "
+            "far: leave --only symmetry out."
         )
     if request.teacher is not None:
         if request.grow is not None:

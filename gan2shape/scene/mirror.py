@@ -8,7 +8,7 @@ Conventions
 -----------
 * The plane of symmetry has the normal Rx(pitch) Ry(yaw) (1, 0, 0) and the distance `offset` from the centre (0, 0, 1),
   along that normal. Yaw 0 and pitch 0 is the plane that halves the image; for a turntable (`scene.camera`), yaw is the
-  object's heading and pitch the camera's elevation.
+  object's heading and pitch the camera's elevation, where nothing rolls.
 * Points, lights and normals of the mirror image are in its own camera's frame, whose x runs the other way.
 """
 
@@ -103,8 +103,7 @@ def seen_in_mirror(
 ) -> Float[Tensor, "N 1 S S"]:
     """1 at points of the object that its mirror image shows too: inside both masks, facing both cameras, not hidden.
 
-    The place where a point is looked up has no say in whether it counts, so that no depth can hide what it explains
-    badly.
+    Without gradient. A depth that learns can hide here what it explains badly: ask for a settled one's.
     """
     matrix, views = mirror_motion(planes)
     nearest, _, _ = render_depth(depth, views, fov_deg)

@@ -42,7 +42,7 @@ from gan2shape.shape.losses import PULL_UNIT_RAD, resolution_factor, smoothness
 from gan2shape.shape.outlines import agreement_error, mean_image
 from gan2shape.shape.pool import POOL_BATCH, Pool
 
-GREATEST_YAW_RAD = 0.75  # beyond 45 degrees a front shows nothing that its mirror image shows
+GREATEST_YAW_RAD = 0.75  # 43 degrees; beyond 45 a front shows nothing that its mirror image shows
 OFFSET_UNIT = 0.1  # scene units in which offsets are descended on, so that one rate suits them and angles
 
 
@@ -95,7 +95,9 @@ def learn_symmetry(
 
 @torch.no_grad()
 def read_planes(networks: SceneNetworks, pool: Pool, generator: MaskedGenerator) -> MirrorPlanes:
-    """What the view and light networks read: half of the turn to the mirror image, pitch against the mean image."""
+    """What the view and light networks read: half of the turn to the mirror image, which ends at half of the view
+    network's range, and the pitch against the mean image, which is taken as level.
+    """
     upright, rows = mean_image(generator), []
     for images in pool.images.split(POOL_BATCH):
         both = torch.cat([images, images.flip(-1)])
@@ -173,7 +175,7 @@ def mirror_errors(
     plan: SymmetryPlan,
 ) -> Float[Tensor, " B"]:
     """Of each image, the |difference| of its colours in [0, 1] and those that its mirror image says, summed over what
-    the depth `seen_by` lets both show, per pixel of the object.
+    the depth `seen_by` lets both show, per pixel of the object, which points that are not shown count as well.
     """
     fov_deg = config.render.fov_deg
     weights = seen_in_mirror(seen_by, some.masks, planes, fov_deg)

@@ -79,7 +79,6 @@ SPEC = CategorySpec(
     standard_view_deg=(0.0, 12.0),
     background_low=(0.55, 0.55, 0.55),
     background_high=(0.95, 0.95, 0.95),
-    is_symmetric=False,
     labels=labels,
 )
 HELD_OUT = replace(SPEC, sample=lambda rng: sample_params(rng, held_out=True))  # same stream of numbers, for exams

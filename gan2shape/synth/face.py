@@ -136,4 +136,5 @@ SPEC = CategorySpec(
     background_high=(0.95, 0.95, 0.95),
     same_as="head",
     labels=labels,
+    learns_by_mirror=True,
 )

@@ -117,4 +117,5 @@ SPEC = CategorySpec(
         *("skin_tone", "hair_tone", "hair_length", "nose_length_cm", "nose_protrusion_cm", "nose_width_cm"),
         *("chin_protrusion_cm", "chin_width_cm"),
     ),
+    learns_by_mirror=True,
 )

@@ -96,7 +96,7 @@ class CategorySpec:
     longest_side: float = 0.125  # scene units, of a mesh from a file that stands in for this category's objects
     styles: tuple[str, ...] = ()  # every `ObjectMesh.style` of the category, in the order of their class numbers
     version: int = 1  # raised by every change of what a seed draws; exams and packs store theirs
-    is_symmetric: bool = True  # whether left and right of an object are alike, up to hair and print
+    learns_by_mirror: bool = False  # whether objects are symmetric, and turned so little that mirror images teach depth
     labels: Callable[[Any], dict[str, str]] = no_labels  # what tables group an object by, from its parameters
     traits: tuple[str, ...] = ()  # fields of the parameters that a picture shows whatever the view and light
 
