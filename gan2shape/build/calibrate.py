@@ -81,13 +81,14 @@ def choose_with_true_depth(
     report: Reporter = silent,
 ) -> Calibration:
     """The depth scale of least SIDE without tilt, then the tilt by yaw of least SIDE at that scale."""
-    n_trials = len(DEPTH_SCALES) + len(YAW_TILTS)
+    n_trials = len(DEPTH_SCALES) + len(YAW_TILTS) - 1  # the scale that is chosen has been tried without tilt
     sides: dict[tuple[float, float], float] = {}
 
     def side(scale: float, tilt: float) -> float:
-        shape = replace(config.initial, network_depth_scale=scale, network_tilt=(0.0, tilt), relit_cutoff=0.0)
-        sides[scale, tilt] = mean_side(networks, generator, replace(config, initial=shape), items)
-        report("calibration", len(sides), n_trials, side=sides[scale, tilt])
+        if (scale, tilt) not in sides:
+            shape = replace(config.initial, network_depth_scale=scale, network_tilt=(0.0, tilt), relit_cutoff=0.0)
+            sides[scale, tilt] = mean_side(networks, generator, replace(config, initial=shape), items)
+            report("calibration", len(sides), n_trials, side=sides[scale, tilt])
         return sides[scale, tilt]
 
     scale = min(DEPTH_SCALES, key=lambda scale: side(scale, 0.0))

@@ -50,7 +50,7 @@ class MirrorPlanes:
 
 def mirrored_lights(lights: Float[Tensor, "N 4"]) -> Float[Tensor, "N 4"]:
     """The lights of mirror images."""
-    return lights * lights.new_tensor([1.0, 1.0, *FLIP[:1], 1.0])
+    return lights * lights.new_tensor([1.0, 1.0, -1.0, 1.0])
 
 
 def mirror_motion(planes: MirrorPlanes) -> tuple[Float[Tensor, "N 3 3"], Float[Tensor, "N 6"]]:

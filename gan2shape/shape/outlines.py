@@ -8,7 +8,6 @@ shows was taken out of the whole one's depth (scene/reframe.py: the relief times
 the angles of the view, turned alike, and the lights. No true depth takes part.
 """
 
-import copy
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -18,16 +17,15 @@ from torch import Tensor
 from gan2shape.core.config import ShapeConfig, need_training
 from gan2shape.core.devices import upload
 from gan2shape.core.progress import Reporter, silent
-from gan2shape.invert.loop import Plan, Stage, Step, optimise
+from gan2shape.invert.loop import Stage, Step
 from gan2shape.invert.schedules import linear_fall
-from gan2shape.nn.averages import average_weights
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.masked_generator import MaskedGenerator
-from gan2shape.prior.packs import freeze
 from gan2shape.scene.canvas import unmix_background
 from gan2shape.scene.cutting import KINDS, cut_masks
 from gan2shape.scene.reframe import boxes, reframed, reframed_depth, reframed_view, squares_around
 from gan2shape.shape.initialize import category_depth, mirror_mean_depth
+from gan2shape.shape.lessons import learnt_average
 from gan2shape.shape.losses import view_error
 from gan2shape.shape.pool import POOL_BATCH, Pool
 from gan2shape.shape.pretrain_fit import BESIDE_WEIGHT
@@ -95,23 +93,20 @@ def learn_outlines(
 
     pool: with the originals of its images, where there are any. Raises UserError for a loss that is not finite.
     """
-    student, seen = copy.deepcopy(networks).requires_grad_(True), seen_whole(networks, pool, generator)
+    seen = seen_whole(networks, pool, generator)
     usual = boxes(pool.masks).median(0).values / pool.masks.shape[-1]
-    upright, average = mean_image(generator), copy.deepcopy(networks)
+    upright = mean_image(generator)
 
-    def loss_of(step: Step) -> Float[Tensor, ""]:
+    def loss_of(student: SceneNetworks, average: SceneNetworks, step: Step) -> Float[Tensor, ""]:
         rng = torch.Generator().manual_seed(1_000_003 * plan.seed + step.index)
         some = seen.pick(torch.randint(len(seen.images), (plan.batch,), generator=rng))
         cuts = cut_images(some, usual, plan, rng)
         return outline_loss(student, some, redrawn(cuts, generator, plan.drawn_share), upright, config, plan)
 
-    def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        average_weights(average, student, min(plan.average_decay, step.index / (step.index + 10)))
-
     stage = Stage("outlines", plan.n_steps, linear_fall(plan.lr, plan.lr_decay_from))
-    shared = Plan((stage,), betas=config.steps.betas, remedy="try a lower lr")
-    optimise(student.parameters(), loss_of, shared, report=report, after_step=keep)
-    return freeze(average)
+    return learnt_average(
+        networks, loss_of, stage, config.steps.betas, plan.average_decay, report, learns=SceneNetworks.parameters
+    )
 
 
 @torch.no_grad()

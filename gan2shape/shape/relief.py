@@ -6,7 +6,6 @@ image of the pool, and teaches the depth network these normals beside the depth 
 coarse form as it was (scene/photometric.py). No label takes part.
 """
 
-import copy
 from dataclasses import dataclass, fields
 
 import torch
@@ -16,15 +15,14 @@ from torch import Tensor
 from gan2shape.core.config import ShapeConfig, need_training
 from gan2shape.core.devices import upload
 from gan2shape.core.progress import Reporter, silent
-from gan2shape.invert.loop import Plan, Stage, Step, optimise
+from gan2shape.invert.loop import Stage, Step
 from gan2shape.invert.schedules import linear_fall
-from gan2shape.nn.averages import average_weights
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.masked_generator import MaskedGenerator
-from gan2shape.prior.packs import freeze
 from gan2shape.scene.light import normals_from_depth
 from gan2shape.scene.photometric import depth_with_normals
 from gan2shape.shape.initialize import category_depth, mirror_mean_depth, tilted_by_view
+from gan2shape.shape.lessons import learnt_average
 from gan2shape.shape.outlines import agreement_error
 from gan2shape.shape.pool import Pool
 from gan2shape.shape.relit import mean_relit_normals, mirrored_normals
@@ -124,20 +122,14 @@ def learn_round(
     report: Reporter,
 ) -> SceneNetworks:
     """Networks whose depth has learnt the lesson."""
-    student, average = copy.deepcopy(networks).requires_grad_(True), copy.deepcopy(networks)
 
-    def loss_of(step: Step) -> Float[Tensor, ""]:
+    def loss_of(student: SceneNetworks, average: SceneNetworks, step: Step) -> Float[Tensor, ""]:
         rng = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step.index)
         rows = torch.randint(len(lesson.images), (plan.batch,), generator=rng)
         return relief_loss(student, lesson.pick(rows, bool(step.index % 2)), config, plan)
 
-    def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        average_weights(average, student, min(plan.average_decay, step.index / (step.index + 10)))
-
     stage = Stage(name, plan.n_steps, linear_fall(plan.lr, plan.lr_decay_from))
-    shared = Plan((stage,), betas=config.steps.betas, remedy="try a lower lr")
-    optimise(student.depth_net.parameters(), loss_of, shared, report=report, after_step=keep)
-    return freeze(average)
+    return learnt_average(networks, loss_of, stage, config.steps.betas, plan.average_decay, report)
 
 
 def relief_loss(student: SceneNetworks, some: Lesson, config: ShapeConfig, plan: ReliefPlan) -> Float[Tensor, ""]:

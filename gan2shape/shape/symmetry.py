@@ -11,7 +11,6 @@ The depth of one object alone would explain its mirror image by a wrong form (do
 from thousands is what they have in common. Views and lights stay as they are. No label takes part.
 """
 
-import copy
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -23,10 +22,8 @@ from gan2shape.core.devices import upload
 from gan2shape.core.progress import Reporter, silent
 from gan2shape.invert.loop import Plan, Stage, Step, optimise
 from gan2shape.invert.schedules import linear_fall
-from gan2shape.nn.averages import average_weights
 from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.masked_generator import MaskedGenerator
-from gan2shape.prior.packs import freeze
 from gan2shape.scene.canvas import unmix_background
 from gan2shape.scene.mirror import (
     MirrorPlanes,
@@ -38,6 +35,7 @@ from gan2shape.scene.mirror import (
     seen_in_mirror,
 )
 from gan2shape.shape.initialize import category_depth, mirror_mean_depth, read_pitch_yaw_rad
+from gan2shape.shape.lessons import learnt_average
 from gan2shape.shape.losses import PULL_UNIT_RAD, resolution_factor, smoothness
 from gan2shape.shape.outlines import agreement_error, mean_image
 from gan2shape.shape.pool import POOL_BATCH, Pool
@@ -50,8 +48,8 @@ OFFSET_UNIT = 0.1  # scene units in which offsets are descended on, so that one 
 class SymmetryPlan:
     """How much, and of what."""
 
-    n_objects: int = 3000  # images that are learnt from
-    n_rounds: int = 3
+    n_objects: int = 1500  # images that are learnt from
+    n_rounds: int = 2
     n_plane_steps: int = 40  # of the descent on planes and lights
     plane_lr: float = 0.02  # falls to 0 from half of them on
     form_weight: float = 0.5  # of the depth that the plane reflects being the depth, while planes are found
@@ -205,9 +203,8 @@ def learn_round(
     report: Reporter = silent,
 ) -> SceneNetworks:
     """Networks whose depth has learnt to explain the mirror images."""
-    student, average = copy.deepcopy(networks).requires_grad_(True), copy.deepcopy(networks)
 
-    def loss_of(step: Step) -> Float[Tensor, ""]:
+    def loss_of(student: SceneNetworks, average: SceneNetworks, step: Step) -> Float[Tensor, ""]:
         rng = torch.Generator().manual_seed(1_000_003 * plan.seed + 100_003 * index + step.index)
         rows = torch.randint(len(pool.images), (plan.batch,), generator=rng)
         some, known = pool.pick(rows), planes.pick(upload(rows, pool.images.device))
@@ -215,13 +212,8 @@ def learn_round(
             some, known = mirrored_pool(some), known.of_mirror_images()
         return symmetry_loss(student, average, first, some, known, config, plan)
 
-    def keep(step: Step, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        average_weights(average, student, min(plan.average_decay, step.index / (step.index + 10)))
-
     stage = Stage(name, plan.n_steps, linear_fall(plan.lr, plan.lr_decay_from))
-    shared = Plan((stage,), betas=config.steps.betas, remedy="try a lower lr")
-    optimise(student.depth_net.parameters(), loss_of, shared, report=report, after_step=keep)
-    return freeze(average)
+    return learnt_average(networks, loss_of, stage, config.steps.betas, plan.average_decay, report)
 
 
 def of_originals(pool: Pool) -> Pool:

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from gan2shape.core.errors import UserError
-from gan2shape.prior.packs import freeze
 from gan2shape.prior.scene import category_networks
 from gan2shape.scene.camera import pixel_slopes
 from gan2shape.scene.light import normals_from_depth, shade
@@ -27,7 +26,7 @@ from gan2shape.shape.symmetry import (
     read_planes,
     symmetry_loss,
 )
-from tests.shape.tiny import CONFIG, SIZE, tiny_generator, with_encoder
+from tests.shape.tiny import CONFIG, SIZE, seeing_networks, tiny_generator, with_encoder
 
 FOV_DEG, RADIUS = CONFIG.render.fov_deg, 0.055
 YAWS_DEG = (-16.0, 0.0, 9.0, 20.0)
@@ -56,11 +55,7 @@ def spheres() -> tuple[Pool, torch.Tensor]:
 
 @pytest.fixture
 def networks():
-    torch.manual_seed(0)
-    networks = category_networks(CONFIG)
-    with torch.no_grad():
-        networks.depth_net.body[-1].weight.mul_(30.0)  # a depth that depends on what is seen
-    return freeze(networks)
+    return seeing_networks()
 
 
 def error(depth: torch.Tensor, seen_by: torch.Tensor | None = None, planes: MirrorPlanes = TRUE) -> torch.Tensor:

@@ -7,14 +7,12 @@ import pytest
 import torch
 
 from gan2shape.core.errors import UserError
-from gan2shape.prior.packs import freeze
-from gan2shape.prior.scene import category_networks
 from gan2shape.scene.light import normals_from_depth
 from gan2shape.shape import relief
 from gan2shape.shape.initialize import category_depth, mirror_mean_depth
 from gan2shape.shape.pool import Pool
 from gan2shape.shape.relief import Lesson, ReliefPlan, learn_relief, relief_loss, relit_lesson
-from tests.shape.tiny import CONFIG, SIZE, bumps, disc_mask, tiny_generator, with_encoder, with_initial
+from tests.shape.tiny import CONFIG, SIZE, bumps, disc_mask, seeing_networks, tiny_generator, with_encoder, with_initial
 
 FOV_DEG = CONFIG.render.fov_deg
 N = 4
@@ -27,11 +25,7 @@ def generator():
 
 @pytest.fixture
 def networks():
-    torch.manual_seed(0)
-    networks = category_networks(CONFIG)
-    with torch.no_grad():
-        networks.depth_net.body[-1].weight.mul_(30.0)  # a depth that depends on what is seen
-    return freeze(networks)
+    return seeing_networks()
 
 
 def pool() -> Pool:

@@ -19,8 +19,10 @@ from gan2shape.nn.discriminator import Discriminator, DiscriminatorConfig
 from gan2shape.nn.generator import Generator, GeneratorConfig
 from gan2shape.nn.image_encoder import ENCODER_NAME, encoder_beside, encoder_settings
 from gan2shape.nn.mask_head import MaskHead, head_config
+from gan2shape.nn.scene_networks import SceneNetworks
 from gan2shape.prior.masked_generator import MaskedGenerator, observe_latent
-from gan2shape.prior.packs import make_prior
+from gan2shape.prior.packs import freeze, make_prior
+from gan2shape.prior.scene import category_networks
 
 SIZE = 32
 
@@ -49,6 +51,15 @@ def with_encoder(generator: MaskedGenerator, seed: int = 1) -> MaskedGenerator:
     encoder = encoder_beside(generator.prior.discriminator, generator.prior.generator.config.z_dim).eval()
     networks, settings = {ENCODER_NAME: encoder.state_dict()}, {ENCODER_NAME: encoder_settings(encoder)}
     return replace(generator, prior=replace(generator.prior, networks=networks, network_configs=settings))
+
+
+def seeing_networks() -> SceneNetworks:
+    """Scene networks whose depth depends on what is seen."""
+    torch.manual_seed(0)
+    networks = category_networks(CONFIG)
+    with torch.no_grad():
+        networks.depth_net.body[-1].weight.mul_(30.0)
+    return freeze(networks)
 
 
 def disc_mask(radius_px: float = 12.0) -> torch.Tensor:
